@@ -1,0 +1,29 @@
+"""promptcodec: one transformer image codec, steered by prompts.
+
+>>> import promptcodec
+>>> data = promptcodec.encode("photo.jpg", quality=60)   # bytes of a .ptc file
+>>> image = promptcodec.decode(data)                     # a PIL image
+
+Importing the package loads neither torch nor weights; the first call that needs them does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from promptcodec.api import decode, encode, info, load
+    from promptcodec.codec.codec import Codec
+
+__version__ = "0.1.0"
+__all__ = ["Codec", "decode", "encode", "info", "load"]
+
+_HOMES = {"decode": "api", "encode": "api", "info": "api", "load": "api", "Codec": "codec.codec"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

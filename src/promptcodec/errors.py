@@ -1,0 +1,29 @@
+"""Every error that promptcodec raises on purpose, so that callers can catch one family."""
+
+
+class PromptcodecError(Exception):
+    """Base class of all errors that promptcodec raises on purpose."""
+
+
+class FormatError(PromptcodecError):
+    """The bytes are not a valid .ptc file: foreign, truncated or damaged."""
+
+
+class VersionError(FormatError):
+    """The file was written in a format version (or with a critical feature) that this release does not know."""
+
+
+class ModelMismatchError(PromptcodecError):
+    """The model that a file needs is missing, or the model at hand is another one."""
+
+
+class LimitError(PromptcodecError):
+    """A picture or a header claims more than the limits allow."""
+
+
+class ImageError(PromptcodecError):
+    """A picture cannot be read, written or represented."""
+
+
+class UsageError(PromptcodecError):
+    """The caller asked for something that does not exist or does not fit together."""

@@ -1,0 +1,1 @@
+"""Transforms and entropy models: configurations, layers, and the model that joins them."""

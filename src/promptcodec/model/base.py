@@ -1,0 +1,102 @@
+"""The model: transforms, hyper transforms, prior and gains, and its teacher-forced forward pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from promptcodec.errors import UsageError
+from promptcodec.model import config
+from promptcodec.model.entropy import FactorizedPrior, gaussian_likelihood
+from promptcodec.model.gain import RateGain
+from promptcodec.model.transforms import Transform, depth, pad_to_multiple
+
+STRIDE = 64  # pixels per element of z
+
+Quantisation = Literal["noise", "mixed", "round"]
+
+
+@dataclass(frozen=True)
+class Gains:
+    """Per-channel factors (B, C, 1, 1) of y and z before quantisation, and of their decoded values."""
+
+    y: Tensor | float = 1.0
+    y_inverse: Tensor | float = 1.0
+    z: Tensor | float = 1.0
+    z_inverse: Tensor | float = 1.0
+
+
+class CompressionModel(nn.Module):
+    """A codec's networks, built from a configuration (``promptcodec.model.presets``)."""
+
+    def __init__(self, cfg: config.Model) -> None:
+        super().__init__()
+        self.config = cfg
+        encoder = _drop_rates(cfg.analysis, cfg.hyper_analysis)
+        decoder = _drop_rates(cfg.hyper_synthesis, cfg.synthesis)
+        self.g_a = Transform(cfg.analysis, encoder)
+        self.h_a = Transform(cfg.hyper_analysis, encoder)
+        self.h_s = Transform(cfg.hyper_synthesis, decoder)
+        self.g_s = Transform(cfg.synthesis, decoder)
+        self.prior = FactorizedPrior(cfg.hyper_channels)
+        self.gain = RateGain(cfg.gain, cfg.latent_channels, cfg.hyper_channels) if cfg.gain else None
+
+    def gains(self, q: Tensor | None) -> Gains:
+        """Gains at q (B,) in [0, 1]; None is for models of one rate. Raises UsageError where the two do not match."""
+        if (q is None) != (self.gain is None):
+            wants = "a rate q" if self.gain is not None else "no q: it was trained for one rate"
+            raise UsageError(f"model {self.config.name} takes {wants}")
+        return Gains() if self.gain is None else Gains(*self.gain(q))
+
+    def hyper_parameters(self, z_hat: Tensor, gains: Gains) -> tuple[Tensor, Tensor]:
+        """Scales and means of the (gained) latent from the decoded (gained) z (B, N, H/64, W/64)."""
+        with torch.autocast(z_hat.device.type, enabled=False):  # probabilities are never computed in bfloat16
+            scales, means = self.h_s(z_hat * gains.z_inverse).chunk(2, 1)
+        scales = scales.exp() if self.config.scale == "log" else scales
+        return scales * gains.y, means * gains.y
+
+    def forward(self, x: Tensor, q: Tensor | None = None, quantisation: Quantisation | None = None) -> dict:
+        """Reconstruction and likelihoods, as CompressAI's models return them.
+
+        x: (B, 3, H, W) in [0, 1], any size from 1x1. q: (B,) in [0, 1] for models of variable rate.
+        ``quantisation``: ``noise`` adds uniform noise (Ballé et al. 2017); ``mixed`` uses noise for the likelihoods
+        and straight-through rounding for what the decoder sees; ``round`` is what a decoder gets. By default ``noise``
+        in training mode and ``round`` else.
+
+        Returns ``x_hat`` (B, 3, H, W), not clamped, and ``likelihoods`` with ``y`` (B, M, h/16, w/16) and ``z``
+        (B, N, h/64, w/64), where h and w are H and W padded to multiples of 64.
+        """
+        mode = quantisation or ("noise" if self.training else "round")
+        height, width = x.shape[-2:]
+        gains = self.gains(q)
+        y = self.g_a(pad_to_multiple(x, STRIDE))
+        z = self.h_a(y).to(y.dtype) * gains.z
+        y = y * gains.y
+        medians = self.prior.medians
+        z_noisy = z + torch.empty_like(z).uniform_(-0.5, 0.5) if mode != "round" else z
+        z_round = _straight_through(z - medians) + medians
+        z_hat = z_noisy if mode == "noise" else z_round
+        scales, means = self.hyper_parameters(z_hat, gains)
+        y_noisy = y + torch.empty_like(y).uniform_(-0.5, 0.5) if mode != "round" else y
+        y_round = _straight_through(y - means) + means
+        y_hat = y_noisy if mode == "noise" else y_round
+        likelihoods = {
+            "y": gaussian_likelihood((y_round if mode == "round" else y_noisy) - means, scales),
+            "z": self.prior.likelihood(z_round if mode == "round" else z_noisy),
+        }
+        x_hat = self.g_s(y_hat * gains.y_inverse)
+        return {"x_hat": x_hat[..., :height, :width], "likelihoods": likelihoods}
+
+
+def _straight_through(x: Tensor) -> Tensor:
+    """Round half to even, with the gradient of the identity."""
+    return x + (x.round() - x).detach()
+
+
+def _drop_rates(first: config.Transform, second: config.Transform):  # type: ignore[no-untyped-def]
+    """Stochastic-depth rates rising linearly over the blocks of both transforms, in their order."""
+    total = depth(first) + depth(second)
+    return iter(torch.linspace(0, first.drop_path, total).tolist())

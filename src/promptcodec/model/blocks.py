@@ -1,0 +1,85 @@
+"""Blocks (mixer, then feed-forward) and stages of blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from promptcodec.model import config
+from promptcodec.model.mixers import DepthwiseMixer, WindowAttention
+
+
+class FeedForward(nn.Sequential):
+    """Linear C to ratio·C, exact GELU, linear back."""
+
+    def __init__(self, channels: int, ratio: float) -> None:
+        hidden = round(channels * ratio)
+        super().__init__(nn.Linear(channels, hidden), nn.GELU(), nn.Linear(hidden, channels))
+
+
+class Block(nn.Module):
+    """Pre-norm block: x + mixer(norm(x)), then x + feed-forward(norm(x)). Takes and gives (B, H, W, C)."""
+
+    def __init__(self, channels: int, stage: config.Stage, shifted: bool, drop_path: float) -> None:
+        super().__init__()
+        mixer = stage.mixer
+        self.drop_path = drop_path
+        self.mixer: WindowAttention | DepthwiseMixer | None = None
+        if mixer is not None:
+            self.norm1 = nn.LayerNorm(channels)
+        if isinstance(mixer, config.Attention):
+            self.mixer = WindowAttention(channels, mixer.heads, mixer.window, mixer.window // 2 if shifted else 0)
+        elif isinstance(mixer, config.Depthwise):
+            self.mixer = DepthwiseMixer(channels, mixer.kernel)
+        self.norm2 = nn.LayerNorm(channels)
+        self.ffn = FeedForward(channels, stage.ffn_ratio)
+        self._initialise(stage.zero_init)
+
+    def _initialise(self, zero: bool) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02, a=-2, b=2)
+                nn.init.zeros_(module.bias)
+        if isinstance(self.mixer, WindowAttention):
+            nn.init.trunc_normal_(self.mixer.relative_bias, std=0.02, a=-2, b=2)
+        if zero:
+            if isinstance(self.mixer, WindowAttention):
+                nn.init.zeros_(self.mixer.proj.weight)
+            nn.init.zeros_(self.ffn[2].weight)
+
+    def forward(self, x: Tensor, prompts: Tensor | None = None) -> Tensor:
+        """``prompts``: see ``WindowAttention``; only blocks with attention take them."""
+        if isinstance(self.mixer, WindowAttention):
+            x = x + self._drop(self.mixer(self.norm1(x), prompts))
+        elif self.mixer is not None:
+            x = x + self._drop(self.mixer(self.norm1(x)))
+        return x + self._drop(self.ffn(self.norm2(x)))
+
+    def _drop(self, branch: Tensor) -> Tensor:
+        """Stochastic depth: drop the branch of a whole sample, and rescale those kept."""
+        if not self.training or self.drop_path == 0.0:
+            return branch
+        keep = 1.0 - self.drop_path
+        kept = torch.rand(branch.shape[0], 1, 1, 1, device=branch.device) < keep
+        return branch * kept / keep
+
+
+class Stage(nn.Module):
+    """A run of blocks at one resolution; takes and gives (B, C, H, W)."""
+
+    def __init__(self, channels: int, stage: config.Stage, drop_path: Sequence[float]) -> None:
+        super().__init__()
+        self.residual = stage.residual
+        self.blocks = nn.ModuleList(
+            Block(channels, stage, stage.shift and i % 2 == 1, drop_path[i]) for i in range(stage.depth)
+        )
+
+    def forward(self, x: Tensor, prompts: Sequence[Tensor | None] | None = None) -> Tensor:
+        """``prompts``: one entry a block (None where a block gets none)."""
+        tokens = x.permute(0, 2, 3, 1)
+        for i, block in enumerate(self.blocks):
+            tokens = block(tokens, prompts[i] if prompts is not None else None)
+        out = tokens.permute(0, 3, 1, 2)
+        return x + out if self.residual else out

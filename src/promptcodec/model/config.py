@@ -1,0 +1,140 @@
+"""Descriptions of models as nested frozen dataclasses; saved as JSON beside the weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from promptcodec.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Window attention mixer: ``heads`` heads over windows of ``window`` x ``window`` tokens."""
+
+    heads: int
+    window: int = 8
+
+
+@dataclass(frozen=True)
+class Depthwise:
+    """Depthwise ``kernel`` x ``kernel`` convolution as mixer: cheap where maps are large."""
+
+    kernel: int = 5
+
+
+@dataclass(frozen=True)
+class Stage:
+    """``depth`` blocks (mixer, then feed-forward) at one resolution.
+
+    ``mixer`` None leaves only the feed-forward half. ``shift`` lets every second attention block shift its windows by
+    half a window. ``residual`` adds the stage's input to its output. ``zero_init`` starts every branch of the blocks
+    at zero, so that a fresh stage passes its input through.
+    """
+
+    depth: int
+    mixer: Attention | Depthwise | None
+    ffn_ratio: float = 2.0
+    shift: bool = True
+    residual: bool = True
+    zero_init: bool = False
+
+
+@dataclass(frozen=True)
+class Resample:
+    """A convolution that changes resolution or width.
+
+    ``kind``: ``down`` (strided convolution), ``up`` (transposed convolution) or ``shuffle`` (convolution to
+    stride² x channels, then pixel shuffle). ``kernel`` 0 in ``down`` means kernel = stride without padding (patches).
+    ``zero_init`` starts the layer at zero.
+    """
+
+    kind: Literal["down", "up", "shuffle"]
+    channels: int
+    kernel: int = 3
+    stride: int = 2
+    zero_init: bool = False
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A chain of layers. ``shortcut`` > 0 adds a learned linear block transform of that block size beside the chain."""
+
+    in_channels: int
+    layers: tuple[Resample | Stage, ...]
+    shortcut: int = 0
+    drop_path: float = 0.0
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the last layer that sets a width."""
+        return next(l.channels for l in reversed(self.layers) if isinstance(l, Resample))
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Continuous variable rate: q in [0, 1] maps to lambda, log-spaced, and to gain vectors between ``levels`` knots."""
+
+    lambda_min: float
+    lambda_max: float
+    levels: int = 7
+
+
+@dataclass(frozen=True)
+class Model:
+    """A whole codec: analysis, synthesis and hyper transforms and the entropy model's conventions.
+
+    ``scale`` says what the first half of the hyper synthesis' output is: ``raw`` standard deviations (floored at
+    0.11), as in the papers, or their natural logarithm. ``gain`` None is a model for one rate.
+    """
+
+    name: str
+    analysis: Transform
+    synthesis: Transform
+    hyper_analysis: Transform
+    hyper_synthesis: Transform
+    scale: Literal["raw", "log"] = "raw"
+    gain: Gain | None = None
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of the latent y."""
+        return self.analysis.out_channels
+
+    @property
+    def hyper_channels(self) -> int:
+        """Channels of the hyper latent z."""
+        return self.hyper_analysis.out_channels
+
+    def to_json(self) -> str:
+        """The configuration as JSON; ``from_json`` reads it back."""
+        return json.dumps(_to_plain(self), separators=(",", ":"))
+
+    @staticmethod
+    def from_json(text: str) -> Model:
+        """Read a configuration written by ``to_json``. Raises UsageError where it names unknown parts or fields."""
+        try:
+            config = _from_plain(json.loads(text))
+        except (ValueError, TypeError, KeyError) as error:
+            raise UsageError(f"this model configuration cannot be read: {error}") from None
+        if not isinstance(config, Model):
+            raise UsageError(f"expected the configuration of a Model, found {type(config).__name__}")
+        return config
+
+
+_KINDS = {kind.__name__: kind for kind in (Attention, Depthwise, Stage, Resample, Transform, Gain, Model)}
+
+
+def _to_plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        fields = {f.name: _to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"kind": type(value).__name__, "fields": fields}
+    return [_to_plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _from_plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return _KINDS[value["kind"]](**{k: _from_plain(v) for k, v in value["fields"].items()})
+    return tuple(_from_plain(v) for v in value) if isinstance(value, list) else value

@@ -1,0 +1,69 @@
+"""Named model configurations: data, not classes."""
+
+from __future__ import annotations
+
+from promptcodec.model.config import Attention, Depthwise, Gain, Model, Resample, Stage, Transform
+
+
+def tic(channels: int = 128, latent: int = 192, name: str = "tic") -> Model:
+    """The Swin codec with a hyperprior that papers 000, 001, 002 and 003 build on (``TIC_hp`` in their code).
+
+    ``channels`` is N, ``latent`` is M. 7,510,723 parameters with (128, 192), 17,658,179 with (192, 320).
+    """
+    n, m = channels, latent
+    fine, coarse = Attention(8, 8), Attention(16, 8)
+    hyper = Attention(16, 4)
+    # The smallest map of the reference's nominal 256² picture is one window: its blocks never shift.
+    return Model(
+        name=name,
+        analysis=Transform(3, (
+            Resample("down", n, 5), Stage(2, fine), Resample("down", n), Stage(4, fine),
+            Resample("down", n), Stage(6, fine), Resample("down", m), Stage(2, coarse),
+        ), drop_path=0.1),
+        synthesis=Transform(m, (
+            Stage(2, coarse), Resample("up", n), Stage(6, fine), Resample("up", n),
+            Stage(4, fine), Resample("up", n), Stage(2, fine), Resample("up", 3, 5),
+        ), drop_path=0.1),
+        hyper_analysis=Transform(m, (
+            Resample("down", n), Stage(2, hyper), Resample("down", n), Stage(2, hyper, shift=False),
+        ), drop_path=0.1),
+        hyper_synthesis=Transform(n, (
+            Stage(2, hyper, shift=False), Resample("up", n), Stage(2, hyper), Resample("up", 2 * m),
+        ), drop_path=0.1),
+    )  # fmt: skip
+
+
+def nano() -> Model:
+    """A small variable-rate codec of our own, made to be trained and run on CPUs.
+
+    A linear block transform carries the picture from the first step on and the blocks learn the rest: depthwise
+    mixers where maps are large, window attention (which takes prompts) at 1/16.
+    """
+    local, attention = Depthwise(5), Attention(6, 8)
+    return Model(
+        name="nano",
+        analysis=Transform(3, (
+            Resample("down", 64, 0, 4), Stage(1, local, residual=False),
+            Resample("down", 128), Stage(2, local, residual=False),
+            Resample("down", 192), Stage(2, attention, residual=False),
+            Resample("down", 320, 1, 1, zero_init=True),
+        ), shortcut=16),
+        synthesis=Transform(320, (
+            Resample("down", 192, 1, 1), Stage(2, attention, residual=False),
+            Resample("shuffle", 128, 1), Stage(3, local, residual=False),
+            Resample("shuffle", 64, 1), Stage(2, local, residual=False),
+            Resample("shuffle", 3, 3, 4, zero_init=True),
+        ), shortcut=16),
+        hyper_analysis=Transform(320, (
+            Resample("down", 128), Stage(1, None, residual=False), Resample("down", 64),
+        )),
+        hyper_synthesis=Transform(64, (
+            Resample("up", 128), Stage(1, None, residual=False), Resample("shuffle", 192, 1),
+            Stage(1, None, residual=False), Resample("down", 640, 1, 1, zero_init=True),
+        )),
+        scale="log",
+        gain=Gain(0.0009, 0.1),
+    )  # fmt: skip
+
+
+PRESETS = {"tic": tic, "tic-large": lambda: tic(192, 320, "tic-large"), "nano": nano}

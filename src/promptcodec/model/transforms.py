@@ -1,0 +1,67 @@
+"""Transforms: chains of resampling layers and stages, from a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from promptcodec.model import config
+from promptcodec.model.blocks import Stage
+
+
+class Transform(nn.Module):
+    """Analysis, synthesis or hyper transform. Takes and gives (B, C, H, W)."""
+
+    def __init__(self, cfg: config.Transform, drop_path: Iterator[float]) -> None:
+        super().__init__()
+        channels, self.layers = cfg.in_channels, nn.ModuleList()
+        for layer in cfg.layers:
+            if isinstance(layer, config.Stage):
+                self.layers.append(Stage(channels, layer, [next(drop_path) for _ in range(layer.depth)]))
+            else:
+                self.layers.append(_resample(channels, layer))
+                channels = layer.channels
+        self.shortcut: nn.Module | None = None
+        if cfg.shortcut:
+            up = any(isinstance(l, config.Resample) and l.kind != "down" for l in cfg.layers)
+            block = cfg.shortcut
+            conv = nn.ConvTranspose2d if up else nn.Conv2d
+            self.shortcut = conv(cfg.in_channels, channels, block, stride=block, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = x
+        for layer in self.layers:
+            out = layer(out)
+        if self.shortcut is None:
+            return out
+        with torch.autocast(x.device.type, enabled=False):  # its values are large: bfloat16 would round them to a unit
+            return out + self.shortcut(x.float() if x.dtype == torch.bfloat16 else x)
+
+
+def _resample(channels: int, layer: config.Resample) -> nn.Module:
+    stride, kernel = layer.stride, layer.kernel or layer.stride
+    padding = layer.kernel // 2
+    if layer.kind == "down":
+        conv: nn.Module = nn.Conv2d(channels, layer.channels, kernel, stride, padding)
+    elif layer.kind == "up":
+        conv = nn.ConvTranspose2d(channels, layer.channels, kernel, stride, padding, output_padding=stride - 1)
+    else:
+        conv = nn.Conv2d(channels, layer.channels * stride**2, kernel, padding=padding)
+    if layer.zero_init:
+        nn.init.zeros_(conv.weight)  # type: ignore[arg-type]
+        nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    return nn.Sequential(conv, nn.PixelShuffle(stride)) if layer.kind == "shuffle" else conv
+
+
+def depth(cfg: config.Transform) -> int:
+    """Number of blocks in a transform."""
+    return sum(layer.depth for layer in cfg.layers if isinstance(layer, config.Stage))
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Repeat the last row and column of (B, C, H, W) until both sides are multiples of ``multiple``."""
+    height, width = x.shape[-2:]
+    return F.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")

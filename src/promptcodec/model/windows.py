@@ -1,0 +1,98 @@
+"""Geometry of (shifted) window attention: which tokens share a window, and which of them may see each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class WindowGrid:
+    """Windows of ``window`` x ``window`` tokens over a map of ``height`` x ``width``, shifted by ``shift``.
+
+    Maps that are no multiple of the window are padded at the bottom and right; padding is never visible to a real
+    token. ``rows`` x ``cols`` windows; those in the first ``clean_rows`` x ``clean_cols`` need no mask.
+    """
+
+    height: int
+    width: int
+    window: int
+    shift: int
+
+    @property
+    def rows(self) -> int:
+        return -(-self.height // self.window)
+
+    @property
+    def cols(self) -> int:
+        return -(-self.width // self.window)
+
+    @property
+    def clean_rows(self) -> int:
+        return _clean(_labels(self.height, self.window, self.shift))
+
+    @property
+    def clean_cols(self) -> int:
+        return _clean(_labels(self.width, self.window, self.shift))
+
+    def partition(self, x: Tensor) -> Tensor:
+        """(B, height, width, C) to (B, rows, cols, window², C)."""
+        batch, height, width, channels = x.shape
+        w = self.window
+        pad = (self.rows * w - height, self.cols * w - width)
+        if any(pad):
+            x = F.pad(x, (0, 0, 0, pad[1], 0, pad[0]))
+        if self.shift:
+            x = torch.roll(x, (-self.shift, -self.shift), (1, 2))
+        x = x.reshape(batch, self.rows, w, self.cols, w, channels).transpose(2, 3)
+        return x.reshape(batch, self.rows, self.cols, w * w, channels)
+
+    def merge(self, x: Tensor) -> Tensor:
+        """(B, rows, cols, window², C) back to (B, height, width, C)."""
+        batch, channels, w = x.shape[0], x.shape[-1], self.window
+        x = x.reshape(batch, self.rows, self.cols, w, w, channels).transpose(2, 3)
+        x = x.reshape(batch, self.rows * w, self.cols * w, channels)
+        if self.shift:
+            x = torch.roll(x, (self.shift, self.shift), (1, 2))
+        return x[:, : self.height, : self.width]
+
+    def labels(self) -> Tensor:
+        """Region of every token, (rows, cols, window²), int64: equal labels see each other, padding is -1."""
+        return _grid_labels(self.height, self.width, self.window, self.shift)
+
+
+def _labels(length: int, window: int, shift: int) -> Tensor:
+    """Region of each position along one padded and shifted axis, in windows: (count, window)."""
+    count = -(-length // window)
+    padded = count * window
+    position = torch.arange(padded)
+    label = (position >= padded - window).long() + (position >= padded - shift).long() if shift else position * 0
+    label[(position + shift) % padded >= length] = -1
+    return label.reshape(count, window)
+
+
+def _clean(labels: Tensor) -> int:
+    """Number of leading windows whose tokens all see each other."""
+    uniform = ((labels == labels[:, :1]) & (labels >= 0)).all(dim=1).tolist()
+    return uniform.index(False) if False in uniform else len(uniform)
+
+
+@lru_cache(maxsize=256)
+def _grid_labels(height: int, width: int, window: int, shift: int) -> Tensor:
+    rows, cols = _labels(height, window, shift), _labels(width, window, shift)
+    r, c = rows[:, None, :, None], cols[None, :, None, :]
+    label = torch.where((r < 0) | (c < 0), -1, 3 * r + c)
+    return label.reshape(rows.shape[0], cols.shape[0], window * window)
+
+
+@lru_cache(maxsize=64)
+def relative_index(window: int) -> Tensor:
+    """Row of the relative-bias table for each (query, key) pair: (window², window²), int64."""
+    axis = torch.arange(window)
+    dy = (axis[:, None] - axis[None, :]) + window - 1
+    index = dy[:, None, :, None] * (2 * window - 1) + dy[None, :, None, :]
+    return index.reshape(window * window, window * window)
