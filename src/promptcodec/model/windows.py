@@ -82,6 +82,7 @@ def _clean(labels: Tensor) -> int:
 
 
 @lru_cache(maxsize=256)
+@torch.inference_mode(False)  # what is cached must serve training as well
 def _grid_labels(height: int, width: int, window: int, shift: int) -> Tensor:
     rows, cols = _labels(height, window, shift), _labels(width, window, shift)
     r, c = rows[:, None, :, None], cols[None, :, None, :]
@@ -90,6 +91,7 @@ def _grid_labels(height: int, width: int, window: int, shift: int) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def relative_index(window: int) -> Tensor:
     """Row of the relative-bias table for each (query, key) pair: (window², window²), int64."""
     axis = torch.arange(window)

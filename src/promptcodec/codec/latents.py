@@ -1,0 +1,132 @@
+"""Latents to coded symbols and back: the schedule of entropy coding, run by an encoder or a decoder."""
+
+from __future__ import annotations
+
+import copy
+import math
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from promptcodec.codec.coder import Decoder, encode
+from promptcodec.codec.exact import GRID, choose_offset, quantise_parameters
+from promptcodec.codec.tables import gaussian_tables
+from promptcodec.errors import FormatError, PromptcodecError
+from promptcodec.model.base import STRIDE, Gains
+from promptcodec.zoo.model_file import StoredModel
+
+LATENT_STRIDE = 16  # pixels per element of y
+LARGEST_SYMBOL = 2**20  # no picture comes near; what lies beyond is an error, not a file
+
+
+@dataclass(frozen=True)
+class CodedLatents:
+    """Coded symbols of one tile with what proves their decode: border offsets, one a step, and a checksum."""
+
+    stream: bytes
+    offsets: bytes
+    checksum: int
+
+
+class LatentCoder:
+    """Codes y and z of one model. Holds a float64 copy of all that decides a probability, always on the CPU."""
+
+    def __init__(self, model: StoredModel) -> None:
+        self.hyper_tables = model.hyper_tables
+        self.tables = gaussian_tables()
+        network = model.network
+        self.config = network.config
+        self.h_s = copy.deepcopy(network.h_s).cpu().double()
+        self.gain = copy.deepcopy(network.gain).cpu().double() if network.gain is not None else None
+        self.medians = network.prior.medians.cpu().double()
+
+    def gains(self, q: float) -> Gains:
+        """Gain factors at q in [0, 1], float64, (1, C, 1, 1)."""
+        return Gains() if self.gain is None else Gains(*self.gain(torch.tensor([q], dtype=torch.float64)))
+
+    @torch.inference_mode()
+    def parameters(self, z_symbols: Tensor, q: float) -> tuple[Tensor, Tensor]:
+        """log sigma and mean of the gained y, float64 (1, M, h/16, w/16), from the integers of z (1, N, h/64, w/64)."""
+        gains = self.gains(q)
+        with torch.autocast("cpu", enabled=False):
+            scales, means = self.h_s((z_symbols + self.medians) * gains.z_inverse).chunk(2, 1)
+        log_sigma = scales if self.config.scale == "log" else scales.clamp_min(0).log()
+        gain = torch.as_tensor(gains.y, dtype=torch.float64)
+        return log_sigma + gain.log(), means * gain
+
+    @torch.inference_mode()
+    def encode(self, y: Tensor, z: Tensor, q: float) -> CodedLatents:
+        """y (1, M, h/16, w/16) and z (1, N, h/64, w/64), before gains, of any floating type and device.
+
+        Raises PromptcodecError where the networks gave values that are not finite or out of all bounds.
+        """
+        gains = self.gains(q)
+        z_symbols = _symbols(z.cpu().double() * gains.z - self.medians)
+        log_sigma, mean = self.parameters(z_symbols, q)
+        offset = choose_offset(log_sigma, mean)
+        quantised = quantise_parameters(log_sigma, mean, offset)
+        y_symbols = _symbols(y.cpu().double() * gains.y - quantised.means / GRID)
+        integers = _integers(y_symbols, quantised.means)
+        stream = encode([
+            (_flat(z_symbols), self._channels(z_symbols), self.hyper_tables),
+            (_flat(y_symbols), quantised.bins.flatten().numpy(), self.tables),
+        ])  # fmt: skip
+        return CodedLatents(stream, bytes([offset]), _checksum(z_symbols, integers))
+
+    @torch.inference_mode()
+    def decode(self, coded: CodedLatents, height: int, width: int, q: float) -> Tensor:
+        """The gained y_hat, (1, M, h/16, w/16) float64, every element an integer over 256.
+
+        ``height`` and ``width`` are the picture's, in pixels. Raises FormatError unless the stream is consumed exactly,
+        ends in the coder's initial state and gives the integers that the encoder saw.
+        """
+        if len(coded.offsets) != 1:
+            raise FormatError(f"the file has {len(coded.offsets)} coding steps, model {self.config.name} has 1")
+        shape = (1, self.config.hyper_channels, -(-height // STRIDE), -(-width // STRIDE))
+        decoder = Decoder(coded.stream)
+        z_symbols = torch.empty(shape, dtype=torch.int32)
+        symbols = decoder.pull(self._channels(z_symbols), self.hyper_tables)
+        z_symbols = torch.from_numpy(symbols).reshape(shape)
+        log_sigma, mean = self.parameters(z_symbols, q)
+        quantised = quantise_parameters(log_sigma, mean, coded.offsets[0])
+        symbols = decoder.pull(quantised.bins.flatten().numpy(), self.tables)
+        decoder.finish()
+        integers = _integers(torch.from_numpy(symbols).reshape(quantised.means.shape), quantised.means)
+        if _checksum(z_symbols, integers) != coded.checksum:
+            raise FormatError("the decoded latents do not have the checksum in the file: it is damaged, or was made by "
+                              "a machine whose arithmetic this one cannot follow")  # fmt: skip
+        return integers.double() / GRID
+
+    def _channels(self, z: Tensor) -> NDArray[np.uint8]:
+        """Table of each element of z: its channel."""
+        per_channel = z.shape[2] * z.shape[3]
+        return np.repeat(np.arange(z.shape[1], dtype=np.uint8), per_channel)
+
+
+def _symbols(values: Tensor) -> Tensor:
+    """Round half to even, int32."""
+    rounded = values.round()
+    largest = float(rounded.abs().max())
+    if not math.isfinite(largest) or largest > LARGEST_SYMBOL:
+        raise PromptcodecError(f"the analysis gave a latent of {largest}, beyond {LARGEST_SYMBOL}: the model's weights are "
+                               "damaged or the picture has values that are not finite")  # fmt: skip
+    return rounded.to(torch.int32)
+
+
+def _integers(symbols: Tensor, means: Tensor) -> Tensor:
+    """y_hat in 1/256, int64."""
+    return symbols.long() * GRID + means.long()
+
+
+def _flat(symbols: Tensor) -> NDArray[np.int32]:
+    return symbols.contiguous().flatten().numpy()
+
+
+def _checksum(z_symbols: Tensor, integers: Tensor) -> int:
+    """CRC-32 of z's symbols as little-endian int32, then of y_hat in 1/256 as little-endian int64, both in C order."""
+    first = zlib.crc32(_flat(z_symbols).astype("<i4").tobytes())
+    return zlib.crc32(integers.contiguous().numpy().astype("<i8").tobytes(), first)

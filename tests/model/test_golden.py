@@ -1,0 +1,189 @@
+"""Our layers and models against numbers computed with the authors' implementations, in float64 and float32."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from promptcodec.model import config
+from promptcodec.model.base import CompressionModel, Gains
+from promptcodec.model.blocks import Block
+from promptcodec.model.entropy import SCALE_FLOOR, FactorizedPrior, gaussian_likelihood
+from promptcodec.model.presets import tic
+from promptcodec.model.windows import WindowGrid, relative_index
+from promptcodec.zoo.reference import from_reference
+
+
+def load(path: Path) -> dict[str, Tensor]:
+    with safe_open(path, "pt") as file:
+        return {k: file.get_tensor(k) for k in file.keys()}
+
+
+def part(tensors: dict[str, Tensor], prefix: str, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+    found = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    return {k: v.to(dtype) if v.is_floating_point() else v for k, v in found.items()}
+
+
+def assert_matches(found: Tensor, golden: dict[str, Tensor], name: str, tolerance: float) -> None:
+    """Compare a full tensor with what is stored of it: itself, or samples and means."""
+    compared = 0
+    for key, expected in golden.items():
+        stem, _, thinning = key.partition(".")
+        if stem != name:
+            continue
+        if thinning.startswith("every"):
+            step = int(thinning.removeprefix("every"))
+            actual = found[..., ::step, ::step]
+        else:
+            actual = {"": lambda t: t, "rowmean": lambda t: t.mean(-1), "colmean": lambda t: t.mean(-2)}[thinning](found)
+        assert actual.shape == expected.shape
+        difference = (actual.double() - expected.double()).abs().max().item()
+        assert difference <= tolerance, f"{key}: {difference}"
+        compared += 1
+    assert compared, f"no golden tensor {name}"
+
+
+@pytest.fixture(scope="module")
+def tic_small(shared: Path) -> CompressionModel:
+    model = CompressionModel(tic(32, 48))
+    model.load_state_dict(from_reference(part(load(shared / "golden/tic_hp.safetensors"), "param/")))
+    return model.double().eval()
+
+
+@pytest.mark.parametrize("name", ["tic_hp", "tic_hp_wide"])
+@torch.inference_mode()
+def test_tic_float64(shared: Path, tic_small: CompressionModel, name: str) -> None:
+    tensors = load(shared / f"golden/{name}.safetensors")
+    golden = part(tensors, "output/")
+    x = tensors["input/x_u8"].double() / 256
+    y = tic_small.g_a(x)
+    assert_matches(y, golden, "y", 1e-9)
+    z = tic_small.h_a(y)
+    assert_matches(z, golden, "z", 1e-9)
+    medians = tic_small.prior.medians
+    z_symbols = (z - medians).round()
+    assert torch.equal(z_symbols, golden["z_symbols"].double())
+    scales, means = tic_small.hyper_parameters(z_symbols + medians, Gains())
+    assert_matches(scales, golden, "scales", 1e-9)
+    assert_matches(means, golden, "means", 1e-9)
+    y_symbols = (y - means).round()
+    assert torch.equal(y_symbols, golden["y_symbols"].double())
+    out = tic_small(x)
+    assert_matches(out["x_hat"], golden, "x_hat", 1e-9)
+    assert_matches(out["likelihoods"]["y"], golden, "y_lik", 1e-11)
+    assert_matches(out["likelihoods"]["z"], golden, "z_lik", 1e-11)
+    for key in ("y", "z"):
+        bits = -out["likelihoods"][key].log2().sum()
+        assert bits.item() == pytest.approx(golden[f"{key}_bits"].item(), abs=1e-7)
+
+
+@torch.inference_mode()
+def test_stages_float64(shared: Path, tic_small: CompressionModel) -> None:
+    tensors = load(shared / "golden/tic_hp.safetensors")
+    golden, x = part(tensors, "output/"), tensors["input/x_u8"].double() / 256
+    for i, layer in enumerate(tic_small.g_a.layers):
+        x = layer(x)
+        if i in (1, 3, 5):
+            assert_matches(x, golden, f"g_a{i}", 1e-9)
+
+
+@torch.inference_mode()
+def test_tic_float32(shared: Path) -> None:
+    tensors = load(shared / "golden/tic_hp.safetensors")
+    golden = part(tensors, "output/")
+    model = CompressionModel(tic(32, 48)).eval()
+    model.load_state_dict(from_reference(part(tensors, "param/", torch.float32)))
+    x = tensors["input/x_u8"].float() / 256
+    y = model.g_a(x)
+    assert_matches(y, golden, "y", 1e-4)
+    assert_matches(model.h_a(y), golden, "z", 1e-4)
+    scales, means = model.hyper_parameters(golden["z_hat"].float(), Gains())
+    assert_matches(scales, golden, "scales", 2e-5)
+    assert_matches(means, golden, "means", 2e-5)
+    assert_matches(model.g_s(golden["y_hat"].float()), golden, "x_hat", 2e-5)
+
+
+@pytest.mark.parametrize("shift", [0, 4])
+def test_swin_layer(shared: Path, shift: int) -> None:
+    tensors = load(shared / "golden/swin_layers.safetensors")
+    golden, inputs = part(tensors, "output/"), part(tensors, "input/")
+    stage = config.Stage(1, config.Attention(2, 8))
+    block = Block(8, stage, shift > 0, 0.0).double().eval()
+    state = from_reference({f"g_a1.residual_group.blocks.0.{k}": v for k, v in part(tensors, "param/").items()})
+    block.load_state_dict({k.removeprefix("g_a.layers.1.blocks.0."): v for k, v in state.items()})
+    x = inputs["x"].unflatten(1, (16, 24))
+    dense, shared_tokens = inputs["prompt_map"].permute(0, 2, 3, 1), inputs["tp_prompts"]
+    prompted = "ip/shift4/fix" if shift else "ip/shift0"
+    for name, prompts in ((f"plain/shift{shift}", None), (prompted, dense), (f"tp/shift{shift}", shared_tokens)):
+        assert_matches(block(x, prompts).flatten(1, 2), golden, name, 1e-9)
+
+
+def test_window_geometry(shared: Path) -> None:
+    golden = part(load(shared / "golden/swin_layers.safetensors"), "output/")
+    assert torch.equal(relative_index(8), golden["relative_position_index"].long())
+    labels = WindowGrid(16, 24, 8, 4).labels().flatten(0, 1)
+    blocked = labels[:, :, None] != labels[:, None, :]
+    assert torch.equal(blocked, golden["mask/image_shift4"].bool())
+    prompts = WindowGrid(8, 12, 4, 2).labels().flatten(0, 1)
+    assert torch.equal(labels[:, :, None] != prompts[:, None, :], golden["mask/prompt_shift4"].bool())
+
+
+def test_factorized_prior(shared: Path) -> None:
+    tensors = load(shared / "golden/entropy_models.safetensors")
+    golden, inputs = part(tensors, "output/"), part(tensors, "input/")
+    prior = FactorizedPrior(6).double()
+    state = from_reference(part(tensors, "param/"))
+    prior.load_state_dict({k.removeprefix("prior."): v for k, v in state.items()})
+    x = inputs["eb.x"]
+    symbols = (x - prior.medians).round()
+    assert torch.equal(symbols, golden["eb/symbols"].double())
+    assert_matches(prior.medians.flatten(), golden, "eb/medians", 0)
+    assert_matches(symbols + prior.medians, golden, "eb/x_hat", 1e-12)
+    assert_matches(prior.likelihood(symbols + prior.medians), golden, "eb/likelihood", 1e-11)
+    noisy = inputs["eb.noisy"].requires_grad_()
+    logits = prior.logits(noisy.transpose(0, 1).flatten(1)[:, None]).reshape(6, 2, 5, 7).transpose(0, 1)
+    assert_matches(logits.detach(), golden, "eb/cdf_logits_at_noisy", 1e-11)
+    likelihood = prior.likelihood(noisy)
+    assert_matches(likelihood.detach(), golden, "eb/likelihood_at_noisy", 1e-11)
+    rate = -likelihood.log2().sum()
+    assert rate.item() == pytest.approx(golden["eb/rate_bits_at_noisy"].item(), abs=1e-8)
+    rate.backward()
+    assert noisy.grad is not None
+    assert_matches(noisy.grad, golden, "eb/grad_rate_wrt_noisy", 1e-6)
+    for name in ("matrices", "biases", "factors"):
+        for i, parameter in enumerate(getattr(prior, name)):
+            assert (parameter.grad - golden[f"eb/grad_rate_wrt.{name}.{i}"]).abs().max() < 1e-6
+    prior.zero_grad()
+    with torch.no_grad():
+        prior.quantiles.copy_(inputs["eb.perturbed_quantiles"])
+    loss = prior.quantile_loss()
+    loss.backward()
+    assert loss.item() == pytest.approx(golden["eb/aux_loss_at_perturbed"].item(), abs=1e-9)
+    assert_matches(prior.quantiles.grad, golden, "eb/grad_aux_wrt_quantiles", 1e-9)
+    assert all(p.grad is None or not p.grad.any() for n, p in prior.named_parameters() if n != "quantiles")
+
+
+def test_conditional_gaussian(shared: Path) -> None:
+    tensors = load(shared / "golden/entropy_models.safetensors")
+    golden, inputs = part(tensors, "output/"), part(tensors, "input/")
+    y, scales, means = inputs["gc.y"], inputs["gc.scales"], inputs["gc.means"]
+    residual = (y - means).round()
+    assert torch.equal(residual, golden["gc/symbols"].double())
+    assert_matches(residual + means, golden, "gc/y_hat", 1e-12)
+    assert_matches(gaussian_likelihood(residual + means - means, scales), golden, "gc/likelihood", 1e-11)
+    table = golden["gc/scale_table"].double()
+    rows = torch.searchsorted(table, scales.clamp_min(SCALE_FLOOR)).clamp_max(63)
+    assert torch.equal(rows, golden["gc/indexes"].long())
+    noisy = inputs["gc.y_noisy"].requires_grad_()
+    scales.requires_grad_()
+    means.requires_grad_()
+    likelihood = gaussian_likelihood(noisy - means, scales)
+    assert_matches(likelihood.detach(), golden, "gc/likelihood_at_noisy", 1e-11)
+    rate = -likelihood.log2().sum()
+    assert rate.item() == pytest.approx(golden["gc/rate_bits_at_noisy"].item(), abs=1e-8)
+    rate.backward()
+    for name, tensor in (("y_noisy", noisy), ("scales", scales), ("means", means)):
+        assert tensor.grad is not None
+        assert_matches(tensor.grad, golden, f"gc/grad_rate_wrt_{name}", 1e-6)
