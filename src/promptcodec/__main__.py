@@ -1,0 +1,6 @@
+"""``python -m promptcodec``."""
+
+from promptcodec.cli.app import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""The application: registers the verbs, and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+import promptcodec
+from promptcodec.cli import bench, decode, encode, evaluate, info, models, train
+from promptcodec.errors import PromptcodecError, UsageError
+
+app = typer.Typer(
+    name="promptcodec",
+    help="A learned image codec: photos to .ptc files and back.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("encode")(encode.command)
+app.command("decode")(decode.command)
+app.command("info")(info.command)
+app.command("models")(models.command)
+app.command("eval")(evaluate.command)
+app.command("bench")(bench.command)
+app.command("train")(train.command)
+
+
+def _version(show: bool) -> None:
+    if show:
+        print(f"promptcodec {promptcodec.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Options before any verb."""
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 all done, 1 something failed, 2 the command line makes no sense."""
+    try:
+        app()
+    except UsageError as error:
+        _fail(error, 2)
+    except (PromptcodecError, OSError) as error:
+        _fail(error, 1)
+    except KeyboardInterrupt:
+        _fail("interrupted", 1)
+    except BrokenPipeError:  # pragma: no cover (the reader of our output went away)
+        os._exit(1)
+
+
+def _fail(message: object, code: int) -> None:
+    print(f"promptcodec: {message}", file=sys.stderr)
+    sys.exit(code)

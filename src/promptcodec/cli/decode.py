@@ -1,0 +1,99 @@
+"""``promptcodec decode``: .ptc files to pictures."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from promptcodec.cli import jobs, options, runtime
+from promptcodec.errors import UsageError
+
+Skip = Annotated[bool, typer.Option("--skip-existing", help="Leave outputs that are newer than their .ptc file.")]
+Format = Annotated[
+    str | None, typer.Option("--format", help="png, jpg, webp … for folders and pipes; else the output's extension.")
+]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to decode and write."""
+
+    format: str | None
+    model: str | None
+    strip: bool
+    device: str
+    overwrite: bool
+    skip_existing: bool
+
+
+def command(
+    inputs: options.Inputs,
+    output: options.Output = None,
+    format: Format = None,
+    recursive: options.Recursive = False,
+    overwrite: options.Overwrite = False,
+    skip_existing: Skip = False,
+    strip: options.Strip = False,
+    processes: options.Processes = 1,
+    threads: options.Threads = 0,
+    device: options.Device = "cpu",
+    model: options.ModelName = None,
+    as_json: options.Json = False,
+) -> None:
+    """Decode .ptc files to pictures, PNG unless told otherwise."""
+    options.one_choice(overwrite, skip_existing)
+    suffix = "." + (format or "png").lower().lstrip(".")
+    _check_writable(suffix)
+    planned = jobs.plan(inputs, output, suffix, (".ptc",), recursive)
+    if output not in (None, jobs.PIPE) and len(planned) == 1 and planned[0].target == output and format is None:
+        _check_writable(Path(str(output)).suffix)
+    settings = Settings(format, model, strip, device, overwrite, skip_existing)
+    prepare = partial(runtime.prepare, 1 if processes > 1 else threads)
+    sys.exit(jobs.run(planned, partial(decode_file, settings), processes, prepare, as_json))
+
+
+def decode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
+    """Decode one file; raises PromptcodecError or OSError, and then leaves no output."""
+    from promptcodec.codec.picture_io import write
+
+    start = time.perf_counter()
+    if settings.skip_existing and _newer(job):
+        return jobs.Outcome(job.source, job.target, "skipped")
+    options.check_output(job, settings.overwrite or settings.skip_existing)
+    data = sys.stdin.buffer.read() if job.source == jobs.PIPE else Path(job.source).read_bytes()
+    picture = runtime.codec(settings.model, settings.device).decode_picture(data)
+    if settings.strip:
+        picture = picture.stripped()
+    name = settings.format or (None if job.target != jobs.PIPE else "png")
+    if job.target == jobs.PIPE:
+        write(picture, sys.stdout.buffer, format=name)
+        sys.stdout.buffer.flush()
+        written = 0
+    else:
+        write(picture, Path(job.target), format=name)
+        written = Path(job.target).stat().st_size
+    height, width = picture.rgb.shape[:2]
+    seconds = round(time.perf_counter() - start, 3)
+    return jobs.Outcome(job.source, job.target, "done", "", len(data), written, width, height, seconds)
+
+
+def _newer(job: jobs.Job) -> bool:
+    if jobs.PIPE in (job.source, job.target) or not Path(job.target).is_file():
+        return False
+    return Path(job.target).stat().st_mtime >= Path(job.source).stat().st_mtime
+
+
+def _check_writable(suffix: str) -> None:
+    """Raise UsageError for extensions that Pillow does not write."""
+    from PIL import Image
+
+    Image.init()
+    name = Image.registered_extensions().get(suffix.lower())
+    if name is None or name not in Image.SAVE:
+        raise UsageError(f"Pillow writes no {suffix or 'file without an extension'}; try .png, .jpg, .webp or .tiff")

@@ -1,0 +1,111 @@
+"""``promptcodec encode``: pictures to .ptc files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from promptcodec.cli import jobs, options, runtime
+from promptcodec.codec.atomic import atomic_write
+from promptcodec.errors import PromptcodecError, UsageError
+
+DEFAULT_QUALITY = 50.0
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif", ".jp2", ".ppm", ".pgm")
+
+Quality = Annotated[float, typer.Option("-q", "--quality", min=0, max=100, help="0 (smallest) to 100 (best).")]
+Skip = Annotated[
+    bool, typer.Option("--skip-existing", help="Leave outputs made from the same picture with the same settings.")
+]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides an output beside its picture, and where to compute it."""
+
+    quality: float
+    model: str | None
+    strip: bool
+    device: str
+    overwrite: bool
+    skip_existing: bool
+
+
+def command(
+    inputs: options.Inputs,
+    output: options.Output = None,
+    quality: Quality = DEFAULT_QUALITY,
+    recursive: options.Recursive = False,
+    overwrite: options.Overwrite = False,
+    skip_existing: Skip = False,
+    strip: options.Strip = False,
+    processes: options.Processes = 1,
+    threads: options.Threads = 0,
+    device: options.Device = "cpu",
+    model: options.ModelName = None,
+    as_json: options.Json = False,
+) -> None:
+    """Compress pictures into .ptc files."""
+    options.one_choice(overwrite, skip_existing)
+    if output is not None and output != jobs.PIPE and Path(output).suffix.lower() in EXTENSIONS:
+        raise UsageError(f"encode writes .ptc files, but -o names {output}; `promptcodec decode` writes pictures")
+    planned = jobs.plan(inputs, output, ".ptc", EXTENSIONS, recursive)
+    settings = Settings(quality, model, strip, device, overwrite, skip_existing)
+    prepare = partial(runtime.prepare, 1 if processes > 1 else threads)
+    sys.exit(jobs.run(planned, partial(encode_file, settings), processes, prepare, as_json))
+
+
+def encode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
+    """Encode one picture; raises PromptcodecError or OSError, and then leaves no output."""
+    start = time.perf_counter()
+    data = sys.stdin.buffer.read() if job.source == jobs.PIPE else Path(job.source).read_bytes()
+    codec = runtime.codec(settings.model, settings.device)
+    stamp = _stamp(data, settings, codec.fingerprint)
+    if settings.skip_existing and _up_to_date(job, stamp):
+        return jobs.Outcome(job.source, job.target, "skipped", bytes_in=len(data))
+    if not settings.skip_existing:
+        options.check_output(job, settings.overwrite)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        coded = codec.encode(data, settings.quality, strip=settings.strip, source_hash=stamp)
+    for warning in caught:
+        name = "standard input" if job.source == jobs.PIPE else job.source
+        print(f"promptcodec: {name}: {warning.message}", file=sys.stderr)
+    if job.target == jobs.PIPE:
+        sys.stdout.buffer.write(coded)
+        sys.stdout.buffer.flush()
+    else:
+        Path(job.target).parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(Path(job.target), overwrite=settings.overwrite or settings.skip_existing) as file:
+            file.write(coded)
+    from promptcodec.api import info
+
+    facts = info(coded)
+    seconds = time.perf_counter() - start
+    size = (int(facts["width"]), int(facts["height"]))
+    return jobs.Outcome(job.source, job.target, "done", "", len(data), len(coded), *size, round(seconds, 3))
+
+
+def _stamp(data: bytes, settings: Settings, fingerprint: str) -> bytes:
+    """16 bytes over the picture and the settings that its file depends on."""
+    described = json.dumps([settings.quality, settings.strip, fingerprint]).encode()
+    return hashlib.sha256(hashlib.sha256(data).digest() + described).digest()[:16]
+
+
+def _up_to_date(job: jobs.Job, stamp: bytes) -> bool:
+    if job.target == jobs.PIPE or not Path(job.target).is_file():
+        return False
+    from promptcodec.codec.container import unpack
+
+    try:
+        return unpack(Path(job.target).read_bytes()).metadata.source_hash == stamp
+    except PromptcodecError:  # whatever stands there is not the file we would write
+        return False
