@@ -8,15 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from promptcodec.model import config
+from promptcodec.model.linear import linear, linear_gelu
 from promptcodec.model.mixers import DepthwiseMixer, WindowAttention
 
 
 class FeedForward(nn.Sequential):
-    """Linear C to ratio·C, exact GELU, linear back."""
+    """Linear C to ratio·C, exact GELU, linear back. Works on the last axis."""
 
     def __init__(self, channels: int, ratio: float) -> None:
         hidden = round(channels * ratio)
         super().__init__(nn.Linear(channels, hidden), nn.GELU(), nn.Linear(hidden, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(linear_gelu(x, self[0]), self[2])
 
 
 class Block(nn.Module):
@@ -52,10 +56,32 @@ class Block(nn.Module):
     def forward(self, x: Tensor, prompts: Tensor | None = None) -> Tensor:
         """``prompts``: see ``WindowAttention``; only blocks with attention take them."""
         if isinstance(self.mixer, WindowAttention):
+            if x.device.type == "cpu" and not torch.is_grad_enabled():
+                return self._in_strips(x, self.mixer, prompts)
             x = x + self._drop(self.mixer(self.norm1(x), prompts))
         elif self.mixer is not None:
             x = x + self._drop(self.mixer(self.norm1(x)))
         return x + self._drop(self.ffn(self.norm2(x)))
+
+    def _in_strips(self, x: Tensor, mixer: WindowAttention, prompts: Tensor | None) -> Tensor:
+        """The same block, one row of windows at a time: nothing but the result leaves the cache."""
+        grid = mixer.grid(x)
+        keys = mixer.prompt_keys(prompts, grid)
+        batch, _, width, channels = x.shape
+        x = x.contiguous()
+        out = torch.empty_like(x)
+        for sample in range(batch):
+            source, target = x[sample].flatten(0, 1), out[sample].flatten(0, 1)
+            own = keys.of_sample(sample) if keys is not None else None
+            for row in range(grid.rows):
+                strip = grid.strip(row)
+                tokens = source.index_select(0, strip.gather)
+                windows = self.norm1(tokens).view(1, 1, grid.cols, -1, channels)
+                tokens += mixer.attend(windows, grid, own, row).view_as(tokens)
+                tokens += self.ffn(self.norm2(tokens))
+                for top, rows, index in strip.bands:
+                    torch.index_select(tokens, 0, index, out=target[top * width : (top + rows) * width])
+        return out
 
     def _drop(self, branch: Tensor) -> Tensor:
         """Stochastic depth: drop the branch of a whole sample, and rescale those kept."""

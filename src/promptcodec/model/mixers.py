@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from promptcodec.model.attention import window_attention
+from promptcodec.model.linear import linear
 from promptcodec.model.windows import WindowGrid, relative_index
 
 
@@ -26,58 +30,90 @@ class WindowAttention(nn.Module):
 
     def forward(self, x: Tensor, prompts: Tensor | None = None) -> Tensor:
         """x: normalised tokens (B, H, W, C)."""
-        batch, height, width, channels = x.shape
-        grid = WindowGrid(height, width, self.window, self.shift)
-        windows = grid.partition(x)
-        tokens = windows.shape[3]
-        qkv = self.qkv(windows).unflatten(-1, (3, self.heads, -1)).movedim((4, 5), (0, 4))
+        grid = self.grid(x)
+        return grid.merge(self.attend(grid.partition(x), grid, self.prompt_keys(prompts, grid)))
+
+    def grid(self, x: Tensor) -> WindowGrid:
+        """The windows of a map (B, H, W, C)."""
+        return WindowGrid(x.shape[1], x.shape[2], self.window, self.shift)
+
+    def attend(self, windows: Tensor, grid: WindowGrid, prompts: PromptKeys | None, row: int | None = None) -> Tensor:
+        """Attention inside windows (B, rows, cols, tokens, C): all of the grid's rows, or only the row ``row``."""
+        batch, rows, cols, tokens, channels = windows.shape
+        rows_of_grid = slice(None) if row is None else slice(row, row + 1)
+        qkv = linear(windows, self.qkv).unflatten(-1, (3, self.heads, -1)).movedim((4, 5), (0, 4))
         q, k, v = qkv.unbind(0)  # each (B, rows, cols, heads, tokens, head dim)
-        bias = self.relative_bias[relative_index(self.window).to(x.device)].permute(2, 0, 1)
-        labels = grid.labels().to(x.device)
+        bias = self.relative_bias[relative_index(self.window).to(windows.device)].permute(2, 0, 1)[None].to(q.dtype)
+        labels = grid.labels().to(windows.device)[rows_of_grid]
         key_labels = labels
         if prompts is not None:
-            pk, pv, prompt_labels = self._prompt_keys(prompts, grid, q.shape)
-            k, v = torch.cat([pk, k], dim=4), torch.cat([pv, v], dim=4)
-            bias = F.pad(bias, (pk.shape[4], 0))
-            key_labels = labels if prompt_labels is None else torch.cat([prompt_labels.to(x.device), labels], dim=2)
-            if prompt_labels is None:
-                key_labels = F.pad(labels, (pk.shape[4], 0), value=_SHARED)
+            count = prompts.key.shape[4]
+            expand = (batch, rows, cols, -1, -1, -1)
+            k = torch.cat([_rows(prompts.key, rows_of_grid).expand(expand), k], dim=4)
+            v = torch.cat([_rows(prompts.value, rows_of_grid).expand(expand), v], dim=4)
+            bias = F.pad(bias, (count, 0))
+            if prompts.labels is None:
+                key_labels = F.pad(labels, (count, 0), value=_SHARED)
+            else:
+                key_labels = torch.cat([prompts.labels.to(windows.device)[rows_of_grid], labels], dim=2)
 
-        def attend(rows: slice, cols: slice, masked: bool) -> Tensor:
-            parts = [t[:, rows, cols] for t in (q, k, v)]
-            shape = parts[0].shape
-            mask = bias.to(q.dtype)[None]
+        def part(inside: slice, across: slice, masked: bool) -> Tensor:
+            query, key, value = (t[:, inside, across] for t in (q, k, v))
+            mask = bias
             if masked:
-                seen = _visible(labels[rows, cols], key_labels[rows, cols])
-                mask = mask.masked_fill(~seen.flatten(0, 1)[:, None], float("-inf"))
-                mask = mask.expand(shape[0], *mask.shape).flatten(0, 1)
-            out = F.scaled_dot_product_attention(*(t.flatten(0, 2) for t in parts), attn_mask=mask)
-            return out.unflatten(0, shape[:3])
+                seen = _visible(labels[inside, across], key_labels[inside, across]).flatten(0, 1)[:, None]
+                mask = bias.masked_fill(~seen, float("-inf")).repeat(batch, 1, 1, 1)
+            out = window_attention(query.flatten(0, 2), key.flatten(0, 2), value.flatten(0, 2), mask)
+            return out.unflatten(0, query.shape[:3])
 
         # Only windows at the bottom and right need a mask: attend everywhere with the broadcast bias, then mend those.
-        a, b = grid.clean_rows, grid.clean_cols
+        clean_rows = min(max(grid.clean_rows - (row or 0), 0), rows)
+        clean_cols = grid.clean_cols
         everything = slice(None)
-        if a == 0 or b == 0:
-            out = attend(everything, everything, masked=True)
+        if clean_rows == 0 or clean_cols == 0:
+            out = part(everything, everything, masked=True)
         else:
-            out = attend(everything, everything, masked=False)
-            if a < grid.rows:
-                out[:, a:] = attend(slice(a, None), everything, masked=True)
-            if b < grid.cols:
-                out[:, :a, b:] = attend(slice(0, a), slice(b, None), masked=True)
-        out = self.proj(out.transpose(3, 4).reshape(batch, grid.rows, grid.cols, tokens, channels))
-        return grid.merge(out)
+            out = part(everything, everything, masked=False)
+            if clean_rows < rows:
+                out[:, clean_rows:] = part(slice(clean_rows, None), everything, masked=True)
+            if clean_cols < cols:
+                out[:, :clean_rows, clean_cols:] = part(slice(0, clean_rows), slice(clean_cols, None), masked=True)
+        return linear(out.transpose(3, 4).reshape(batch, rows, cols, tokens, channels), self.proj)
 
-    def _prompt_keys(self, prompts: Tensor, grid: WindowGrid, shape: torch.Size) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Keys and values (B, rows, cols, heads, P, head dim) of the prompts, and their labels (None: seen by all)."""
+    def prompt_keys(self, prompts: Tensor | None, grid: WindowGrid) -> PromptKeys | None:
+        """Project prompts once a map: a shared set (P, C), or a map (B, ceil(H/2), ceil(W/2), C)."""
+        if prompts is None:
+            return None
         channels = self.proj.in_features
         kv = F.linear(prompts, self.qkv.weight[channels:], self.qkv.bias[channels:])
         if prompts.dim() == 2:
-            k, v = kv.unflatten(-1, (2, self.heads, -1)).permute(1, 2, 0, 3)
-            return k.expand(*shape[:4], -1, -1), v.expand(*shape[:4], -1, -1), None
+            key, value = kv.unflatten(-1, (2, self.heads, -1)).permute(1, 2, 0, 3)
+            return PromptKeys(key[None, None, None], value[None, None, None], None)
         half = WindowGrid(-(-grid.height // 2), -(-grid.width // 2), grid.window // 2, grid.shift // 2)
-        kv = half.partition(kv).unflatten(-1, (2, self.heads, -1)).movedim((4, 5), (0, 4))
-        return kv[0], kv[1], half.labels()
+        key, value = half.partition(kv).unflatten(-1, (2, self.heads, -1)).movedim((4, 5), (0, 4))
+        return PromptKeys(key, value, half.labels())
+
+
+@dataclass(frozen=True)
+class PromptKeys:
+    """Keys and values of prompts, (B or 1, rows or 1, cols or 1, heads, P, head dim), and the regions they lie in.
+
+    ``labels`` (rows, cols, P); None where every token sees every prompt.
+    """
+
+    key: Tensor
+    value: Tensor
+    labels: Tensor | None
+
+    def of_sample(self, index: int) -> PromptKeys:
+        """Those of one sample of the batch; a shared set is everyone's."""
+        if self.key.shape[0] == 1:
+            return self
+        return PromptKeys(self.key[index : index + 1], self.value[index : index + 1], self.labels)
+
+
+def _rows(keys: Tensor, rows: slice) -> Tensor:
+    return keys if keys.shape[1] == 1 else keys[:, rows]
 
 
 _SHARED = -2  # label of tokens that every query sees

@@ -60,9 +60,43 @@ class WindowGrid:
             x = torch.roll(x, (self.shift, self.shift), (1, 2))
         return x[:, : self.height, : self.width]
 
+    def strip(self, row: int) -> Strip:
+        """Where the tokens of one row of windows lie in the map."""
+        return _strip(self.height, self.width, self.window, self.shift, row)
+
     def labels(self) -> Tensor:
         """Region of every token, (rows, cols, window²), int64: equal labels see each other, padding is -1."""
         return _grid_labels(self.height, self.width, self.window, self.shift)
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One row of windows: ``gather`` (cols * window²) gives the map's token for each window token (any token for
+    padding). ``bands`` give the way back: from map row ``top`` on, ``rows`` rows are the window tokens ``index``.
+    """
+
+    gather: Tensor
+    bands: tuple[tuple[int, int, Tensor], ...]
+
+
+@lru_cache(maxsize=2048)
+@torch.inference_mode(False)
+def _strip(height: int, width: int, window: int, shift: int, row: int) -> Strip:
+    rows, cols = -(-height // window), -(-width // window)
+    y = (row * window + torch.arange(window) + shift) % (rows * window)
+    x = (torch.arange(cols * window) + shift) % (cols * window)
+    index = y.clamp(max=height - 1)[:, None] * width + x.clamp(max=width - 1)
+    gather = index.reshape(window, cols, window).transpose(0, 1).flatten()
+    column = (torch.arange(width) - shift) % (cols * window)
+    within = column // window * window**2 + column % window
+    bands = []
+    for top in sorted({int(y[0]), 0} if int(y[-1]) < int(y[0]) else {int(y[0])}):
+        first = int((y == top).nonzero()[0, 0])
+        count = min(window - first if top == 0 else rows * window - top, window - first, height - top)
+        if count > 0:
+            band = (torch.arange(first, first + count) * window)[:, None] + within
+            bands.append((top, count, band.flatten()))
+    return Strip(gather, tuple(bands))
 
 
 def _labels(length: int, window: int, shift: int) -> Tensor:

@@ -1,0 +1,25 @@
+"""Whether a lossless PNG would beat a lossy file: true of screenshots, icons and line art, never of photos."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from promptcodec.codec.picture import Picture
+
+FLAT = 0.25  # share of pixels equal to their left neighbour below which a PNG has no chance
+
+
+def lossless_is_smaller(picture: Picture, size: int) -> bool:
+    """Whether PNG stores the pixels (alpha aside) in fewer than ``size`` bytes."""
+    pixels = picture.rgb[:, :, 0] if picture.grey else picture.rgb
+    if pixels.shape[1] > 1:
+        equal = pixels[:, 1:] == pixels[:, :-1]
+        share = (equal if equal.ndim == 2 else equal.all(axis=2)).mean()
+        if share < FLAT:
+            return False
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.tell() < size

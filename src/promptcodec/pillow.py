@@ -1,0 +1,75 @@
+"""``import promptcodec.pillow`` teaches Pillow to open and save .ptc files.
+
+>>> import promptcodec.pillow
+>>> from PIL import Image
+>>> Image.open("photo.ptc").show()
+>>> image.save("photo.ptc", quality=60)
+"""
+
+from __future__ import annotations
+
+from typing import IO, Any
+
+from PIL import Image, ImageFile
+
+from promptcodec.codec.container import SIGNATURE, read_header
+from promptcodec.errors import PromptcodecError
+
+FORMAT = "PTC"
+
+
+class PtcImageFile(ImageFile.ImageFile):
+    """A .ptc file: the header is read at once, the model runs when pixels are asked for."""
+
+    format = FORMAT
+    format_description = "promptcodec image"
+
+    def _open(self) -> None:
+        try:
+            header = read_header(self.fp, max_pixels=_limit())
+        except PromptcodecError as error:
+            raise SyntaxError(str(error)) from None  # what Pillow expects of a plugin
+        self._size = (header.width, header.height)
+        self._mode = ("LA" if header.alpha else "L") if header.grey else ("RGBA" if header.alpha else "RGB")
+        self.tile = []
+        self._pending = True
+
+    def load(self) -> Any:
+        """Decode at first use. Raises OSError for damaged files, as Pillow's own plugins do."""
+        if getattr(self, "_pending", False):
+            from promptcodec.api import codec_for
+
+            self._pending = False
+            self.fp.seek(0)
+            data = self.fp.read()
+            try:
+                image = codec_for(data).decode(data)
+            except PromptcodecError as error:
+                raise OSError(str(error)) from None
+            self.im = image.im
+            self.info.update(image.info)
+        return super().load()
+
+
+def _limit() -> int:
+    return Image.MAX_IMAGE_PIXELS * 2 if Image.MAX_IMAGE_PIXELS is not None else 2**28
+
+
+def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
+    from promptcodec.api import encode
+
+    options = image.encoderinfo
+    try:
+        file.write(encode(image, options.get("quality"), model=options.get("model")))
+    except PromptcodecError as error:
+        raise OSError(str(error)) from None
+
+
+def _accept(prefix: bytes) -> bool:
+    return prefix.startswith(SIGNATURE)
+
+
+Image.register_open(FORMAT, PtcImageFile, _accept)
+Image.register_save(FORMAT, _save)
+Image.register_extension(FORMAT, ".ptc")
+Image.register_mime(FORMAT, "image/x-ptc")
