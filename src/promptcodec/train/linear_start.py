@@ -54,6 +54,7 @@ def linear_start(model: CompressionModel, pictures: Tensor) -> None:
 
 def _whiten(conv: nn.Module, mean: Tensor, std: Tensor) -> None:
     """Fold (y - mean) / std into a convolution's weights (borders of the picture aside, where zeros are padded)."""
-    assert isinstance(conv, nn.Conv2d) and conv.bias is not None
+    if not isinstance(conv, nn.Conv2d) or conv.bias is None:
+        raise UsageError(f"the linear start wants h_a and g_s to begin with a convolution, not {type(conv).__name__}")
     conv.weight.div_(std.to(conv.weight)[None, :, None, None])
     conv.bias.sub_(torch.einsum("oikl,i->o", conv.weight, mean.to(conv.weight)))

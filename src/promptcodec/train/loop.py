@@ -156,7 +156,7 @@ def validate(model: CompressionModel, pictures: list[np.ndarray], qs: list[float
     for q in qs:
         figures = []
         for picture in pictures:
-            x = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+            x = torch.tensor(picture).permute(2, 0, 1)[None].float() / 255
             rate = torch.tensor([q]) if model.gain is not None else None
             out = model(x, rate, "round")
             out["x_hat"] = _to_levels(out["x_hat"])

@@ -1,0 +1,75 @@
+"""The summary as tables for people."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from promptcodec.evaluate.summary import Summary
+
+
+def print_summary(summary: Summary, console: Console) -> None:
+    """Mean curves, BD-rates and comparisons at equal rate, then every warning."""
+    console.print(_curves(summary))
+    if summary.bd_rates:
+        console.print(_bd_rates(summary))
+    if summary.equal_rates:
+        console.print(_equal_rates(summary))
+    for warning in [*summary.warnings, *_bd_rate_warnings(summary)]:
+        console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _table(title: str, left: int, *columns: str) -> Table:
+    """The first ``left`` columns hold words, the others numbers."""
+    table = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index < left else "right")
+    return table
+
+
+def _curves(summary: Summary) -> Table:
+    title = f"Means over {summary.pictures} pictures"
+    table = _table(
+        title, 1, "codec", "setting", "pictures", "bpp", "PSNR dB", "MS-SSIM", "encode s", "decode s"
+    )
+    for label, points in summary.curves.items():
+        for point in points:
+            similarity = "-" if point.ms_ssim is None else f"{point.ms_ssim:.4f}"
+            quality = (f"{point.bpp:.4f}", f"{point.psnr:.2f}", similarity)
+            seconds = (f"{point.encode_s:.3f}", f"{point.decode_s:.3f}")
+            table.add_row(label, f"{point.setting:g}", str(point.pictures), *quality, *seconds)
+        table.add_section()
+    return table
+
+
+def _bd_rates(summary: Summary) -> Table:
+    title = "BD-rate (negative: fewer bits than the anchor at equal quality)"
+    table = _table(title, 3, "codec", "anchor", "metric", "pictures", "BD-rate %", "common dB", "overlap")
+    for entry in summary.bd_rates:
+        result = entry.result
+        percent = "-" if result.percent is None else f"{result.percent:+.1f}"
+        common = "-" if result.quality_range is None else "{:.1f} to {:.1f}".format(*result.quality_range)
+        cells = (str(entry.pictures), percent, common, f"{result.overlap:.0%}")
+        table.add_row(entry.codec, entry.anchor, entry.metric, *cells)
+    return table
+
+
+def _equal_rates(summary: Summary) -> Table:
+    title = "PSNR at equal rate"
+    table = _table(
+        title, 2, "codec", "against", "bpp", "comparable pictures", "better on", "mean difference dB"
+    )
+    for entry in summary.equal_rates:
+        difference = "-" if entry.psnr_difference is None else f"{entry.psnr_difference:+.2f}"
+        table.add_row(
+            entry.codec, entry.anchor, f"{entry.bpp:g}", str(entry.comparable), str(entry.better), difference
+        )
+    return table
+
+
+def _bd_rate_warnings(summary: Summary) -> list[str]:
+    return [
+        f"BD-rate of {entry.codec} against {entry.anchor} ({entry.metric}): {warning}"
+        for entry in summary.bd_rates
+        for warning in entry.result.warnings
+    ]

@@ -1,0 +1,113 @@
+"""The results file: one JSON object a line, one line a measurement."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from promptcodec.errors import UsageError
+from promptcodec.evaluate.codecs import curve_key
+
+
+@dataclass(frozen=True)
+class Row:
+    """One picture through one codec at one setting.
+
+    ``bytes``: of the complete file; ``psnr`` in dB; ``ms_ssim`` 0 to 1, None for small pictures; times: wall clock.
+    """
+
+    codec: str
+    options: dict[str, Any]
+    version: str
+    picture: str
+    sha256: str
+    width: int
+    height: int
+    setting: float
+    bytes: int
+    bpp: float
+    psnr: float
+    ms_ssim: float | None
+    encode_s: float
+    decode_s: float
+
+    @property
+    def curve(self) -> str:
+        """Key of the curve that this row is a point of."""
+        return curve_key(self.codec, self.options)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What was measured: (key of the codec at its setting, picture)."""
+        return f"{self.curve} @ {self.setting:g}", self.sha256
+
+
+class ResultsFile:
+    """Measurements on disk, appended one at a time, so that a later run measures only what is new."""
+
+    def __init__(self, path: Path) -> None:
+        """Reads what is there; the file need not exist. Raises UsageError where it holds anything else."""
+        self.path = path
+        self._rows, self._valid_bytes, self._ends_line = _read(path)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._rows.values())
+
+    def get(self, key: tuple[str, str]) -> Row | None:
+        return self._rows.get(key)
+
+    def repair(self) -> None:
+        """Cuts off a last line that a crash left half-written: the next row begins a line of its own."""
+        if not self.path.exists():
+            return
+        with self.path.open("r+b") as file:
+            file.truncate(self._valid_bytes)
+            if not self._ends_line:
+                file.seek(0, 2)
+                file.write(b"\n")
+        self._ends_line = True
+
+    def append(self, row: Row) -> None:
+        """Writes one row through to the file."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(row), allow_nan=False) + "\n")
+        self._rows[row.key] = row
+
+
+def _read(path: Path) -> tuple[dict[tuple[str, str], Row], int, bool]:
+    """Rows by key (the last of equals), bytes up to the last whole row, and whether these end a line."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return {}, 0, True
+    except OSError as error:
+        raise UsageError(f"cannot read the results {path}: {error.strerror}") from error
+    rows: dict[tuple[str, str], Row] = {}
+    lines = data.splitlines(keepends=True)
+    valid = 0
+    for number, line in enumerate(lines, 1):
+        row = _parse(line)
+        if row is None:
+            # Only a row that was being written may be cut short; a foreign file must not be truncated.
+            if number == len(lines) and (rows or line.startswith(b'{"codec"'[: len(line)])):
+                break
+            raise UsageError(f"line {number} of {path} is not a result of promptcodec eval")
+        rows[row.key] = row
+        valid += len(line)
+    return rows, valid, not valid or data[valid - 1 : valid] == b"\n"
+
+
+def _parse(line: bytes) -> Row | None:
+    try:
+        values = json.loads(line)
+        row = Row(**{field.name: values[field.name] for field in fields(Row)})
+        hash(row.key)
+    except (ValueError, TypeError, KeyError):
+        return None
+    return row
