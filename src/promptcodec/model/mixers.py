@@ -133,4 +133,9 @@ class DepthwiseMixer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: normalised tokens (B, H, W, C)."""
-        return self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        device = x.device.type
+        if not torch.is_autocast_enabled(device):
+            return self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        with torch.autocast(device, enabled=False):  # in bfloat16 it takes twice as long, forward and backward
+            out: Tensor = self.conv(x.float().permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return out.to(torch.get_autocast_dtype(device))

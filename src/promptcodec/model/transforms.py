@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -24,12 +25,11 @@ class Transform(nn.Module):
             else:
                 self.layers.append(_resample(channels, layer))
                 channels = layer.channels
-        self.shortcut: nn.Module | None = None
+        self.shortcut: BlockAnalysis | BlockSynthesis | None = None
         if cfg.shortcut:
             up = any(isinstance(l, config.Resample) and l.kind != "down" for l in cfg.layers)
-            block = cfg.shortcut
-            conv = nn.ConvTranspose2d if up else nn.Conv2d
-            self.shortcut = conv(cfg.in_channels, channels, block, stride=block, bias=False)
+            linear = BlockSynthesis if up else BlockAnalysis
+            self.shortcut = linear(cfg.in_channels, channels, cfg.shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
         out = x
@@ -39,6 +39,33 @@ class Transform(nn.Module):
             return out
         with torch.autocast(x.device.type, enabled=False):  # its values are large: bfloat16 would round them to a unit
             return out + self.shortcut(x.float() if x.dtype == torch.bfloat16 else x)
+
+
+class BlockAnalysis(nn.Module):
+    """Linear transform of non-overlapping blocks: (B, C, H, W) to (B, K, H / block, W / block)."""
+
+    def __init__(self, channels: int, out_channels: int, block: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_channels, channels, block, block))
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        block = self.weight.shape[-1]  # a matrix product: strided convolutions this large are slow everywhere
+        patches = x.unflatten(3, (-1, block)).unflatten(2, (-1, block)).permute(0, 2, 4, 1, 3, 5).flatten(3)
+        return F.linear(patches, self.weight.flatten(1)).permute(0, 3, 1, 2)
+
+
+class BlockSynthesis(nn.Module):
+    """Linear transform to non-overlapping blocks: (B, K, h, w) to (B, C, h * block, w * block)."""
+
+    def __init__(self, channels: int, out_channels: int, block: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(channels, out_channels, block, block))
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+
+    def forward(self, y: Tensor) -> Tensor:
+        blocks = torch.matmul(y.permute(0, 2, 3, 1), self.weight.flatten(1))
+        return blocks.unflatten(3, self.weight.shape[1:]).permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
 
 
 def _resample(channels: int, layer: config.Resample) -> nn.Module:

@@ -32,6 +32,7 @@ def rate_distortion(out: dict, x: Tensor, rate_lambda: Tensor) -> RateDistortion
     pixels = x.shape[-2] * x.shape[-1]
     bits = sum(-p.flatten(1).log2().sum(1) for p in out["likelihoods"].values())
     bpp = bits / pixels
-    mse = 255**2 * (out["x_hat"] - x).square().flatten(1).mean(1)
+    error = out["x_hat"].contiguous() - x.contiguous()  # one memory layout: mixed ones are ten times slower
+    mse = 255**2 * error.square().flatten(1).mean(1)
     weight = math.sqrt(0.01) / rate_lambda.sqrt()
     return RateDistortion(bpp, mse, (weight * (rate_lambda * mse + bpp)).mean())

@@ -1,0 +1,160 @@
+"""promptcodec eval: measure codecs on a set of pictures and compare them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from promptcodec.errors import UsageError
+
+if TYPE_CHECKING:
+    from promptcodec.evaluate.codecs import EvaluatedCodec
+    from promptcodec.evaluate.results import ResultsFile, Row
+    from promptcodec.evaluate.summary import Metric
+
+DEFAULT_CODECS = "promptcodec,jpeg,webp,jpeg2000,avif"
+
+
+def command(
+    dataset: Annotated[
+        list[Path] | None, typer.Argument(help="Folders of pictures, or picture files.")
+    ] = None,
+    codecs: Annotated[
+        str, typer.Option(help="Commas between: promptcodec, promptcodec:MODEL, jpeg, avif-psnr, ...")
+    ] = DEFAULT_CODECS,
+    qualities: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Settings, such as 10,30,50 for all codecs with a quality scale, or jpeg=10,30 for one"
+            " (jpeg2000: bits per pixel). May be repeated; codecs without any use their own ladder."
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="Results, one JSON line a measurement; what it holds is kept.")
+    ] = Path("results.jsonl"),
+    anchors: Annotated[
+        str | None, typer.Option(help="Codecs to compare with, commas between. Default: all but promptcodec.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of promptcodec; the others use one.")
+    ] = None,
+    summary_only: Annotated[bool, typer.Option("--summary-only", help="Measure nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Also draw the curves into this PNG file.")] = None,
+    plot_metric: Annotated[str, typer.Option(help="psnr or ms_ssim.")] = "psnr",
+) -> None:
+    """Measure rate, PSNR, MS-SSIM and time of codecs on pictures; print means, BD-rates and comparisons."""
+    from rich.console import Console
+
+    from promptcodec.evaluate.extras import import_extra
+    from promptcodec.evaluate.results import ResultsFile
+    from promptcodec.evaluate.summary import summarise
+
+    metric = _metric(plot_metric)
+    import_extra("scipy.interpolate", "scipy")  # not after hours of measuring
+    if plot is not None:
+        import_extra("matplotlib.figure", "matplotlib")
+    results = ResultsFile(out)
+    if summary_only:
+        rows = _stored_rows(results, dataset or [])
+    else:
+        rows = _measured_rows(results, dataset or [], _plan(_names(codecs), qualities or [], threads))
+
+    summary = summarise(rows, None if anchors is None else _names(anchors))
+    if plot is not None:
+        from promptcodec.evaluate.plots import rd_plot
+
+        rd_plot(rows, plot, metric)
+    if as_json:
+        typer.echo(json.dumps(asdict(summary), indent=2))
+    else:
+        from promptcodec.evaluate.report import print_summary
+
+        print_summary(summary, Console())
+
+
+def _names(text: str) -> list[str]:
+    return list(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
+
+
+def _metric(name: str) -> Metric:
+    from promptcodec.evaluate.summary import METRICS
+
+    for metric in METRICS:
+        if metric == name:
+            return metric
+    raise UsageError(f"--plot-metric is psnr or ms_ssim, not {name!r}")
+
+
+def _stored_rows(results: ResultsFile, dataset: list[Path]) -> list[Row]:
+    """Rows of the file, of the pictures in ``dataset`` alone where there is one."""
+    from promptcodec.evaluate.datasets import find_pictures, read_picture
+
+    if not results.path.exists():
+        raise UsageError(f"there is no results file {results.path}")
+    if not dataset:
+        return list(results)
+    wanted = {read_picture(path).sha256 for path in find_pictures(dataset)}
+    return [row for row in results if row.sha256 in wanted]
+
+
+def _measured_rows(
+    results: ResultsFile, dataset: list[Path], plan: list[tuple[EvaluatedCodec, list[float]]]
+) -> list[Row]:
+    """Measures what is new, with a progress bar on a terminal, and returns the rows of this plan."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from promptcodec.evaluate.datasets import find_pictures
+    from promptcodec.evaluate.runner import measure
+
+    pictures = find_pictures(dataset)
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    rows = {}
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(
+            "measuring", total=len(pictures) * sum(len(settings) for _, settings in plan)
+        )
+        for row in measure(pictures, plan, results):
+            rows[row.key] = row  # the same picture may lie in the set twice
+            progress.update(task, advance=1, description=f"{row.picture} {row.codec} {row.setting:g}")
+    return list(rows.values())
+
+
+def _plan(
+    names: list[str], qualities: list[str], threads: int | None
+) -> list[tuple[EvaluatedCodec, list[float]]]:
+    """Codecs with their settings: those given by name, else those given for all, else the codec's ladder."""
+    from promptcodec.evaluate.codecs import open_codec
+
+    if not names:
+        raise UsageError("--codecs names no codec")
+    given: dict[str, list[float]] = {}
+    for text in qualities:
+        name, equals, values = text.rpartition("=")
+        if equals and name not in names:
+            raise UsageError(f"--qualities {text}: {name!r} is not among the codecs {', '.join(names)}")
+        given[name] = _settings(text, values)
+    plan = []
+    for name in names:
+        codec = open_codec(name, threads)
+        shared = given.get("") if codec.quality_scale else None
+        plan.append((codec, given.get(name) or shared or list(codec.settings)))
+    return plan
+
+
+def _settings(text: str, values: str) -> list[float]:
+    try:
+        return list(dict.fromkeys(float(value) for value in values.split(",")))
+    except ValueError:
+        raise UsageError(f"--qualities {text}: expected numbers such as 10,30,50") from None

@@ -1,0 +1,1 @@
+"""The codec: pictures, files, and the exact path from latents to bytes and back."""
