@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 import promptcodec
-from promptcodec.cli import bench, decode, encode, evaluate, info, models, train
+from promptcodec.cli import bench, decode, encode, info, models, train
+from promptcodec.cli import eval as evaluation
 from promptcodec.errors import PromptcodecError, UsageError
 
 app = typer.Typer(
@@ -23,7 +24,7 @@ app.command("encode")(encode.command)
 app.command("decode")(decode.command)
 app.command("info")(info.command)
 app.command("models")(models.command)
-app.command("eval")(evaluate.command)
+app.command("eval")(evaluation.command)
 app.command("bench")(bench.command)
 app.command("train")(train.command)
 
@@ -47,12 +48,12 @@ def main() -> None:
         app()
     except UsageError as error:
         _fail(error, 2)
+    except BrokenPipeError:  # the reader of our output went away
+        os._exit(1)
     except (PromptcodecError, OSError) as error:
         _fail(error, 1)
     except KeyboardInterrupt:
         _fail("interrupted", 1)
-    except BrokenPipeError:  # pragma: no cover (the reader of our output went away)
-        os._exit(1)
 
 
 def _fail(message: object, code: int) -> None:

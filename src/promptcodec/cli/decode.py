@@ -60,7 +60,7 @@ def command(
 
 def decode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
     """Decode one file; raises PromptcodecError or OSError, and then leaves no output."""
-    from promptcodec.codec.picture_io import write
+    from promptcodec.codec.picture_write import write
 
     start = time.perf_counter()
     if settings.skip_existing and _newer(job):

@@ -1,4 +1,4 @@
-"""promptcodec eval: measure codecs on a set of pictures and compare them."""
+"""``promptcodec eval``: measure codecs on a set of pictures and compare them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from promptcodec.cli import runtime
 from promptcodec.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,9 +40,7 @@ def command(
     anchors: Annotated[
         str | None, typer.Option(help="Codecs to compare with, commas between. Default: all but promptcodec.")
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of promptcodec; the others use one.")
-    ] = None,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of promptcodec (0: torch chooses); others use one.")] = 0,
     summary_only: Annotated[bool, typer.Option("--summary-only", help="Measure nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Also draw the curves into this PNG file.")] = None,
@@ -55,6 +54,7 @@ def command(
     from promptcodec.evaluate.summary import summarise
 
     metric = _metric(plot_metric)
+    runtime.prepare(threads)
     import_extra("scipy.interpolate", "scipy")  # not after hours of measuring
     if plot is not None:
         import_extra("matplotlib.figure", "matplotlib")
@@ -62,7 +62,7 @@ def command(
     if summary_only:
         rows = _stored_rows(results, dataset or [])
     else:
-        rows = _measured_rows(results, dataset or [], _plan(_names(codecs), qualities or [], threads))
+        rows = _measured_rows(results, dataset or [], _plan(_names(codecs), qualities or []))
 
     summary = summarise(rows, None if anchors is None else _names(anchors))
     if plot is not None:
@@ -131,9 +131,7 @@ def _measured_rows(
     return list(rows.values())
 
 
-def _plan(
-    names: list[str], qualities: list[str], threads: int | None
-) -> list[tuple[EvaluatedCodec, list[float]]]:
+def _plan(names: list[str], qualities: list[str]) -> list[tuple[EvaluatedCodec, list[float]]]:
     """Codecs with their settings: those given by name, else those given for all, else the codec's ladder."""
     from promptcodec.evaluate.codecs import open_codec
 
@@ -147,7 +145,7 @@ def _plan(
         given[name] = _settings(text, values)
     plan = []
     for name in names:
-        codec = open_codec(name, threads)
+        codec = open_codec(name)
         shared = given.get("") if codec.quality_scale else None
         plan.append((codec, given.get(name) or shared or list(codec.settings)))
     return plan

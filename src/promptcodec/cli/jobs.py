@@ -103,7 +103,7 @@ def run(
     Each worker process calls ``prepare`` once. Failed files are reported on standard error and the rest goes on.
     After Ctrl-C the files in hand are finished, no further ones are begun.
     """
-    bar = _bar(len(jobs))
+    bar = _Progress(len(jobs))
     failed = 0
     with bar as advance:
         for outcome in _outcomes(jobs, work, processes, prepare):
@@ -165,7 +165,7 @@ def _report(outcome: Outcome, as_json: bool) -> None:
         print(f"{outcome.target}: up to date", file=stream)
 
 
-class _bar:
+class _Progress:
     """A progress bar on a terminal once a batch has taken two seconds; nothing elsewhere."""
 
     def __init__(self, total: int) -> None:

@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from promptcodec.codec.alpha import decode_alpha, encode_alpha
 from promptcodec.codec.container import Header, Metadata, PtcFile, Tile, pack, unpack
 from promptcodec.codec.latents import CodedLatents, LatentCoder
 from promptcodec.codec.lossless import lossless_is_smaller
 from promptcodec.codec.picture import Picture
-from promptcodec.codec.picture_io import Source, read, to_pil
+from promptcodec.codec.picture_io import read
+from promptcodec.codec.picture_write import to_pil
 from promptcodec.errors import ModelMismatchError, UsageError
 from promptcodec.model.base import STRIDE
 from promptcodec.model.transforms import pad_to_multiple
@@ -21,6 +23,8 @@ from promptcodec.zoo.model_file import StoredModel
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from promptcodec.codec.picture_io import Source
 
 DEFAULT_QUALITY = 50.0
 Q_STEPS = 2**16 - 1
@@ -60,12 +64,12 @@ class Codec:
         coded = self.coder.encode(y, z, q / Q_STEPS)
         height, width = picture.rgb.shape[:2]
         header = Header(
-            width=width, height=height, grey=picture.grey, probability=self.model.probability,
-            pixels=self.model.pixels, q=q,
+            width=width, height=height, grey=picture.grey, alpha=picture.alpha is not None,
+            probability=self.model.probability, pixels=self.model.pixels, q=q,
         )  # fmt: skip
         metadata = Metadata(
             icc=picture.icc, exif=None if strip else picture.exif, xmp=None if strip else picture.xmp,
-            alpha=picture.alpha, source_hash=source_hash,
+            alpha=None if picture.alpha is None else encode_alpha(picture.alpha), source_hash=source_hash,
         )  # fmt: skip
         data = pack(PtcFile(header, (Tile(coded.checksum, coded.offsets, coded.stream),), metadata))
         if lossless_is_smaller(picture, len(data)):
@@ -85,13 +89,14 @@ class Codec:
         header, metadata = file.header, file.metadata
         self.check_model(header)
         (tile,) = file.tiles
+        alpha = None if metadata.alpha is None else decode_alpha(metadata.alpha, header.height, header.width)
         coded = CodedLatents(tile.stream, tile.offsets, tile.checksum)
         q = header.q / Q_STEPS
         rgb = self.synthesise(self.coder.decode(coded, header.height, header.width, q), header.height, header.width, q)
         if header.grey:
             rgb = np.repeat(np.rint(rgb.mean(axis=2, keepdims=True)).astype(np.uint8), 3, axis=2)
         return Picture(
-            rgb=rgb, grey=header.grey, alpha=metadata.alpha, icc=metadata.icc, exif=metadata.exif, xmp=metadata.xmp
+            rgb=rgb, grey=header.grey, alpha=alpha, icc=metadata.icc, exif=metadata.exif, xmp=metadata.xmp
         )
 
     def check_model(self, header: Header) -> None:

@@ -55,11 +55,11 @@ class OurCodec(EvaluatedCodec):
 
     settings = (5.0, 20, 35, 50, 65, 80, 95)
 
-    def __init__(self, model: str | None = None, threads: int | None = None) -> None:
+    def __init__(self, model: str | None = None) -> None:
         """``model``: name or path, None for the default. Raises ModelMismatchError where there is none."""
         import promptcodec
 
-        self._codec = promptcodec.load(model, device="cpu", threads=threads)
+        self._codec = promptcodec.load(model)
         self.name = f"{OURS}:{self._codec.name}"
         self.options = {"fingerprint": self._codec.fingerprint}
         self.version = f"promptcodec {promptcodec.__version__}"
@@ -78,13 +78,13 @@ class OurCodec(EvaluatedCodec):
         return np.asarray(self._codec.decode(data).convert("RGB"))
 
 
-def open_codec(name: str, threads: int | None = None) -> EvaluatedCodec:
+def open_codec(name: str) -> EvaluatedCodec:
     """``promptcodec``, ``promptcodec:MODEL`` (name or path) or a classical codec by name. Raises UsageError."""
     from promptcodec.evaluate.anchors import ANCHORS, Anchor
 
     ours, _, model = name.partition(":")
     if ours == OURS:
-        return OurCodec(model or None, threads)
+        return OurCodec(model or None)
     if name not in ANCHORS:
         known = ", ".join([OURS, f"{OURS}:MODEL", *ANCHORS])
         raise UsageError(f"there is no codec {name!r} (known: {known})")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def linear(x: Tensor, layer: nn.Linear) -> Tensor:
@@ -26,7 +26,7 @@ def linear_gelu(x: Tensor, layer: nn.Linear) -> Tensor:
 def _onednn_helps(x: Tensor) -> bool:
     """Only float32 inference on the CPU: the operator has no gradient, and float64 must stay as it is."""
     return (
-        _ONEDNN
+        ONEDNN
         and torch.backends.mkldnn.enabled
         and x.dtype == torch.float32
         and x.device.type == "cpu"

@@ -1,0 +1,37 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+_counter = itertools.count()
+
+
+@contextmanager
+def atomic_write(path: Path, overwrite: bool = False) -> Iterator[BinaryIO]:
+    """A binary file that takes the place of ``path`` when the block ends, and vanishes if it raises.
+
+    Links are followed; devices and pipes are written to directly. Raises FileExistsError unless ``overwrite``.
+    """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            yield file
+        return
+    if path.exists() and not overwrite:
+        raise FileExistsError(17, "the file exists", str(path))
+    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}-{next(_counter)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,224 @@
+"""The .ptc file: signature, version, and chunks with checksums. Specified in docs/format.md; needs neither torch nor NumPy."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from promptcodec.codec.leb128 import leb128, read_leb128
+from promptcodec.errors import FormatError, LimitError, VersionError
+
+SIGNATURE = b"\x8fPTC"
+VERSION = 0  # experimental: becomes 1 when the format is frozen
+
+MAX_PIXELS = 2**28
+MAX_SIDE = 65_535
+MAX_METADATA = 2**24  # bytes of one inflated ICC, EXIF or XMP chunk
+
+# Chunk types. A reader skips types that it does not know if ANCILLARY is set, and refuses the file if it is not.
+ANCILLARY = 0x80
+HEADER = 0x01
+TILE = 0x02
+ALPHA = 0x03
+ICC = 0x04
+EXIF = 0x05 | ANCILLARY
+XMP = 0x06 | ANCILLARY
+SOURCE_HASH = 0x07 | ANCILLARY
+
+_GREY, _ALPHA = 0x01, 0x02
+_FIXED = struct.Struct("<B8s4sH")  # flags, probability and pixel fingerprints, q
+_TILE = struct.Struct("<IB")  # checksum, number of border offsets
+_CRC = struct.Struct("<I")
+_HEADER_BYTES = 64  # no header chunk, signature included, is longer
+HASH_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Header:
+    """What every reader needs first.
+
+    ``grey``: the three channels are one. ``alpha``: the file has a lossless alpha plane. ``probability`` (8 bytes) and
+    ``pixels`` (4 bytes) are the model's fingerprints. ``q``: the rate, 0..65535.
+    """
+
+    width: int
+    height: int
+    probability: bytes
+    pixels: bytes
+    q: int
+    grey: bool = False
+    alpha: bool = False
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Coded latents: CRC-32 of the decoded integers, a border offset a coding step, and the stream of docs/stream.md."""
+
+    checksum: int
+    offsets: bytes
+    stream: bytes
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What travels beside the pixels; None where absent. ``alpha`` is the coded plane, see ``codec.alpha``."""
+
+    icc: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    alpha: bytes | None = None
+    source_hash: bytes | None = None
+
+
+@dataclass(frozen=True)
+class PtcFile:
+    """A whole file, taken apart."""
+
+    header: Header
+    tiles: tuple[Tile, ...]
+    metadata: Metadata = field(default_factory=Metadata)
+
+
+def pack(file: PtcFile) -> bytes:
+    """The bytes of a file. Raises LimitError for pictures and metadata beyond the format's limits."""
+    header, metadata = file.header, file.metadata
+    _check_size(header.width, header.height, MAX_PIXELS)
+    if header.alpha != (metadata.alpha is not None):
+        raise FormatError("the header's alpha flag and the alpha plane do not agree")
+    flags = _GREY * header.grey | _ALPHA * header.alpha
+    size = leb128(header.width) + leb128(header.height)
+    parts = [
+        SIGNATURE,
+        bytes([VERSION]),
+        _chunk(HEADER, size + _FIXED.pack(flags, header.probability, header.pixels, header.q)),
+    ]
+    for kind, value in ((ICC, metadata.icc), (EXIF, metadata.exif), (XMP, metadata.xmp)):
+        if value is not None:
+            if len(value) > MAX_METADATA:
+                raise LimitError(f"{_NAMES[kind]} of {len(value)} bytes; a file takes at most {MAX_METADATA}")
+            parts.append(_chunk(kind, zlib.compress(value, 9)))
+    if metadata.source_hash is not None:
+        parts.append(_chunk(SOURCE_HASH, metadata.source_hash))
+    if metadata.alpha is not None:
+        parts.append(_chunk(ALPHA, metadata.alpha))
+    for tile in file.tiles:
+        parts.append(_chunk(TILE, _TILE.pack(tile.checksum, len(tile.offsets)) + tile.offsets + tile.stream))
+    return b"".join(parts)
+
+
+def unpack(data: bytes, max_pixels: int | None = MAX_PIXELS) -> PtcFile:
+    """Take a file apart, checking everything that can be checked without its model.
+
+    ``max_pixels`` None trusts the header's size. Raises FormatError, VersionError and LimitError.
+    """
+    header = _read_start(data, max_pixels)
+    chunks: dict[int, bytes] = {}
+    for kind, payload in _chunks(data, len(SIGNATURE) + 1):
+        if kind not in _NAMES:
+            if not kind & ANCILLARY:
+                raise VersionError(f"the file needs feature {kind:#04x}, which this release does not know; a newer one reads it")
+        elif kind in chunks:
+            raise FormatError(f"the file has a second {_NAMES[kind]} chunk")
+        else:
+            chunks[kind] = payload
+    if TILE not in chunks:
+        raise FormatError("the file ends before its picture begins")
+    if header.alpha != (ALPHA in chunks):
+        raise FormatError("the header's alpha flag and the alpha plane do not agree")
+    source_hash = chunks.get(SOURCE_HASH)
+    if source_hash is not None and len(source_hash) != HASH_BYTES:
+        raise FormatError(f"the source hash has {len(source_hash)} bytes, expected {HASH_BYTES}")
+    icc, exif, xmp = (_inflate(kind, chunks[kind]) if kind in chunks else None for kind in (ICC, EXIF, XMP))
+    return PtcFile(header, (_tile(chunks[TILE]),), Metadata(icc, exif, xmp, chunks.get(ALPHA), source_hash))
+
+
+def read_header(file: BinaryIO | bytes, max_pixels: int | None = MAX_PIXELS) -> Header:
+    """The header alone, from the first bytes. Raises as ``unpack`` does."""
+    return _read_start(file[:_HEADER_BYTES] if isinstance(file, bytes) else file.read(_HEADER_BYTES), max_pixels)
+
+
+_NAMES = {
+    HEADER: "header", TILE: "tile", ALPHA: "alpha", ICC: "ICC profile", EXIF: "EXIF", XMP: "XMP",
+    SOURCE_HASH: "source hash",
+}  # fmt: skip
+
+
+def _read_start(data: bytes, max_pixels: int | None) -> Header:
+    if len(data) == 0:
+        raise FormatError("the file is empty")
+    if data[: len(SIGNATURE)] != SIGNATURE[: len(data)]:
+        raise FormatError(f"not a .ptc file: it begins with {data[: len(SIGNATURE)]!r}, expected {SIGNATURE!r}")
+    if len(data) <= len(SIGNATURE):
+        raise FormatError("the file ends inside its signature")
+    version = data[len(SIGNATURE)]
+    if version != VERSION:
+        raise VersionError(f"the file has format version {version}, this release reads {VERSION}; a newer one may read it")
+    kind, payload, _ = _one_chunk(data, len(SIGNATURE) + 1)
+    if kind != HEADER:
+        raise FormatError(f"the first chunk is {_NAMES.get(kind, hex(kind))}, expected the header")
+    width, position = read_leb128(payload, 0)
+    height, position = read_leb128(payload, position)
+    if len(payload) - position != _FIXED.size:
+        raise FormatError(f"the header has {len(payload)} bytes, expected {position + _FIXED.size}")
+    flags, probability, pixels, q = _FIXED.unpack_from(payload, position)
+    if flags & ~(_GREY | _ALPHA):
+        raise VersionError(f"the file has flags {flags:#04x}, some of which this release does not know")
+    _check_size(width, height, max_pixels)
+    return Header(width, height, probability, pixels, q, bool(flags & _GREY), bool(flags & _ALPHA))
+
+
+def _check_size(width: int, height: int, max_pixels: int | None) -> None:
+    if width < 1 or height < 1:
+        raise FormatError(f"a picture of {width} x {height} pixels")
+    if width > MAX_SIDE or height > MAX_SIDE:
+        raise LimitError(f"a picture of {width} x {height} pixels; at most {MAX_SIDE} a side are allowed")
+    if max_pixels is not None and width * height > max_pixels:
+        raise LimitError(f"a picture of {width} x {height} pixels; at most {max_pixels} in all are allowed")
+
+
+def _tile(payload: bytes) -> Tile:
+    if len(payload) < _TILE.size:
+        raise FormatError(f"the tile has {len(payload)} bytes, too few for its checksum")
+    checksum, count = _TILE.unpack_from(payload)
+    start = _TILE.size + count
+    if len(payload) < start:
+        raise FormatError(f"the tile ends inside its {count} border offsets")
+    return Tile(checksum, payload[_TILE.size : start], payload[start:])
+
+
+def _inflate(kind: int, payload: bytes) -> bytes:
+    stream = zlib.decompressobj()
+    try:
+        value = stream.decompress(payload, MAX_METADATA)
+    except zlib.error as error:
+        raise FormatError(f"the {_NAMES[kind]} chunk does not inflate: {error}") from None
+    if not stream.eof or stream.unused_data:
+        raise FormatError(f"the {_NAMES[kind]} chunk is cut off, has more after its end, or exceeds {MAX_METADATA} bytes")
+    return value
+
+
+def _chunk(kind: int, payload: bytes) -> bytes:
+    start = bytes([kind]) + leb128(len(payload))
+    return start + payload + _CRC.pack(zlib.crc32(payload, zlib.crc32(start)))
+
+
+def _chunks(data: bytes, position: int) -> Iterator[tuple[int, bytes]]:
+    while position < len(data):
+        kind, payload, position = _one_chunk(data, position)
+        yield kind, payload
+
+
+def _one_chunk(data: bytes, position: int) -> tuple[int, bytes, int]:
+    """Type and payload of the chunk at ``position``, and the position after it."""
+    if position >= len(data):
+        raise FormatError("the file ends where a chunk should begin")
+    length, start = read_leb128(data, position + 1)
+    end = start + length
+    if end + _CRC.size > len(data):
+        raise FormatError(f"the file ends inside a chunk of {length} bytes: {end + _CRC.size - len(data)} bytes are missing")
+    if zlib.crc32(data[position:end]) != _CRC.unpack_from(data, end)[0]:
+        raise FormatError(f"the {_NAMES.get(data[position], 'unknown')} chunk at byte {position} is damaged (wrong CRC)")
+    return data[position], data[start:end], end + _CRC.size

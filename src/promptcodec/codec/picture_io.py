@@ -1,0 +1,172 @@
+"""Pictures from whatever people have: paths, files, PIL images, arrays, tensors; and to files."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from promptcodec.codec.colour import to_rgb_or_grey
+from promptcodec.codec.container import MAX_PIXELS, MAX_SIDE
+from promptcodec.codec.picture import Picture
+from promptcodec.errors import ImageError, LimitError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[Any] | Tensor
+
+EXIF_PREFIX = b"Exif\x00\x00"  # in JPEG files and Pillow's info; not in ours
+
+# What Pillow's decoders raise on damaged files; all of it means the same to a caller.
+_DAMAGED = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, ArithmeticError, AttributeError)
+_GREY_MODES = ("1", "L", "LA", "La")
+_DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+def read(source: Source) -> Picture:
+    """A picture from a path, encoded bytes, a binary file, a PIL image, an array or a tensor.
+
+    Arrays are (H, W), (H, W, 1), (H, W, 2), (H, W, 3) or (H, W, 4), tensors (C, H, W) or (1, C, H, W): grey, grey and
+    alpha, RGB, RGBA. Values are uint8, uint16, bool, or floating point in [0, 1] (clipped). EXIF orientation is applied.
+    Warns where something is lost (16 bits, further frames). Raises ImageError, LimitError, UsageError, and OSError
+    for files that cannot be opened.
+    """
+    if isinstance(source, Image.Image):
+        return _from_pil(source)
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, bytes):
+        return _from_file(io.BytesIO(source))
+    if isinstance(source, (str, os.PathLike)):
+        with Path(source).open("rb") as file:
+            return _from_file(file)
+    if hasattr(source, "detach"):  # a tensor, told without importing torch
+        return _from_tensor(source)
+    if hasattr(source, "read"):
+        return _from_file(source)
+    raise UsageError(f"expected a path, file, bytes, PIL image, array or tensor, found {type(source).__name__}")
+
+
+def _from_file(file: BinaryIO) -> Picture:
+    try:
+        image = Image.open(file)
+    except Image.DecompressionBombError as error:
+        raise LimitError(str(error)) from None
+    except UnidentifiedImageError:
+        raise ImageError("not a picture that Pillow can read") from None
+    except _DAMAGED as error:
+        raise ImageError(f"the picture is damaged: {error}") from None
+    with image:
+        return _from_pil(image)
+
+
+def _from_pil(image: Image.Image) -> Picture:
+    _check_size(*image.size)
+    _warn_of_losses(image)
+    try:
+        image.load()
+    except _DAMAGED as error:
+        raise ImageError(f"the picture is damaged: {error}") from None
+    icc = image.info.get("icc_profile") or None
+    image, exif, xmp = _upright(image)
+    if image.mode in _DEEP_MODES:
+        transparent = image.info.get("transparency")
+        deep = np.asarray(image)
+        image = Image.fromarray(_to_uint8(deep, transparent is None))
+        if transparent is not None:
+            image.putalpha(Image.fromarray(np.where(deep == transparent, 0, 255).astype(np.uint8)))
+    alpha = None
+    if image.has_transparency_data:
+        image = image.convert("LA" if image.mode in _GREY_MODES else "RGBA")
+        alpha = np.array(image.getchannel("A"))
+        image = image.convert("L" if image.mode == "LA" else "RGB")
+    image, icc = to_rgb_or_grey(image, icc)
+    grey = image.mode == "L"
+    pixels = np.array(image)
+    rgb = np.repeat(pixels[:, :, None], 3, axis=2) if grey else pixels
+    return Picture(rgb, grey, alpha, icc, exif, xmp)
+
+
+def _warn_of_losses(image: Image.Image) -> None:
+    # An MPO file is a photo with a second view or a preview behind it, not an animation.
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+        warnings.warn(f"only the first of {image.n_frames} frames is kept", stacklevel=4)  # type: ignore[attr-defined]
+    raw_modes = [part for tile in getattr(image, "tile", ()) for part in np.ravel([tile[3]]) if isinstance(part, str)]
+    if any("16" in mode for mode in raw_modes) and image.mode not in _DEEP_MODES:
+        warnings.warn("16 bits a sample are reduced to 8", stacklevel=4)
+
+
+def _upright(image: Image.Image) -> tuple[Image.Image, bytes | None, bytes | None]:
+    """The image with its orientation applied, EXIF and XMP without it."""
+    try:
+        turned = ImageOps.exif_transpose(image)
+    except _DAMAGED:
+        warnings.warn("the EXIF data is damaged; it is left out", stacklevel=5)
+        return image, None, None
+    exif = turned.info.get("exif")
+    if not isinstance(exif, bytes):  # PNG and TIFF keep it elsewhere
+        try:
+            exif = turned.getexif().tobytes() if turned.getexif() and image.format == "PNG" else None
+        except _DAMAGED:
+            exif = None
+    xmp = turned.info.get("xmp") or turned.info.get("XML:com.adobe.xmp")
+    if isinstance(xmp, str):
+        xmp = xmp.encode()
+    return turned, exif.removeprefix(EXIF_PREFIX) if exif else None, xmp if isinstance(xmp, bytes) and xmp else None
+
+
+def _from_tensor(tensor: Tensor) -> Picture:
+    shape = tuple(tensor.shape)
+    tensor = tensor.detach().cpu()
+    if tensor.dim() == 4 and shape[0] == 1:
+        tensor = tensor[0]
+    if tensor.dim() != 3 or not 1 <= tensor.shape[0] <= 4:
+        raise ImageError(f"expected a tensor (C, H, W) or (1, C, H, W) with C from 1 to 4, found {shape}")
+    tensor = tensor.float() if tensor.is_floating_point() else tensor  # NumPy has no bfloat16
+    return _from_array(tensor.permute(1, 2, 0).numpy())
+
+
+def _from_array(array: NDArray[Any]) -> Picture:
+    shape = array.shape
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or not 1 <= array.shape[2] <= 4 or 0 in shape:
+        raise ImageError(f"expected an array (H, W) or (H, W, C) with C from 1 to 4, found {shape}")
+    _check_size(array.shape[1], array.shape[0])
+    pixels, channels = _to_uint8(array, True), array.shape[2]
+    grey = channels < 3
+    rgb = np.repeat(pixels[:, :, :1], 3, axis=2) if grey else np.ascontiguousarray(pixels[:, :, :3])
+    return Picture(rgb, grey, pixels[:, :, -1].copy() if channels in (2, 4) else None)
+
+
+def _to_uint8(values: NDArray[Any], warn: bool) -> NDArray[np.uint8]:
+    """Samples of any supported type as 8 bits."""
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype == np.bool_:
+        return values.astype(np.uint8) * np.uint8(255)
+    if np.issubdtype(values.dtype, np.floating):
+        if not np.isfinite(values).all():
+            raise ImageError("the picture has values that are not finite")
+        if values.max() > 1.5:  # beyond any overshoot: somebody's 0..255
+            raise ImageError(f"expected floating-point values in 0..1, found {values.max():g}; divide by the white level")
+        return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+    if np.issubdtype(values.dtype, np.integer) and values.min() >= 0 and values.max() <= 65_535:
+        if warn:
+            warnings.warn("16 bits a sample are reduced to 8", stacklevel=5)
+        return ((values.astype(np.uint32) * 255 + 32_767) // 65_535).astype(np.uint8)
+    raise ImageError(f"samples of type {values.dtype} from {values.min()} to {values.max()} are not supported")
+
+
+def _check_size(width: int, height: int) -> None:
+    if width < 1 or height < 1:
+        raise ImageError(f"the picture has {width} x {height} pixels")
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        raise LimitError(f"a picture of {width} x {height} pixels; at most {MAX_SIDE} a side and {MAX_PIXELS} in all fit")

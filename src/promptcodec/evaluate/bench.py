@@ -1,0 +1,154 @@
+"""Where the time goes: phases of one encode and one decode, beside the machine's measured convolution peak."""
+
+from __future__ import annotations
+
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from promptcodec.codec.codec import Q_STEPS, Codec
+from promptcodec.codec.container import Header, PtcFile, Tile, pack, unpack
+from promptcodec.codec.picture_io import read
+from promptcodec.codec.picture_write import to_pil, write
+from promptcodec.model.base import CompressionModel
+from promptcodec.model.linear import ONEDNN
+from promptcodec.model.presets import PRESETS
+from promptcodec.zoo.model_file import load_model, save_model
+
+Q = 32_768
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Least seconds of a phase; for networks also multiplications and the share of the convolution peak."""
+
+    name: str
+    seconds: float
+    gmac: float | None = None
+    share_of_peak: float | None = None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One run. ``peak_gflops``: float32 3x3 convolution, 128 channels, in this run, at the same threads."""
+
+    model: str
+    width: int
+    height: int
+    threads: int
+    peak_gflops: float
+    phases: list[Phase]
+    encode_s: float
+    decode_s: float
+    bytes: int
+    peak_memory_mib: float | None
+
+
+def untrained(name: str) -> Codec:
+    """A codec of a preset with random weights, through a model file like any other."""
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.safetensors"
+        save_model(CompressionModel(PRESETS[name]()), path, "untrained")
+        return Codec(load_model(path))
+
+
+def convolution_peak(repeats: int) -> float:
+    """GFLOP/s of torch's float32 3x3 convolution, 128 to 128 channels on 192x256, channels last."""
+    layer = torch.nn.Conv2d(128, 128, 3, padding=1).to(memory_format=torch.channels_last)
+    x = torch.rand(1, 128, 192, 256).to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        return 2e-9 * 128 * 128 * 9 * 192 * 256 / _least(lambda: layer(x), max(10, repeats))
+
+
+def bench(codec: Codec, picture: Path, repeats: int) -> Bench:
+    """Measure ``codec`` on ``picture``: every phase ``repeats`` times, the least counts."""
+    network, coder = codec.network, codec.coder
+    q = Q / Q_STEPS if network.gain is not None else 0.0
+    source = read(picture)
+    height, width = source.rgb.shape[:2]
+    y, z = codec.analyse(source.rgb)
+    coded = coder.encode(y, z, q)
+    z_symbols = (z.double() * coder.gains(q).z - coder.medians).round()
+    y_hat = coder.decode(coded, height, width, q)
+    header = Header(width, height, codec.model.probability, codec.model.pixels, round(q * Q_STEPS))
+    file = PtcFile(header, (Tile(coded.checksum, coded.offsets, coded.stream),))
+    data, pixels = pack(file), codec.synthesise(y_hat, height, width, q)
+    decoded = type(source)(pixels)
+
+    def to_png() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            write(decoded, Path(folder) / "decoded.png")
+
+    peak = convolution_peak(repeats)
+    time_of = {
+        "read picture": _least(lambda: read(picture), repeats),
+        "analysis": _least(lambda: codec.analyse(source.rgb), repeats),
+        "parameters": _least(lambda: coder.parameters(z_symbols, q), repeats),
+        "encode latents": _least(lambda: coder.encode(y, z, q), repeats),
+        "write file": _least(lambda: pack(file), repeats),
+        "read file": _least(lambda: unpack(data), repeats),
+        "decode latents": _least(lambda: coder.decode(coded, height, width, q), repeats),
+        "synthesis": _least(lambda: codec.synthesise(y_hat, height, width, q), repeats),
+        "write PNG": _least(to_png, repeats),
+    }
+    macs = {
+        "analysis": _gmac(lambda: codec.analyse(source.rgb)),
+        "parameters": _gmac(lambda: coder.parameters(z_symbols, q)),
+        "synthesis": _gmac(lambda: codec.synthesise(y_hat, height, width, q)),
+    }
+    # The latents' coding includes their parameters; what is left is symbols, tables and checksums.
+    for side in ("encode latents", "decode latents"):
+        time_of[side] = max(time_of[side] - time_of["parameters"], 0.0)
+    phases = [
+        Phase(name, round(seconds, 4), *_share(macs.get(name), seconds, peak)) for name, seconds in time_of.items()
+    ]
+    encode_s = _least(lambda: codec.encode(picture, None if network.gain is None else 100 * q), repeats)
+    decode_s = _least(lambda: to_pil(codec.decode_picture(data)), repeats)
+    return Bench(
+        codec.name, width, height, torch.get_num_threads(), round(peak, 1), phases, round(encode_s, 4),
+        round(decode_s, 4), len(data), _peak_memory(),
+    )  # fmt: skip
+
+
+def _share(gmac: float | None, seconds: float, peak: float) -> tuple[float | None, float | None]:
+    return (None, None) if gmac is None else (round(gmac, 3), round(2 * gmac / seconds / peak, 3))
+
+
+def _least(call: Callable[[], object], repeats: int) -> float:
+    call()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _gmac(call: Callable[[], object]) -> float:
+    """Multiplications, by torch's own counter, which has to be told of the oneDNN operator."""
+    mapping = {torch.ops.mkldnn._linear_pointwise: _linear_flops} if ONEDNN else {}
+    with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
+        call()
+    return counter.get_total_flops() / 2e9
+
+
+def _linear_flops(x: Sequence[int], weight: Sequence[int], *_: object, **__: object) -> int:
+    return 2 * math.prod(x) * weight[0]
+
+
+def _peak_memory() -> float | None:
+    """MiB of this process at its largest, None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)

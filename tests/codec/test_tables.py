@@ -1,0 +1,81 @@
+"""Frequency tables: the reference's table routine, the shipped data, and refusals."""
+
+import math
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from promptcodec.codec.tables import BINS, SIGMA_MAX, SIGMA_MIN, FrequencyTables, gaussian_tables, quantise_pmf
+from promptcodec.errors import PromptcodecError
+
+GAUSSIAN_SHA256 = "5425031ade1cac3f4887128abc497177bf494e7bc563215ae1658c0962ce829f"
+
+
+@pytest.fixture(scope="module")
+def golden(shared):
+    return load_file(shared / "golden" / "entropy_models.safetensors")
+
+
+@pytest.mark.parametrize("case", range(5))
+def test_table_routine_equals_the_reference(golden, case):
+    assert quantise_pmf(golden[f"input/cdf.pmf{case}"], 16).tolist() == golden[f"output/cdf/cdf{case}"].tolist()
+
+
+def test_gaussian_rows_of_the_reference(golden):
+    """The reference's own 16-bit rows, from our routine and its definition of their width."""
+    rows = np.split(golden["output/gc/cdf_rows_concatenated"], np.cumsum(golden["output/gc/cdf_length"])[:-1])
+    for sigma, row, offset in zip(golden["output/gc/scale_table"], rows, golden["output/gc/offset"], strict=True):
+        k = np.arange(len(row) - 2) + offset
+        pmf, tail = _gaussian_float32(np.abs(k), sigma)
+        ours = quantise_pmf(np.append(pmf, tail), 16)
+        assert np.abs(ours - row).max() <= 2  # erfc in single precision differs between libraries
+
+
+def _gaussian_float32(distance, sigma):
+    cdf = np.vectorize(lambda v: np.float32(0.5 * math.erfc(-v * math.sqrt(0.5))))
+    pmf = cdf((0.5 - distance) / sigma) - cdf((-0.5 - distance) / sigma)
+    return pmf, 2 * cdf((-0.5 - distance[-1]) / sigma)
+
+
+def test_shipped_tables_are_the_frozen_data():
+    tables = gaussian_tables()
+    assert tables.sha256 == GAUSSIAN_SHA256
+    assert len(tables) == BINS
+    centres = np.geomspace(SIGMA_MIN, SIGMA_MAX, BINS)
+    for sigma, table, offset in zip(centres, tables.frequencies, tables.offsets, strict=True):
+        symbols = np.arange(len(table) - 1) + offset
+        p = table[:-1] / 2**24
+        assert symbols @ p == pytest.approx(0, abs=1e-3)
+        assert symbols**2 @ p == pytest.approx(_rounded_variance(sigma), rel=2e-3, abs=5e-6)
+        assert table[-1] / 2**24 < 2e-6  # the escape
+
+
+def _rounded_variance(sigma):
+    k = np.arange(-2000, 2001)
+    p = [0.5 * (math.erfc((abs(i) - 0.5) / sigma / 2**0.5) - math.erfc((abs(i) + 0.5) / sigma / 2**0.5)) for i in k]
+    return float(k**2 @ np.array(p))
+
+
+def test_arrays_there_and_back():
+    tables = gaussian_tables()
+    assert FrequencyTables.from_arrays(*tables.to_arrays()).sha256 == tables.sha256
+
+
+@pytest.mark.parametrize("bad", [[2**24], [2**24 - 1, 0, 1], [2**23, 2**22]])
+def test_bad_tables_are_refused(bad):
+    with pytest.raises(PromptcodecError):
+        FrequencyTables((np.array(bad, dtype=np.int32),), np.zeros(1, dtype=np.int32))
+
+
+@pytest.mark.parametrize("bad", [[], [0.0, 0.0], [0.5, math.nan], [1.5, -0.5]])
+def test_what_is_no_distribution_is_refused(bad):
+    with pytest.raises(PromptcodecError):
+        quantise_pmf(np.array(bad))
+
+
+def test_cost_is_the_entropy_of_the_counts():
+    table = np.array([2**23, 2**22, 2**22], dtype=np.int32)
+    tables = FrequencyTables((table,), np.array([-1], dtype=np.int32))
+    symbols = np.array([-1, 0, 7, -3], dtype=np.int32)
+    assert tables.cost_bits(symbols, np.zeros(4, dtype=np.uint8)) == 1 + 2 + 2 + 2
