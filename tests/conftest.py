@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,3 +19,51 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the test data folder {folder} (set PROMPTCODEC_SHARED)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def codec():
+    """The shipped model."""
+    import promptcodec
+
+    return promptcodec.load()
+
+
+@pytest.fixture(scope="session")
+def tic_file(tmp_path_factory) -> Path:
+    """A model file of the papers' base codec with random weights."""
+    import torch
+
+    from promptcodec.model.base import CompressionModel
+    from promptcodec.model.presets import PRESETS
+    from promptcodec.zoo.model_file import save_model
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("models") / "tic.safetensors"
+    save_model(CompressionModel(PRESETS["tic"]()), path, "untrained")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tic(tic_file):
+    """The codec in ``tic_file``."""
+    import promptcodec
+
+    return promptcodec.load(tic_file)
+
+
+def make_photo(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Something like a photo, uint8 (height, width, 3): noise with a falling spectrum, and an edge."""
+    rng = np.random.default_rng(seed)
+    fy, fx = np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None]
+    spectrum = np.fft.fft2(rng.normal(size=(3, height, width))) / np.hypot(np.hypot(fy, fx), 0.01) ** 1.3
+    picture = np.fft.ifft2(spectrum).real.transpose(1, 2, 0)
+    picture = 128 + 45 * (picture - picture.mean()) / max(picture.std(), 1e-9)
+    picture[height // 3 :, width // 2 :] += 40
+    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def photo() -> np.ndarray:
+    """(160, 208, 3) uint8."""
+    return make_photo(160, 208)

@@ -46,9 +46,9 @@ def test_shipped_tables_are_the_frozen_data():
     for sigma, table, offset in zip(centres, tables.frequencies, tables.offsets, strict=True):
         symbols = np.arange(len(table) - 1) + offset
         p = table[:-1] / 2**24
-        assert symbols @ p == pytest.approx(0, abs=1e-3)
+        assert symbols @ p == pytest.approx(0, abs=5e-3)
         assert symbols**2 @ p == pytest.approx(_rounded_variance(sigma), rel=2e-3, abs=5e-6)
-        assert table[-1] / 2**24 < 2e-6  # the escape
+        assert table[-1] / 2**24 < 2e-4  # the escape, with what truncation left over
 
 
 def _rounded_variance(sigma):

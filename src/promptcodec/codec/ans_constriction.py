@@ -8,6 +8,8 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
+from promptcodec.codec.tables import INITIAL_STATE
+
 _Categorical = constriction.stream.model.Categorical
 
 
@@ -15,7 +17,7 @@ class Ans:
     """Same as ``ans_python.Ans``."""
 
     def __init__(self, words: NDArray[np.uint32] | None = None) -> None:
-        self._coder = constriction.stream.stack.AnsCoder(words)
+        self._coder = constriction.stream.stack.AnsCoder(np.array([INITIAL_STATE], np.uint32) if words is None else words)
 
     def push(self, symbols: NDArray[np.int32], frequencies: NDArray[np.int32]) -> None:
         """Put indices into ``frequencies`` on the stack, the last one first, so that ``pull`` returns them in order."""
@@ -32,7 +34,7 @@ class Ans:
     @property
     def empty(self) -> bool:
         """Whether the stack is exactly where it began."""
-        return bool(self._coder.is_empty())
+        return bool(self._coder.num_words() == 1 and self._coder.get_compressed()[0] == INITIAL_STATE)
 
 
 def _model(frequencies: NDArray[np.int32]) -> Any:

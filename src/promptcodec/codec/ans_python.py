@@ -8,7 +8,7 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from promptcodec.codec.tables import PRECISION
+from promptcodec.codec.tables import INITIAL_STATE, PRECISION
 
 _MASK = 2**PRECISION - 1
 
@@ -20,7 +20,7 @@ class Ans:
     """
 
     def __init__(self, words: NDArray[np.uint32] | None = None) -> None:
-        self._words: list[int] = [] if words is None else words.tolist()
+        self._words: list[int] = [INITIAL_STATE] if words is None else words.tolist()
         self._state = 0
         while self._words and self._state < 2**32:
             self._state = self._state << 32 | self._words.pop()
@@ -66,4 +66,4 @@ class Ans:
     @property
     def empty(self) -> bool:
         """Whether the stack is exactly where it began."""
-        return not self._words and self._state == 0
+        return not self._words and self._state == INITIAL_STATE

@@ -21,6 +21,7 @@ except ImportError:  # no wheel for this platform
 Step = tuple[NDArray[np.int32], NDArray[np.uint8], FrequencyTables]
 
 _WORD = np.dtype("<u4")
+_SLACK = 64.0  # bits by which a short stream may undercut its tables
 _LARGEST_DISTANCE = 2**24  # of an escaped symbol from its table
 
 
@@ -65,9 +66,9 @@ class Decoder:
             raise FormatError(f"the stream claims {length} bytes of escaped symbols but has {len(stream) - start}")
         self._escapes, self._position = stream[start : start + length], 0
         data = stream[start + length :]
-        if len(data) % 4 or (data and not any(data[-4:])):
+        if len(data) % 4 or not any(data[-4:]):
             raise FormatError(f"the stream's {len(data)} bytes of coded symbols are no whole words, or end in a zero word")
-        self._bits_left = 8.0 * len(data) + 1e-6
+        self._bits_left = 8.0 * len(data) + _SLACK
         self._coder = BACKENDS[backend](np.frombuffer(data, _WORD).astype(np.uint32))
 
     def pull(self, bins: NDArray[np.uint8], tables: FrequencyTables) -> NDArray[np.int32]:

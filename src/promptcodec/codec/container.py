@@ -30,7 +30,7 @@ SOURCE_HASH = 0x07 | ANCILLARY
 
 _GREY, _ALPHA = 0x01, 0x02
 _FIXED = struct.Struct("<B8s4sH")  # flags, probability and pixel fingerprints, q
-_TILE = struct.Struct("<IB")  # checksum, number of border offsets
+_CHECKSUM = struct.Struct("<I")
 _CRC = struct.Struct("<I")
 _HEADER_BYTES = 64  # no header chunk, signature included, is longer
 HASH_BYTES = 16
@@ -55,7 +55,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Tile:
-    """Coded latents: CRC-32 of the decoded integers, a border offset a coding step, and the stream of docs/stream.md."""
+    """Coded latents: CRC-32 of the decoded integers, border offsets, and the stream of docs/stream.md."""
 
     checksum: int
     offsets: bytes
@@ -105,7 +105,7 @@ def pack(file: PtcFile) -> bytes:
     if metadata.alpha is not None:
         parts.append(_chunk(ALPHA, metadata.alpha))
     for tile in file.tiles:
-        parts.append(_chunk(TILE, _TILE.pack(tile.checksum, len(tile.offsets)) + tile.offsets + tile.stream))
+        parts.append(_chunk(TILE, _CHECKSUM.pack(tile.checksum) + leb128(len(tile.offsets)) + tile.offsets + tile.stream))
     return b"".join(parts)
 
 
@@ -180,13 +180,13 @@ def _check_size(width: int, height: int, max_pixels: int | None) -> None:
 
 
 def _tile(payload: bytes) -> Tile:
-    if len(payload) < _TILE.size:
+    if len(payload) < _CHECKSUM.size:
         raise FormatError(f"the tile has {len(payload)} bytes, too few for its checksum")
-    checksum, count = _TILE.unpack_from(payload)
-    start = _TILE.size + count
-    if len(payload) < start:
+    count, start = read_leb128(payload, _CHECKSUM.size)
+    if len(payload) < start + count:
         raise FormatError(f"the tile ends inside its {count} border offsets")
-    return Tile(checksum, payload[_TILE.size : start], payload[start:])
+    end = start + count
+    return Tile(_CHECKSUM.unpack_from(payload)[0], payload[start:end], payload[end:])
 
 
 def _inflate(kind: int, payload: bytes) -> bytes:

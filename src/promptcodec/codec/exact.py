@@ -19,8 +19,9 @@ from promptcodec.errors import PromptcodecError
 
 GRID = 256  # steps of a mean per unit
 OFFSETS = 256  # border offsets an encoder may choose from
+PIECE = 2**18  # elements that share an offset: of so many, few or none lie near a border by chance
 BIN_MARGIN = 1e-7  # of a bin's width, in log sigma
-GRID_MARGIN = 1e-9  # of a grid step
+GRID_MARGIN = 1e-9 * GRID  # of a grid step
 
 _BIN_WIDTH = math.log(SIGMA_MAX / SIGMA_MIN) / (BINS - 1)
 
@@ -37,15 +38,24 @@ class Quantised:
     means: Tensor
 
 
-def choose_offset(log_sigma: Tensor, mean: Tensor) -> int:
-    """The first offset for which no value lies within the margin of a border.
+def pieces(count: int) -> int:
+    """Number of offsets that ``count`` elements take."""
+    return -(-count // PIECE)
+
+
+def choose_offsets(log_sigma: Tensor, mean: Tensor) -> bytes:
+    """For every piece the first offset for which no value lies within the margin of a border.
 
     Both tensors float64, (B, M, h, w). Raises UnstableParametersError where values are not finite (a scale of zero or
     below, log sigma = -inf, is the lowest bin and fine) or no offset will do.
     """
     if not bool(torch.isfinite(mean).all()) or bool(torch.isnan(log_sigma).any() | (log_sigma == math.inf).any()):
         raise UnstableParametersError("the model's entropy parameters are not finite numbers; its weights are damaged")
-    position, grid = _bin_position(log_sigma), mean * GRID
+    parts = zip(log_sigma.flatten().split(PIECE), mean.flatten().split(PIECE), strict=True)
+    return bytes(_choose(_bin_position(part), mean_part * GRID) for part, mean_part in parts)
+
+
+def _choose(position: Tensor, grid: Tensor) -> int:
     # Only borders between two bins matter: below the first and above the last centre there is none.
     position = position[(position > -0.5) & (position < BINS - 0.5)]
     for offset in range(OFFSETS):
@@ -55,14 +65,19 @@ def choose_offset(log_sigma: Tensor, mean: Tensor) -> int:
     raise UnstableParametersError("no border offset keeps every entropy parameter clear of a border; this is a bug")
 
 
-def quantise_parameters(log_sigma: Tensor, mean: Tensor, offset: int) -> Quantised:
-    """Nearest bin in log sigma and nearest grid step of the mean, with borders shifted by ``offset`` (0..255)."""
-    shift = _shift(offset)
-    bins = torch.floor(_bin_position(log_sigma).clamp(-1, BINS) + (0.5 + shift)).clamp(0, BINS - 1)
-    means = torch.floor(mean * GRID + (0.5 + shift))
-    if not bool((means.abs() < 2**30).all()):
-        raise UnstableParametersError("the model's means are out of range; its weights are damaged")
-    return Quantised(bins.to(torch.uint8), means.to(torch.int32))
+def quantise_parameters(log_sigma: Tensor, mean: Tensor, offsets: bytes) -> Quantised:
+    """Nearest bin in log sigma and nearest grid step of the mean, with each piece's borders shifted by its offset."""
+    bins = torch.empty(log_sigma.numel(), dtype=torch.uint8)
+    means = torch.empty(mean.numel(), dtype=torch.int32)
+    for i, offset in enumerate(offsets):
+        part, shift = slice(i * PIECE, (i + 1) * PIECE), 0.5 + _shift(offset)
+        position = _bin_position(log_sigma.flatten()[part]).clamp(-1, BINS)
+        bins[part] = torch.floor(position + shift).clamp(0, BINS - 1).to(torch.uint8)
+        grid = torch.floor(mean.flatten()[part] * GRID + shift)
+        if not bool((grid.abs() < 2**30).all()):
+            raise UnstableParametersError("the model's means are out of range; its weights are damaged")
+        means[part] = grid.to(torch.int32)
+    return Quantised(bins.view(log_sigma.shape), means.view(mean.shape))
 
 
 def _bin_position(log_sigma: Tensor) -> Tensor:

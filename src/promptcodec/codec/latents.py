@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from promptcodec.codec.coder import Decoder, encode
-from promptcodec.codec.exact import GRID, choose_offset, quantise_parameters
+from promptcodec.codec.exact import GRID, choose_offsets, pieces, quantise_parameters
 from promptcodec.codec.tables import gaussian_tables
 from promptcodec.errors import FormatError, PromptcodecError
 from promptcodec.model.base import STRIDE, Gains
 from promptcodec.zoo.model_file import StoredModel
 
-LATENT_STRIDE = 16  # pixels per element of y
+LATENTS_PER_STRIDE = 16  # elements of y, a channel, for one of z
 LARGEST_SYMBOL = 2**20  # no picture comes near; what lies beyond is an error, not a file
 
 
 @dataclass(frozen=True)
 class CodedLatents:
-    """Coded symbols of one tile with what proves their decode: border offsets, one a step, and a checksum."""
+    """Coded symbols of one tile with what proves their decode: border offsets, one a piece of y, and a checksum."""
 
     stream: bytes
     offsets: bytes
@@ -67,15 +67,15 @@ class LatentCoder:
         gains = self.gains(q)
         z_symbols = _symbols(z.cpu().double() * gains.z - self.medians)
         log_sigma, mean = self.parameters(z_symbols, q)
-        offset = choose_offset(log_sigma, mean)
-        quantised = quantise_parameters(log_sigma, mean, offset)
+        offsets = choose_offsets(log_sigma, mean)
+        quantised = quantise_parameters(log_sigma, mean, offsets)
         y_symbols = _symbols(y.cpu().double() * gains.y - quantised.means / GRID)
         integers = _integers(y_symbols, quantised.means)
         stream = encode([
             (_flat(z_symbols), self._channels(z_symbols), self.hyper_tables),
             (_flat(y_symbols), quantised.bins.flatten().numpy(), self.tables),
         ])  # fmt: skip
-        return CodedLatents(stream, bytes([offset]), _checksum(z_symbols, integers))
+        return CodedLatents(stream, offsets, _checksum(z_symbols, integers))
 
     @torch.inference_mode()
     def decode(self, coded: CodedLatents, height: int, width: int, q: float) -> Tensor:
@@ -84,15 +84,16 @@ class LatentCoder:
         ``height`` and ``width`` are the picture's, in pixels. Raises FormatError unless the stream is consumed exactly,
         ends in the coder's initial state and gives the integers that the encoder saw.
         """
-        if len(coded.offsets) != 1:
-            raise FormatError(f"the file has {len(coded.offsets)} coding steps, model {self.config.name} has 1")
+        expected = pieces(self.config.latent_channels * -(-height // STRIDE) * -(-width // STRIDE) * LATENTS_PER_STRIDE)
+        if len(coded.offsets) != expected:
+            raise FormatError(f"the file has {len(coded.offsets)} border offsets, a picture of its size has {expected}")
         shape = (1, self.config.hyper_channels, -(-height // STRIDE), -(-width // STRIDE))
         decoder = Decoder(coded.stream)
         z_symbols = torch.empty(shape, dtype=torch.int32)
         symbols = decoder.pull(self._channels(z_symbols), self.hyper_tables)
         z_symbols = torch.from_numpy(symbols).reshape(shape)
         log_sigma, mean = self.parameters(z_symbols, q)
-        quantised = quantise_parameters(log_sigma, mean, coded.offsets[0])
+        quantised = quantise_parameters(log_sigma, mean, coded.offsets)
         symbols = decoder.pull(quantised.bins.flatten().numpy(), self.tables)
         decoder.finish()
         integers = _integers(torch.from_numpy(symbols).reshape(quantised.means.shape), quantised.means)

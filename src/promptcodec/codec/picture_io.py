@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 EXIF_PREFIX = b"Exif\x00\x00"  # in JPEG files and Pillow's info; not in ours
 
 # What Pillow's decoders raise on damaged files; all of it means the same to a caller.
-_DAMAGED = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, ArithmeticError, AttributeError)
+_DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, AttributeError, RuntimeError)
 _GREY_MODES = ("1", "L", "LA", "La")
 _DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
@@ -47,7 +47,7 @@ def read(source: Source) -> Picture:
     if isinstance(source, (str, os.PathLike)):
         with Path(source).open("rb") as file:
             return _from_file(file)
-    if hasattr(source, "detach"):  # a tensor, told without importing torch
+    if hasattr(source, "permute"):  # a tensor, told without importing torch
         return _from_tensor(source)
     if hasattr(source, "read"):
         return _from_file(source)

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from promptcodec.errors import PromptcodecError
 
 PRECISION = 24  # frequencies of a table sum to 2^24
+# Of the coder. Exhausted coders drift to 0, so 0 would prove nothing; from here on no symbol of any table is free.
+INITIAL_STATE = 2**PRECISION
 BINS = 64  # zero-mean Gaussians, centres log-spaced between the two standard deviations below
 SIGMA_MIN = 0.11
 SIGMA_MAX = 256.0

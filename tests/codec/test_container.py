@@ -1,0 +1,146 @@
+"""The container: there and back, limits, versions, and thousands of damaged files."""
+
+import io
+import zlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from promptcodec.codec import container
+from promptcodec.codec.container import Header, Metadata, PtcFile, Tile, pack, read_header, unpack
+from promptcodec.codec.leb128 import leb128, read_leb128
+from promptcodec.errors import FormatError, LimitError, PromptcodecError, VersionError
+
+HEADER = Header(768, 512, b"12345678", b"abcd", 40_000)
+FILE = PtcFile(HEADER, (Tile(0xDEADBEEF, b"\x07", b"stream" * 20),))
+RICH = PtcFile(
+    Header(3, 2, b"12345678", b"abcd", 65_535, grey=True, alpha=True),
+    (Tile(1, b"", b""),),
+    Metadata(b"icc" * 100, b"II*\0", b"<x/>", b"\x00\xff", b"0123456789abcdef"),
+)
+
+optional = st.none() | st.binary(max_size=300)
+
+
+@given(
+    st.integers(1, 65_535), st.integers(1, 4096), st.integers(0, 65_535), st.booleans(), optional, optional, optional,
+    optional, st.none() | st.binary(min_size=16, max_size=16), st.binary(max_size=500),
+)  # fmt: skip
+def test_round_trip(width, height, q, grey, icc, exif, xmp, alpha, source_hash, stream):
+    header = Header(width, height, b"12345678", b"abcd", q, grey, alpha is not None)
+    file = PtcFile(header, (Tile(zlib.crc32(stream), b"\x01", stream),), Metadata(icc, exif, xmp, alpha, source_hash))
+    data = pack(file)
+    assert unpack(data) == file
+    assert read_header(data) == read_header(io.BytesIO(data)) == header
+
+
+def test_overhead_of_a_plain_file():
+    assert len(pack(FILE)) - len(FILE.tiles[0].stream) <= 48 - 5  # the stream's own frame takes at most 5
+
+
+def test_cut_anywhere():
+    for data in (pack(FILE), pack(RICH)):
+        for cut in range(len(data)):
+            with pytest.raises(FormatError):
+                unpack(data[:cut])
+
+
+def test_one_flipped_bit_anywhere():
+    for data in (pack(FILE), pack(RICH)):
+        for i in range(8 * len(data)):
+            damaged = bytearray(data)
+            damaged[i // 8] ^= 1 << i % 8
+            with pytest.raises((FormatError, LimitError)):
+                unpack(bytes(damaged))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [(b"", "empty"), (b"\x89PNG\r\n\x1a\n" + bytes(100), "not a .ptc"), (container.SIGNATURE, "ends inside"), (b"\x8fP", "ends inside")],
+)
+def test_foreign_and_empty_files(data, message):
+    with pytest.raises(FormatError, match=message):
+        unpack(data)
+
+
+def test_future_version_and_features():
+    data = bytearray(pack(FILE))
+    data[4] = 1
+    with pytest.raises(VersionError, match="version 1"):
+        unpack(bytes(data))
+    with pytest.raises(VersionError, match="0x20"):
+        unpack(pack(FILE) + container._chunk(0x20, b"prompt"))
+    assert unpack(pack(FILE) + container._chunk(0xA0, b"a comment")) == FILE
+
+
+def header_bytes(width, height, flags=0):
+    payload = leb128(width) + leb128(height) + container._FIXED.pack(flags, b"12345678", b"abcd", 0)
+    return container.SIGNATURE + b"\0" + container._chunk(container.HEADER, payload)
+
+
+@pytest.mark.parametrize("size", [(65_535, 65_535), (65_536, 1), (1, 2**30), (2**15, 2**14)])
+def test_huge_sizes_are_refused(size):
+    with pytest.raises(LimitError, match="pixels"):
+        read_header(header_bytes(*size))
+
+
+def test_the_limit_can_be_lifted():
+    assert read_header(header_bytes(65_535, 65_535), max_pixels=None).width == 65_535
+
+
+def test_no_pixels():
+    with pytest.raises(FormatError):
+        read_header(header_bytes(0, 5))
+
+
+def test_a_deflate_bomb_is_bounded():
+    bomb = zlib.compress(bytes(2**25), 9)
+    with pytest.raises(FormatError, match="exceeds"):
+        unpack(pack(FILE) + container._chunk(container.XMP, bomb))
+
+
+def test_twice_the_same_chunk():
+    with pytest.raises(FormatError, match="second"):
+        unpack(pack(FILE) + container._chunk(container.TILE, b"12345"))
+
+
+def repaired(data: bytes) -> bytes:
+    """The same bytes cut into chunks as their lengths say (as far as they go), each with a correct CRC."""
+    out, position = data[:5], 5
+    while position < len(data):
+        try:
+            length, start = read_leb128(data, position + 1)
+        except FormatError:
+            break
+        out += container._chunk(data[position], data[start : min(start + length, len(data))])
+        position = start + length + 4
+    return out
+
+
+@st.composite
+def damaged(draw):
+    data = bytearray(pack(draw(st.sampled_from([FILE, RICH]))))
+    for _ in range(draw(st.integers(1, 4))):
+        kind = draw(st.sampled_from(["flip", "cut", "splice", "set"]))
+        at = draw(st.integers(0, max(len(data) - 1, 0)))
+        if kind == "flip" and data:
+            data[at] ^= 1 << draw(st.integers(0, 7))
+        elif kind == "set" and data:
+            data[at] = draw(st.sampled_from([0, 1, 2, 3, 127, 128, 255]))
+        elif kind == "cut":
+            del data[at : at + draw(st.integers(1, 20))]
+        else:
+            data[at:at] = draw(st.binary(min_size=1, max_size=12))
+    data = bytes(data)
+    return repaired(data) if draw(st.booleans()) else data
+
+
+@settings(max_examples=3000, deadline=None)
+@given(damaged())
+def test_damage_is_an_error_or_a_valid_file(data):
+    try:
+        file = unpack(data)
+    except PromptcodecError:
+        return
+    assert 1 <= file.header.width * file.header.height <= container.MAX_PIXELS

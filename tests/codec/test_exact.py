@@ -1,0 +1,155 @@
+"""Exactness: the same integers under every setting that changes floating-point results, and with noise on top."""
+
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from promptcodec.codec import exact
+from promptcodec.codec.container import unpack
+from promptcodec.codec.exact import UnstableParametersError, choose_offsets, quantise_parameters
+from promptcodec.codec.latents import CodedLatents
+from promptcodec.codec.tables import BINS, SIGMA_MAX, SIGMA_MIN
+from promptcodec.errors import FormatError
+
+CENTRES = torch.logspace(math.log10(SIGMA_MIN), math.log10(SIGMA_MAX), BINS, dtype=torch.float64).log()
+
+
+def test_nearest_bin_and_nearest_mean():
+    log_sigma = torch.cat([torch.tensor([-math.inf, -50.0]), CENTRES, torch.tensor([9.0])]).double()
+    mean = torch.linspace(-3, 3, len(log_sigma), dtype=torch.float64)
+    quantised = quantise_parameters(log_sigma, mean, choose_offsets(log_sigma, mean))
+    assert quantised.bins.tolist() == [0, 0, *range(BINS), BINS - 1]
+    assert (quantised.means - mean * 256).abs().max() <= 0.5 + 1 / 256
+
+
+def test_a_value_on_a_border_takes_another_offset():
+    border = (CENTRES[10] + CENTRES[11])[None] / 2
+    mean = torch.tensor([0.25], dtype=torch.float64)
+    assert choose_offsets(border, mean) != b"\0"
+    assert choose_offsets(border + 1e-3, mean) == b"\0"
+    on_grid_border = torch.tensor([0.5 / 256], dtype=torch.float64)
+    assert choose_offsets(border + 1e-3, on_grid_border) != b"\0"
+
+
+def test_noise_within_the_margin_changes_nothing():
+    torch.manual_seed(0)
+    count = 3 * exact.PIECE + 17
+    log_sigma, mean = torch.randn(count, dtype=torch.float64), torch.randn(count, dtype=torch.float64)
+    mean[:50] = (torch.arange(50) + 0.5) / 256  # all on borders: the first offset will not do
+    offsets = choose_offsets(log_sigma, mean)
+    assert len(offsets) == 4
+    expected = quantise_parameters(log_sigma, mean, offsets)
+    for scale in (1e-11, -1e-11, 1e-10):
+        noisy = quantise_parameters(log_sigma + scale * torch.rand(count), mean + scale * torch.rand(count), offsets)
+        assert torch.equal(noisy.bins, expected.bins)
+        assert torch.equal(noisy.means, expected.means)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_not_finite_is_refused(bad):
+    good = torch.zeros(5, dtype=torch.float64)
+    worse = good.clone()
+    worse[2] = bad
+    for pair in ((worse, good), (good, worse)):
+        with pytest.raises(UnstableParametersError, match="not finite"):
+            choose_offsets(*pair)
+
+
+def test_always_on_a_border_is_refused():
+    mean = (torch.arange(256, dtype=torch.float64) / 256 + 0.5) / 256
+    with pytest.raises(UnstableParametersError, match="no border offset"):
+        choose_offsets(torch.zeros(256, dtype=torch.float64), mean)
+
+
+@pytest.mark.parametrize("which", ["codec", "tic"])
+def test_decoding_with_noise_on_the_parameters(request, monkeypatch, photo, which):
+    codec = request.getfixturevalue(which)
+    q = 0.5 if codec.network.gain is not None else 0.0
+    coded = codec.coder.encode(*codec.analyse(photo), q)
+    expected = codec.coder.decode(coded, *photo.shape[:2], q)
+    clean = codec.coder.parameters
+    torch.manual_seed(0)
+    monkeypatch.setattr(
+        codec.coder, "parameters", lambda *args: tuple(p + 1e-11 * torch.randn_like(p) for p in clean(*args))
+    )
+    assert torch.equal(codec.coder.decode(coded, *photo.shape[:2], q), expected)
+
+
+def test_the_checksum_catches_other_parameters(codec, monkeypatch, photo):
+    coded = codec.coder.encode(*codec.analyse(photo), 0.5)
+    clean = codec.coder.parameters
+    monkeypatch.setattr(codec.coder, "parameters", lambda *args: tuple(p + 3e-3 for p in clean(*args)))
+    with pytest.raises(FormatError):
+        codec.coder.decode(coded, *photo.shape[:2], 0.5)
+
+
+def test_memory_formats_and_batches_give_the_same_parameters(codec, photo):
+    """h_s in float64, alone and as the second of a batch, contiguous and channels last: far within the margin."""
+    coder = codec.coder
+    _, z = codec.analyse(photo)
+    symbols = (z.double() - coder.medians).round()
+    reference = torch.cat(coder.parameters(symbols, 0.5))
+    for z_symbols in (symbols.contiguous(memory_format=torch.channels_last), torch.cat([symbols * 0, symbols])):
+        other = torch.cat([p[-1:] for p in coder.parameters(z_symbols, 0.5)])
+        assert (other - reference).abs().max() < 1e-11
+
+
+SETTINGS = {
+    "one thread": ({}, "torch.set_num_threads(1)"),
+    "no oneDNN": ({}, "torch.backends.mkldnn.set_flags(False)"),
+    "default ATen, SSE4.1 oneDNN": ({"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}, "pass"),
+    "AVX2": ({"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}, "torch.set_num_threads(2)"),
+    "pure-Python coder": ({}, "from promptcodec.codec import coder; coder.Decoder.__init__.__defaults__ = ('python',)"),
+}
+DECODE = """
+import sys, hashlib, torch, promptcodec
+{setup}
+from promptcodec.codec.container import unpack
+from promptcodec.codec.codec import Q_STEPS
+from promptcodec.codec.latents import CodedLatents
+for path in sys.argv[2:]:
+    data = open(path, "rb").read()
+    file = unpack(data)
+    codec = promptcodec.load(sys.argv[1] if path.endswith("tic.ptc") else None)
+    tile, q = file.tiles[0], file.header.q / Q_STEPS
+    y = codec.coder.decode(CodedLatents(tile.stream, tile.offsets, tile.checksum), file.header.height, file.header.width, q)
+    print(hashlib.sha256(y.numpy().tobytes()).hexdigest())
+"""
+
+
+def latents(codec, data):
+    file = unpack(data)
+    tile, q = file.tiles[0], file.header.q / 65_535
+    coded = CodedLatents(tile.stream, tile.offsets, tile.checksum)
+    return codec.coder.decode(coded, file.header.height, file.header.width, q)
+
+
+@pytest.fixture(scope="module")
+def coded_files(tmp_path_factory, codec, tic, photo):
+    """Files of both models and what their latents hash to, made under this process's settings."""
+    import hashlib
+
+    folder = tmp_path_factory.mktemp("files")
+    paths, hashes = [], []
+    for name, one, quality in (("shipped", codec, 40), ("fine", codec, 90), ("tic", tic, None)):
+        data = one.encode(photo, quality)
+        (folder / f"{name}.ptc").write_bytes(data)
+        paths.append(str(folder / f"{name}.ptc"))
+        hashes.append(hashlib.sha256(latents(one, data).numpy().tobytes()).hexdigest())
+    return paths, hashes
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_files_decode_under_other_settings(coded_files, tic_file, setting):
+    paths, hashes = coded_files
+    environment, setup = SETTINGS[setting]
+    run = subprocess.run(
+        [sys.executable, "-c", DECODE.format(setup=setup), str(tic_file), *paths],
+        env=os.environ | environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == hashes
