@@ -1,6 +1,6 @@
 """Speed and cost of the entropy coder on one core, on latents like a photo's and on wide ones.
 
-    python benchmarks/coder_speed.py
+python benchmarks/coder_speed.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Make the Gaussian frequency tables that ship with the package: run once, the file is data from then on.
 
-    python benchmarks/make_gaussian_tables.py src/promptcodec/codec/gaussian_tables.npz
+python benchmarks/make_gaussian_tables.py src/promptcodec/codec/gaussian_tables.npz
 """
 
 from __future__ import annotations
@@ -34,4 +34,6 @@ if __name__ == "__main__":
     tables = make_tables()
     frequencies, lengths, offsets = tables.to_arrays()
     np.savez_compressed(sys.argv[1], frequencies=frequencies, lengths=lengths, offsets=offsets)
-    print(f"{len(tables)} tables, {len(frequencies)} entries, {Path(sys.argv[1]).stat().st_size} bytes, {tables.sha256}")
+    print(
+        f"{len(tables)} tables, {len(frequencies)} entries, {Path(sys.argv[1]).stat().st_size} bytes, {tables.sha256}"
+    )

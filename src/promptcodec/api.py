@@ -25,15 +25,17 @@ _loading = Lock()
 def load(model: str | Path | None = None, device: str = "cpu") -> Codec:
     """A codec: of the default model, of a shipped one by name, or of a model file. Loaded once a process and device.
 
-    Raises ModelMismatchError where there is no such model.
+    Raises ModelMismatchError where there is no such model, UsageError where there is no such device.
     """
     path = find_model(str(model or DEFAULT))
     with _loading:
         key = (str(path), device)
         if key not in _loaded:
             from promptcodec.codec.codec import Codec
+            from promptcodec.codec.device import check_device
             from promptcodec.zoo.model_file import load_model
 
+            check_device(device)
             _loaded[key] = Codec(load_model(path, device), device)
         return _loaded[key]
 

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from promptcodec.codec.container import SIGNATURE, read_header
+from promptcodec.codec.container import EXIF_PREFIX, SIGNATURE, read_header, unpack
 from promptcodec.errors import PromptcodecError
 
 FORMAT = "PTC"
@@ -25,6 +25,7 @@ class PtcImageFile(ImageFile.ImageFile):
     format_description = "promptcodec image"
 
     def _open(self) -> None:
+        assert self.fp is not None
         try:
             header = read_header(self.fp, max_pixels=_limit())
         except PromptcodecError as error:
@@ -33,21 +34,26 @@ class PtcImageFile(ImageFile.ImageFile):
         self._mode = ("LA" if header.alpha else "L") if header.grey else ("RGBA" if header.alpha else "RGB")
         self.tile = []
         self._pending = True
+        self.fp.seek(0)
+        self._data = self.fp.read()
+        try:
+            metadata = unpack(self._data, max_pixels=_limit()).metadata
+        except PromptcodecError:
+            return  # damaged behind the header: load will say so
+        exif = None if metadata.exif is None else EXIF_PREFIX + metadata.exif
+        found = {"icc_profile": metadata.icc, "exif": exif, "xmp": metadata.xmp}
+        self.info.update({key: value for key, value in found.items() if value is not None})
 
     def load(self) -> Any:
         """Decode at first use. Raises OSError for damaged files, as Pillow's own plugins do."""
         if getattr(self, "_pending", False):
             from promptcodec.api import codec_for
 
-            self._pending = False
-            self.fp.seek(0)
-            data = self.fp.read()
             try:
-                image = codec_for(data).decode(data)
+                self.im = codec_for(self._data).decode(self._data).im
             except PromptcodecError as error:
                 raise OSError(str(error)) from None
-            self.im = image.im
-            self.info.update(image.info)
+            self._pending, self._data = False, b""
         return super().load()
 
 
@@ -59,6 +65,12 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     from promptcodec.api import encode
 
     options = image.encoderinfo
+    given = {key: options[key] for key in ("icc_profile", "exif", "xmp") if key in options}
+    if given:
+        if isinstance(given.get("exif"), Image.Exif):
+            given["exif"] = given["exif"].tobytes()
+        image = image.copy()
+        image.info = {k: v for k, v in (image.info | given).items() if v is not None}
     try:
         file.write(encode(image, options.get("quality"), model=options.get("model")))
     except PromptcodecError as error:

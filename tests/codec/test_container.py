@@ -57,7 +57,12 @@ def test_one_flipped_bit_anywhere():
 
 @pytest.mark.parametrize(
     ("data", "message"),
-    [(b"", "empty"), (b"\x89PNG\r\n\x1a\n" + bytes(100), "not a .ptc"), (container.SIGNATURE, "ends inside"), (b"\x8fP", "ends inside")],
+    [
+        (b"", "empty"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "not a .ptc"),
+        (container.SIGNATURE, "ends inside"),
+        (b"\x8fP", "ends inside"),
+    ],
 )
 def test_foreign_and_empty_files(data, message):
     with pytest.raises(FormatError, match=message):

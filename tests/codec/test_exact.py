@@ -116,7 +116,8 @@ for path in sys.argv[2:]:
     file = unpack(data)
     codec = promptcodec.load(sys.argv[1] if path.endswith("tic.ptc") else None)
     tile, q = file.tiles[0], file.header.q / Q_STEPS
-    y = codec.coder.decode(CodedLatents(tile.stream, tile.offsets, tile.checksum), file.header.height, file.header.width, q)
+    coded = CodedLatents(tile.stream, tile.offsets, tile.checksum)
+    y = codec.coder.decode(coded, file.header.height, file.header.width, q)
     print(hashlib.sha256(y.numpy().tobytes()).hexdigest())
 """
 

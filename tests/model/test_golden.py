@@ -18,7 +18,7 @@ from promptcodec.zoo.reference import from_reference
 
 def load(path: Path) -> dict[str, Tensor]:
     with safe_open(path, "pt") as file:
-        return {k: file.get_tensor(k) for k in file.keys()}
+        return {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
 
 
 def part(tensors: dict[str, Tensor], prefix: str, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
@@ -37,7 +37,9 @@ def assert_matches(found: Tensor, golden: dict[str, Tensor], name: str, toleranc
             step = int(thinning.removeprefix("every"))
             actual = found[..., ::step, ::step]
         else:
-            actual = {"": lambda t: t, "rowmean": lambda t: t.mean(-1), "colmean": lambda t: t.mean(-2)}[thinning](found)
+            actual = {"": lambda t: t, "rowmean": lambda t: t.mean(-1), "colmean": lambda t: t.mean(-2)}[thinning](
+                found
+            )
         assert actual.shape == expected.shape
         difference = (actual.double() - expected.double()).abs().max().item()
         assert difference <= tolerance, f"{key}: {difference}"

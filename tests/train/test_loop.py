@@ -115,11 +115,12 @@ def test_crops_are_a_function_of_seed_and_step(pictures: Path) -> None:
     assert not torch.equal(one.batch(7, 4), one.batch(8, 4))
     batch = one.batch(0, 4)
     assert batch.shape == (4, 3, 64, 64)
-    assert 0 <= batch.min() and batch.max() <= 1
+    assert batch.min() >= 0 and batch.max() <= 1
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("patchh = 3", "unknown key"), ("patch = 'big'", "expected int"), ("patch = ", "cannot be read")]
+    ("text", "message"),
+    [("patchh = 3", "unknown key"), ("patch = 'big'", "expected int"), ("patch = ", "cannot be read")],
 )
 def test_recipes_refuse_nonsense(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "recipe.toml"

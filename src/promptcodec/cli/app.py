@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -37,13 +38,17 @@ def _version(show: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Options before any verb."""
 
 
 def main() -> None:
     """Entry point. Exit codes: 0 all done, 1 something failed, 2 the command line makes no sense."""
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()
     except UsageError as error:
@@ -52,8 +57,16 @@ def main() -> None:
         os._exit(1)
     except (PromptcodecError, OSError) as error:
         _fail(error, 1)
-    except KeyboardInterrupt:
+    except Interrupted:
         _fail("interrupted", 1)
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM: unwinds like KeyboardInterrupt, so that temporary files go, but is nobody else's to catch."""
+
+
+def _interrupt(*_: object) -> None:
+    raise Interrupted
 
 
 def _fail(message: object, code: int) -> None:

@@ -17,7 +17,11 @@ ModelName = Annotated[str | None, typer.Option("--model", help="As for encode, o
 
 
 def command(
-    picture: Picture, model: ModelName = None, threads: options.Threads = 0, repeats: Repeats = 5, as_json: options.Json = False
+    picture: Picture,
+    model: ModelName = None,
+    threads: options.Threads = 0,
+    repeats: Repeats = 5,
+    as_json: options.Json = False,
 ) -> None:
     """Time encoding and decoding by phase, and compare with this machine's convolution peak."""
     runtime.prepare(threads)

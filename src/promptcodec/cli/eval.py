@@ -21,9 +21,7 @@ DEFAULT_CODECS = "promptcodec,jpeg,webp,jpeg2000,avif"
 
 
 def command(
-    dataset: Annotated[
-        list[Path] | None, typer.Argument(help="Folders of pictures, or picture files.")
-    ] = None,
+    dataset: Annotated[list[Path] | None, typer.Argument(help="Folders of pictures, or picture files.")] = None,
     codecs: Annotated[
         str, typer.Option(help="Commas between: promptcodec, promptcodec:MODEL, jpeg, avif-psnr, ...")
     ] = DEFAULT_CODECS,
@@ -34,9 +32,9 @@ def command(
             " (jpeg2000: bits per pixel). May be repeated; codecs without any use their own ladder."
         ),
     ] = None,
-    out: Annotated[
-        Path, typer.Option(help="Results, one JSON line a measurement; what it holds is kept.")
-    ] = Path("results.jsonl"),
+    out: Annotated[Path, typer.Option(help="Results, one JSON line a measurement; what it holds is kept.")] = Path(
+        "results.jsonl"
+    ),
     anchors: Annotated[
         str | None, typer.Option(help="Codecs to compare with, commas between. Default: all but promptcodec.")
     ] = None,
@@ -122,9 +120,7 @@ def _measured_rows(
     )
     rows = {}
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(
-            "measuring", total=len(pictures) * sum(len(settings) for _, settings in plan)
-        )
+        task = progress.add_task("measuring", total=len(pictures) * sum(len(settings) for _, settings in plan))
         for row in measure(pictures, plan, results):
             rows[row.key] = row  # the same picture may lie in the set twice
             progress.update(task, advance=1, description=f"{row.picture} {row.codec} {row.setting:g}")

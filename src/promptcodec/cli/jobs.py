@@ -7,10 +7,12 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
+from promptcodec.cli.progress import ProgressBar
 from promptcodec.errors import PromptcodecError, UsageError
 
 PIPE = "-"
@@ -103,11 +105,10 @@ def run(
     Each worker process calls ``prepare`` once. Failed files are reported on standard error and the rest goes on.
     After Ctrl-C the files in hand are finished, no further ones are begun.
     """
-    bar = _Progress(len(jobs))
     failed = 0
-    with bar as advance:
+    with ProgressBar(len(jobs)) as bar:
         for outcome in _outcomes(jobs, work, processes, prepare):
-            advance()
+            bar.advance()
             failed += outcome.status == "failed"
             _report(outcome, as_json)
     return 1 if failed else 0
@@ -123,24 +124,42 @@ def _outcomes(
         return
     context = get_context("spawn")  # torch's threads do not survive a fork
     with ProcessPoolExecutor(processes, context, initializer=_begin_worker, initargs=(prepare,)) as pool:
-        futures: list[Future[Outcome]] = [pool.submit(_attempt, work, job) for job in jobs]
+        with _interrupts_blocked():
+            futures: list[Future[Outcome]] = [pool.submit(_attempt, work, job) for job in jobs]
         try:
             for future in as_completed(futures):
                 yield future.result()
-        except KeyboardInterrupt:
+        except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
 
 
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Processes started inside inherit the mask: the parent alone decides what Ctrl-C means."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin_worker(prepare: Callable[[], None]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     prepare()
 
 
 def _attempt(work: Callable[[Job], Outcome], job: Job) -> Outcome:
     try:
         return work(job)
-    except MemoryError:
+    except UsageError:  # wrong for every file, not for this one
+        raise
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "alloc" not in str(error) and "memory" not in str(error):
+            raise  # torch has no other type for an allocation that failed on the CPU
         return Outcome(job.source, job.target, "failed", "not enough memory for this picture")
     except (PromptcodecError, OSError) as error:
         message = str(error)
@@ -163,28 +182,3 @@ def _report(outcome: Outcome, as_json: bool) -> None:
         print(f"{outcome.target}: {outcome.width}x{outcome.height}, {size}, {outcome.seconds:.2f} s")
     elif outcome.status == "skipped":
         print(f"{outcome.target}: up to date", file=stream)
-
-
-class _Progress:
-    """A progress bar on a terminal once a batch has taken two seconds; nothing elsewhere."""
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-
-    def __enter__(self) -> Callable[[], None]:
-        self.progress = None
-        if self.total < 2 or not sys.stderr.isatty():
-            return lambda: None
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-        columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.progress = Progress(*columns, console=Console(stderr=True), transient=True)
-        self.progress.start()
-        task = self.progress.add_task("", total=self.total)
-        progress = self.progress
-        return lambda: progress.advance(task)
-
-    def __exit__(self, *_: object) -> None:
-        if self.progress is not None:
-            self.progress.stop()

@@ -1,4 +1,4 @@
-"""Keep large blocks in the heap: glibc otherwise maps and unmaps every large tensor, which costs more than the maths."""
+"""Keep large blocks in the heap: glibc otherwise maps and unmaps every large tensor, at more cost than the maths."""
 
 from __future__ import annotations
 

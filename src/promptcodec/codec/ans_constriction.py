@@ -17,7 +17,9 @@ class Ans:
     """Same as ``ans_python.Ans``."""
 
     def __init__(self, words: NDArray[np.uint32] | None = None) -> None:
-        self._coder = constriction.stream.stack.AnsCoder(np.array([INITIAL_STATE], np.uint32) if words is None else words)
+        self._coder = constriction.stream.stack.AnsCoder(
+            np.array([INITIAL_STATE], np.uint32) if words is None else words
+        )
 
     def push(self, symbols: NDArray[np.int32], frequencies: NDArray[np.int32]) -> None:
         """Put indices into ``frequencies`` on the stack, the last one first, so that ``pull`` returns them in order."""

@@ -73,7 +73,9 @@ class Codec:
         )  # fmt: skip
         data = pack(PtcFile(header, (Tile(coded.checksum, coded.offsets, coded.stream),), metadata))
         if lossless_is_smaller(picture, len(data)):
-            warnings.warn("a lossless PNG of this picture would be smaller; this codec is made for photos", stacklevel=2)
+            warnings.warn(
+                "a lossless PNG of this picture would be smaller; this codec is made for photos", stacklevel=2
+            )
         return data
 
     def decode(self, data: bytes) -> Image.Image:
@@ -95,9 +97,7 @@ class Codec:
         rgb = self.synthesise(self.coder.decode(coded, header.height, header.width, q), header.height, header.width, q)
         if header.grey:
             rgb = np.repeat(np.rint(rgb.mean(axis=2, keepdims=True)).astype(np.uint8), 3, axis=2)
-        return Picture(
-            rgb=rgb, grey=header.grey, alpha=alpha, icc=metadata.icc, exif=metadata.exif, xmp=metadata.xmp
-        )
+        return Picture(rgb=rgb, grey=header.grey, alpha=alpha, icc=metadata.icc, exif=metadata.exif, xmp=metadata.xmp)
 
     def check_model(self, header: Header) -> None:
         """Raise ModelMismatchError where a file with this header needs another model."""

@@ -67,7 +67,9 @@ class Decoder:
         self._escapes, self._position = stream[start : start + length], 0
         data = stream[start + length :]
         if len(data) % 4 or not any(data[-4:]):
-            raise FormatError(f"the stream's {len(data)} bytes of coded symbols are no whole words, or end in a zero word")
+            raise FormatError(
+                f"the stream's {len(data)} bytes of coded symbols are no whole words, or end in a zero word"
+            )
         self._bits_left = 8.0 * len(data) + _SLACK
         self._coder = BACKENDS[backend](np.frombuffer(data, _WORD).astype(np.uint32))
 
@@ -97,14 +99,18 @@ class Decoder:
     def finish(self) -> None:
         """Raise FormatError unless the coder is in its initial state and every byte has been used."""
         if not self._coder.empty or self._position != len(self._escapes):
-            raise FormatError("the stream does not end where its symbols do: it is damaged or was made by another model")
+            raise FormatError(
+                "the stream does not end where its symbols do: it is damaged or was made by another model"
+            )
 
     def _escaped(self, first: int, beyond: int) -> int:
         """A symbol below ``first`` (odd codes) or from ``beyond`` up (even ones)."""
         code, self._position = read_leb128(self._escapes, self._position)
         distance = code >> 1
         if distance >= _LARGEST_DISTANCE:
-            raise FormatError(f"an escaped symbol lies {distance} outside its table; at most {_LARGEST_DISTANCE - 1} is allowed")
+            raise FormatError(
+                f"an escaped symbol lies {distance} outside its table; at most {_LARGEST_DISTANCE - 1} is allowed"
+            )
         return first - 1 - distance if code & 1 else beyond + distance
 
 

@@ -1,4 +1,4 @@
-"""The .ptc file: signature, version, and chunks with checksums. Specified in docs/format.md; needs neither torch nor NumPy."""
+"""The .ptc file: signature, version, chunks with checksums; docs/format.md. Needs neither torch nor NumPy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import IO
 
 from promptcodec.codec.leb128 import leb128, read_leb128
 from promptcodec.errors import FormatError, LimitError, VersionError
@@ -34,6 +34,8 @@ _CHECKSUM = struct.Struct("<I")
 _CRC = struct.Struct("<I")
 _HEADER_BYTES = 64  # no header chunk, signature included, is longer
 HASH_BYTES = 16
+
+EXIF_PREFIX = b"Exif\x00\x00"  # before EXIF data in JPEG files and in Pillow's info; not in ours
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,9 @@ def pack(file: PtcFile) -> bytes:
     if metadata.alpha is not None:
         parts.append(_chunk(ALPHA, metadata.alpha))
     for tile in file.tiles:
-        parts.append(_chunk(TILE, _CHECKSUM.pack(tile.checksum) + leb128(len(tile.offsets)) + tile.offsets + tile.stream))
+        parts.append(
+            _chunk(TILE, _CHECKSUM.pack(tile.checksum) + leb128(len(tile.offsets)) + tile.offsets + tile.stream)
+        )
     return b"".join(parts)
 
 
@@ -119,7 +123,9 @@ def unpack(data: bytes, max_pixels: int | None = MAX_PIXELS) -> PtcFile:
     for kind, payload in _chunks(data, len(SIGNATURE) + 1):
         if kind not in _NAMES:
             if not kind & ANCILLARY:
-                raise VersionError(f"the file needs feature {kind:#04x}, which this release does not know; a newer one reads it")
+                raise VersionError(
+                    f"the file needs feature {kind:#04x}, which this release does not know; a newer one reads it"
+                )
         elif kind in chunks:
             raise FormatError(f"the file has a second {_NAMES[kind]} chunk")
         else:
@@ -135,7 +141,7 @@ def unpack(data: bytes, max_pixels: int | None = MAX_PIXELS) -> PtcFile:
     return PtcFile(header, (_tile(chunks[TILE]),), Metadata(icc, exif, xmp, chunks.get(ALPHA), source_hash))
 
 
-def read_header(file: BinaryIO | bytes, max_pixels: int | None = MAX_PIXELS) -> Header:
+def read_header(file: IO[bytes] | bytes, max_pixels: int | None = MAX_PIXELS) -> Header:
     """The header alone, from the first bytes. Raises as ``unpack`` does."""
     return _read_start(file[:_HEADER_BYTES] if isinstance(file, bytes) else file.read(_HEADER_BYTES), max_pixels)
 
@@ -155,7 +161,9 @@ def _read_start(data: bytes, max_pixels: int | None) -> Header:
         raise FormatError("the file ends inside its signature")
     version = data[len(SIGNATURE)]
     if version != VERSION:
-        raise VersionError(f"the file has format version {version}, this release reads {VERSION}; a newer one may read it")
+        raise VersionError(
+            f"the file has format version {version}, this release reads {VERSION}; a newer one may read it"
+        )
     kind, payload, _ = _one_chunk(data, len(SIGNATURE) + 1)
     if kind != HEADER:
         raise FormatError(f"the first chunk is {_NAMES.get(kind, hex(kind))}, expected the header")
@@ -196,7 +204,9 @@ def _inflate(kind: int, payload: bytes) -> bytes:
     except zlib.error as error:
         raise FormatError(f"the {_NAMES[kind]} chunk does not inflate: {error}") from None
     if not stream.eof or stream.unused_data:
-        raise FormatError(f"the {_NAMES[kind]} chunk is cut off, has more after its end, or exceeds {MAX_METADATA} bytes")
+        raise FormatError(
+            f"the {_NAMES[kind]} chunk is cut off, has more after its end, or exceeds {MAX_METADATA} bytes"
+        )
     return value
 
 
@@ -218,7 +228,11 @@ def _one_chunk(data: bytes, position: int) -> tuple[int, bytes, int]:
     length, start = read_leb128(data, position + 1)
     end = start + length
     if end + _CRC.size > len(data):
-        raise FormatError(f"the file ends inside a chunk of {length} bytes: {end + _CRC.size - len(data)} bytes are missing")
+        raise FormatError(
+            f"the file ends inside a chunk of {length} bytes: {end + _CRC.size - len(data)} bytes are missing"
+        )
     if zlib.crc32(data[position:end]) != _CRC.unpack_from(data, end)[0]:
-        raise FormatError(f"the {_NAMES.get(data[position], 'unknown')} chunk at byte {position} is damaged (wrong CRC)")
+        raise FormatError(
+            f"the {_NAMES.get(data[position], 'unknown')} chunk at byte {position} is damaged (wrong CRC)"
+        )
     return data[position], data[start:end], end + _CRC.size

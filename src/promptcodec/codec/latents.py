@@ -113,8 +113,9 @@ def _symbols(values: Tensor) -> Tensor:
     rounded = values.round()
     largest = float(rounded.abs().max())
     if not math.isfinite(largest) or largest > LARGEST_SYMBOL:
-        raise PromptcodecError(f"the analysis gave a latent of {largest}, beyond {LARGEST_SYMBOL}: the model's weights are "
-                               "damaged or the picture has values that are not finite")  # fmt: skip
+        raise PromptcodecError(
+            f"the analysis gave a latent of {largest}, beyond {LARGEST_SYMBOL}: the model's weights are damaged"
+        )
     return rounded.to(torch.int32)
 
 

@@ -6,14 +6,14 @@ import io
 import os
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from promptcodec.codec.colour import to_rgb_or_grey
-from promptcodec.codec.container import MAX_PIXELS, MAX_SIDE
+from promptcodec.codec.container import EXIF_PREFIX, MAX_PIXELS, MAX_SIDE
 from promptcodec.codec.picture import Picture
 from promptcodec.errors import ImageError, LimitError, UsageError
 
@@ -22,10 +22,18 @@ if TYPE_CHECKING:
 
     Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[Any] | Tensor
 
-EXIF_PREFIX = b"Exif\x00\x00"  # in JPEG files and Pillow's info; not in ours
-
 # What Pillow's decoders raise on damaged files; all of it means the same to a caller.
-_DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, AttributeError, RuntimeError)
+_DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,
+)
 _GREY_MODES = ("1", "L", "LA", "La")
 _DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
@@ -34,7 +42,7 @@ def read(source: Source) -> Picture:
     """A picture from a path, encoded bytes, a binary file, a PIL image, an array or a tensor.
 
     Arrays are (H, W), (H, W, 1), (H, W, 2), (H, W, 3) or (H, W, 4), tensors (C, H, W) or (1, C, H, W): grey, grey and
-    alpha, RGB, RGBA. Values are uint8, uint16, bool, or floating point in [0, 1] (clipped). EXIF orientation is applied.
+    alpha, RGB, RGBA. Values are uint8, uint16, bool, or floating point in [0, 1] (clipped). Applies EXIF orientation.
     Warns where something is lost (16 bits, further frames). Raises ImageError, LimitError, UsageError, and OSError
     for files that cannot be opened.
     """
@@ -48,7 +56,7 @@ def read(source: Source) -> Picture:
         with Path(source).open("rb") as file:
             return _from_file(file)
     if hasattr(source, "permute"):  # a tensor, told without importing torch
-        return _from_tensor(source)
+        return _from_tensor(cast("Tensor", source))
     if hasattr(source, "read"):
         return _from_file(source)
     raise UsageError(f"expected a path, file, bytes, PIL image, array or tensor, found {type(source).__name__}")
@@ -156,8 +164,11 @@ def _to_uint8(values: NDArray[Any], warn: bool) -> NDArray[np.uint8]:
         if not np.isfinite(values).all():
             raise ImageError("the picture has values that are not finite")
         if values.max() > 1.5:  # beyond any overshoot: somebody's 0..255
-            raise ImageError(f"expected floating-point values in 0..1, found {values.max():g}; divide by the white level")
-        return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+            raise ImageError(
+                f"expected floating-point values in 0..1, found {values.max():g}; divide by the white level"
+            )
+        levels: NDArray[np.uint8] = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+        return levels
     if np.issubdtype(values.dtype, np.integer) and values.min() >= 0 and values.max() <= 65_535:
         if warn:
             warnings.warn("16 bits a sample are reduced to 8", stacklevel=5)
@@ -169,4 +180,6 @@ def _check_size(width: int, height: int) -> None:
     if width < 1 or height < 1:
         raise ImageError(f"the picture has {width} x {height} pixels")
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        raise LimitError(f"a picture of {width} x {height} pixels; at most {MAX_SIDE} a side and {MAX_PIXELS} in all fit")
+        raise LimitError(
+            f"a picture of {width} x {height} pixels; at most {MAX_SIDE} a side and {MAX_PIXELS} in all fit"
+        )

@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 from PIL import Image, PngImagePlugin
 
 from promptcodec.codec.atomic import atomic_write
+from promptcodec.codec.container import EXIF_PREFIX
 from promptcodec.codec.picture import Picture
-from promptcodec.codec.picture_io import EXIF_PREFIX
 from promptcodec.errors import ImageError
 
 # A decoded picture should not lose again what its file kept.
@@ -42,7 +42,9 @@ def write(picture: Picture, target: Path | BinaryIO, format: str | None = None) 
 
     ``format`` is an extension such as ``png``; by default the path's. Raises ImageError where Pillow cannot.
     """
-    suffix = f".{format.lower().lstrip('.')}" if format else target.suffix.lower() if isinstance(target, Path) else ".png"
+    suffix = (
+        f".{format.lower().lstrip('.')}" if format else target.suffix.lower() if isinstance(target, Path) else ".png"
+    )
     Image.init()
     name = Image.registered_extensions().get(suffix)
     if name is None or name not in Image.SAVE:
@@ -75,7 +77,7 @@ def _metadata(image: Image.Image, name: str) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if icc is not None:
         options["icc_profile"] = icc
-    if exif is not None and len(exif) <= 65_533 or name != "JPEG":
+    if (exif is not None and len(exif) <= 65_533) or name != "JPEG":
         options |= {"exif": exif} if exif is not None else {}
     elif exif is not None:
         warnings.warn("the EXIF data is too large for a JPEG file; it is left out", stacklevel=5)

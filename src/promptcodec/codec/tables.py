@@ -39,7 +39,9 @@ class FrequencyTables:
             raise PromptcodecError(f"{len(self.frequencies)} frequency tables with {len(self.offsets)} offsets")
         for i, table in enumerate(self.frequencies):
             if len(table) < 2 or table.min() < 1 or int(table.sum(dtype=np.int64)) != 2**PRECISION:
-                raise PromptcodecError(f"frequency table {i} does not hold 2 or more counts >= 1 that sum to 2^{PRECISION}")
+                raise PromptcodecError(
+                    f"frequency table {i} does not hold 2 or more counts >= 1 that sum to 2^{PRECISION}"
+                )
 
     def __len__(self) -> int:
         return len(self.frequencies)
@@ -50,9 +52,7 @@ class FrequencyTables:
         return np.concatenate(self.frequencies), lengths, self.offsets
 
     @staticmethod
-    def from_arrays(
-        flat: NDArray[np.int32], lengths: NDArray[np.int32], offsets: NDArray[np.int32]
-    ) -> FrequencyTables:
+    def from_arrays(flat: NDArray[np.int32], lengths: NDArray[np.int32], offsets: NDArray[np.int32]) -> FrequencyTables:
         """What ``to_arrays`` took apart. Raises PromptcodecError where the arrays are no tables."""
         if flat.ndim != 1 or lengths.shape != offsets.shape or int(lengths.sum()) != len(flat) or (lengths < 0).any():
             raise PromptcodecError(f"{len(flat)} frequencies do not divide into tables of lengths {lengths.tolist()}")

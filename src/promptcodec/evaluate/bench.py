@@ -17,7 +17,7 @@ from promptcodec.codec.codec import Q_STEPS, Codec
 from promptcodec.codec.container import Header, PtcFile, Tile, pack, unpack
 from promptcodec.codec.picture_io import read
 from promptcodec.codec.picture_write import to_pil, write
-from promptcodec.model.base import CompressionModel
+from promptcodec.model.base import CompressionModel, channels_last
 from promptcodec.model.linear import ONEDNN
 from promptcodec.model.presets import PRESETS
 from promptcodec.zoo.model_file import load_model, save_model
@@ -62,7 +62,7 @@ def untrained(name: str) -> Codec:
 
 def convolution_peak(repeats: int) -> float:
     """GFLOP/s of torch's float32 3x3 convolution, 128 to 128 channels on 192x256, channels last."""
-    layer = torch.nn.Conv2d(128, 128, 3, padding=1).to(memory_format=torch.channels_last)
+    layer = channels_last(torch.nn.Conv2d(128, 128, 3, padding=1))
     x = torch.rand(1, 128, 192, 256).to(memory_format=torch.channels_last)
     with torch.inference_mode():
         return 2e-9 * 128 * 128 * 9 * 192 * 256 / _least(lambda: layer(x), max(10, repeats))
@@ -137,7 +137,7 @@ def _gmac(call: Callable[[], object]) -> float:
     mapping = {torch.ops.mkldnn._linear_pointwise: _linear_flops} if ONEDNN else {}
     with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
         call()
-    return counter.get_total_flops() / 2e9
+    return float(counter.get_total_flops()) / 2e9
 
 
 def _linear_flops(x: Sequence[int], weight: Sequence[int], *_: object, **__: object) -> int:

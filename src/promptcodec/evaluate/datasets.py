@@ -45,9 +45,7 @@ def find_pictures(sources: Sequence[Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for source in sources:
         if source.is_dir():
-            files = sorted(
-                path for path in source.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()
-            )
+            files = sorted(path for path in source.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
             if not files:
                 raise UsageError(f"no pictures in {source} (looked for {', '.join(sorted(SUFFIXES))})")
         elif source.is_file():

@@ -42,9 +42,7 @@ def ms_ssim(reference: Pixels, decoded: Pixels) -> float | None:
     library = import_extra("pytorch_msssim", "pytorch-msssim")
     import torch
 
-    planes = [
-        torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None] for pixels in (reference, decoded)
-    ]
+    planes = [torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None] for pixels in (reference, decoded)]
     with torch.inference_mode():
         return float(library.ms_ssim(*planes, data_range=255))
 
@@ -57,8 +55,6 @@ def decibel(similarity: float) -> float:
 def _check(reference: Pixels, decoded: Pixels) -> None:
     for pixels in (reference, decoded):
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-            raise ImageError(
-                f"expected 8-bit RGB pixels (height, width, 3), found {pixels.dtype} {pixels.shape}"
-            )
+            raise ImageError(f"expected 8-bit RGB pixels (height, width, 3), found {pixels.dtype} {pixels.shape}")
     if reference.shape != decoded.shape:
         raise ImageError(f"the decoded picture has shape {decoded.shape}, the original {reference.shape}")

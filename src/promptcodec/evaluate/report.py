@@ -29,9 +29,7 @@ def _table(title: str, left: int, *columns: str) -> Table:
 
 def _curves(summary: Summary) -> Table:
     title = f"Means over {summary.pictures} pictures"
-    table = _table(
-        title, 1, "codec", "setting", "pictures", "bpp", "PSNR dB", "MS-SSIM", "encode s", "decode s"
-    )
+    table = _table(title, 1, "codec", "setting", "pictures", "bpp", "PSNR dB", "MS-SSIM", "encode s", "decode s")
     for label, points in summary.curves.items():
         for point in points:
             similarity = "-" if point.ms_ssim is None else f"{point.ms_ssim:.4f}"
@@ -56,14 +54,10 @@ def _bd_rates(summary: Summary) -> Table:
 
 def _equal_rates(summary: Summary) -> Table:
     title = "PSNR at equal rate"
-    table = _table(
-        title, 2, "codec", "against", "bpp", "comparable pictures", "better on", "mean difference dB"
-    )
+    table = _table(title, 2, "codec", "against", "bpp", "comparable pictures", "better on", "mean difference dB")
     for entry in summary.equal_rates:
         difference = "-" if entry.psnr_difference is None else f"{entry.psnr_difference:+.2f}"
-        table.add_row(
-            entry.codec, entry.anchor, f"{entry.bpp:g}", str(entry.comparable), str(entry.better), difference
-        )
+        table.add_row(entry.codec, entry.anchor, f"{entry.bpp:g}", str(entry.comparable), str(entry.better), difference)
     return table
 
 

@@ -164,9 +164,7 @@ def _equal_rate(curves: dict[str, list[Row]], codec: str, anchor: str, bpp: floa
     ours, theirs = (_psnr_at(curves[label], bpp) for label in (codec, anchor))
     differences = [ours[picture] - theirs[picture] for picture in ours.keys() & theirs.keys()]
     better = sum(difference > 0 for difference in differences)
-    return EqualRate(
-        codec, anchor, bpp, len(differences), better, fmean(differences) if differences else None
-    )
+    return EqualRate(codec, anchor, bpp, len(differences), better, fmean(differences) if differences else None)
 
 
 def _psnr_at(rows: Iterable[Row], bpp: float) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +58,7 @@ class CompressionModel(nn.Module):
         scales = scales.exp() if self.config.scale == "log" else scales
         return scales * gains.y, means * gains.y
 
-    def forward(self, x: Tensor, q: Tensor | None = None, quantisation: Quantisation | None = None) -> dict:
+    def forward(self, x: Tensor, q: Tensor | None = None, quantisation: Quantisation | None = None) -> dict[str, Any]:
         """Reconstruction and likelihoods, as CompressAI's models return them.
 
         x: (B, 3, H, W) in [0, 1], any size from 1x1. q: (B,) in [0, 1] for models of variable rate.
@@ -89,6 +89,14 @@ class CompressionModel(nn.Module):
         }
         x_hat = self.g_s(y_hat * gains.y_inverse)
         return {"x_hat": x_hat[..., :height, :width], "likelihoods": likelihoods}
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def channels_last(network: Network) -> Network:
+    """``network`` with its convolution weights in the order that convolutions are fastest in."""
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def _straight_through(x: Tensor) -> Tensor:

@@ -20,7 +20,10 @@ class FeedForward(nn.Sequential):
         super().__init__(nn.Linear(channels, hidden), nn.GELU(), nn.Linear(hidden, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return linear(linear_gelu(x, self[0]), self[2])
+        into, out = self[0], self[2]
+        assert isinstance(into, nn.Linear)
+        assert isinstance(out, nn.Linear)
+        return linear(linear_gelu(x, into), out)
 
 
 class Block(nn.Module):
@@ -51,7 +54,7 @@ class Block(nn.Module):
         if zero:
             if isinstance(self.mixer, WindowAttention):
                 nn.init.zeros_(self.mixer.proj.weight)
-            nn.init.zeros_(self.ffn[2].weight)
+            nn.init.zeros_(self.ffn[2].weight)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, prompts: Tensor | None = None) -> Tensor:
         """``prompts``: see ``WindowAttention``; only blocks with attention take them."""

@@ -75,7 +75,7 @@ class Transform:
 
 @dataclass(frozen=True)
 class Gain:
-    """Continuous variable rate: q in [0, 1] maps to lambda, log-spaced, and to gain vectors between ``levels`` knots."""
+    """Continuous variable rate: q in [0, 1] maps to lambda, log-spaced, and to gains between ``levels`` knots."""
 
     lambda_min: float
     lambda_max: float

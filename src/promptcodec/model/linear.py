@@ -25,7 +25,7 @@ def linear_gelu(x: Tensor, layer: nn.Linear) -> Tensor:
 
 def _onednn_helps(x: Tensor) -> bool:
     """Only float32 inference on the CPU: the operator has no gradient, and float64 must stay as it is."""
-    return (
+    return bool(
         ONEDNN
         and torch.backends.mkldnn.enabled
         and x.dtype == torch.float32

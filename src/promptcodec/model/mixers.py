@@ -64,7 +64,7 @@ class WindowAttention(nn.Module):
                 seen = _visible(labels[inside, across], key_labels[inside, across]).flatten(0, 1)[:, None]
                 mask = bias.masked_fill(~seen, float("-inf")).repeat(batch, 1, 1, 1)
             out = window_attention(query.flatten(0, 2), key.flatten(0, 2), value.flatten(0, 2), mask)
-            return out.unflatten(0, query.shape[:3])
+            return out.view(*query.shape[:3], *out.shape[1:])
 
         # Only windows at the bottom and right need a mask: attend everywhere with the broadcast bias, then mend those.
         clean_rows = min(max(grid.clean_rows - (row or 0), 0), rows)
@@ -135,7 +135,8 @@ class DepthwiseMixer(nn.Module):
         """x: normalised tokens (B, H, W, C)."""
         device = x.device.type
         if not torch.is_autocast_enabled(device):
-            return self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+            out: Tensor = self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+            return out
         with torch.autocast(device, enabled=False):  # in bfloat16 it takes twice as long, forward and backward
-            out: Tensor = self.conv(x.float().permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+            out = self.conv(x.float().permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         return out.to(torch.get_autocast_dtype(device))

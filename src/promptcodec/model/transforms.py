@@ -38,7 +38,8 @@ class Transform(nn.Module):
         if self.shortcut is None:
             return out
         with torch.autocast(x.device.type, enabled=False):  # its values are large: bfloat16 would round them to a unit
-            return out + self.shortcut(x.float() if x.dtype == torch.bfloat16 else x)
+            linear: Tensor = self.shortcut(x.float() if x.dtype == torch.bfloat16 else x)
+        return out + linear
 
 
 class BlockAnalysis(nn.Module):
@@ -65,7 +66,8 @@ class BlockSynthesis(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         blocks = torch.matmul(y.permute(0, 2, 3, 1), self.weight.flatten(1))
-        return blocks.unflatten(3, self.weight.shape[1:]).permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
+        blocks = blocks.view(*blocks.shape[:3], *self.weight.shape[1:])
+        return blocks.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
 
 
 def _resample(channels: int, layer: config.Resample) -> nn.Module:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     plain = _split(state, "", tensors)
     temporary = folder / (NAME + ".tmp")
     save_file(tensors, temporary, metadata={"state": json.dumps(plain)})
-    os.replace(temporary, folder / NAME)
+    temporary.replace(folder / NAME)
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:

@@ -49,6 +49,8 @@ def linear_start(model: CompressionModel, pictures: Tensor) -> None:
     for transform in (model.h_a, model.g_s):
         _whiten(transform.layers[0], mean, std.clamp_min(0.5))
     head = model.h_s.layers[-1]
+    assert isinstance(head, nn.Conv2d)
+    assert head.bias is not None
     head.bias.copy_(torch.cat([std.log(), mean]))
 
 

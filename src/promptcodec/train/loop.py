@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from promptcodec.errors import UsageError
-from promptcodec.model.base import CompressionModel
+from promptcodec.model.base import CompressionModel, channels_last
 from promptcodec.model.presets import PRESETS
 from promptcodec.train.checkpoint import load_checkpoint, save_checkpoint
 from promptcodec.train.data import CropSampler, load_pictures
@@ -34,7 +34,7 @@ class Trainer:
         torch.set_num_threads(recipe.threads)
         torch.manual_seed(recipe.seed)
         self.recipe, self.folder, self.step = recipe, folder, 0
-        self.model = CompressionModel(PRESETS[recipe.model]()).to(memory_format=torch.channels_last)
+        self.model = channels_last(CompressionModel(PRESETS[recipe.model]()))
         if (self.model.gain is None) != (recipe.fixed_lambda > 0):
             raise UsageError(f"model {recipe.model} needs fixed_lambda {'> 0' if self.model.gain is None else '= 0'}")
         pictures = load_pictures(recipe.data, recipe.patch, recipe.threads)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ class RateDistortion:
         return 10 * torch.log10(255**2 / self.mse)
 
 
-def rate_distortion(out: dict, x: Tensor, rate_lambda: Tensor) -> RateDistortion:
+def rate_distortion(out: dict[str, Any], x: Tensor, rate_lambda: Tensor) -> RateDistortion:
     """lambda * 255² * MSE + bpp (facts of all five papers), each sample divided by sqrt(lambda).
 
     The division keeps high rates from ruling the gradient; with one lambda it is a constant factor. ``rate_lambda``

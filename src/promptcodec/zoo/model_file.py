@@ -17,7 +17,7 @@ from torch import Tensor
 
 from promptcodec.codec.tables import FrequencyTables
 from promptcodec.errors import ModelMismatchError, UsageError
-from promptcodec.model.base import CompressionModel
+from promptcodec.model.base import CompressionModel, channels_last
 from promptcodec.model.config import Model
 from promptcodec.zoo.fingerprint import pixel_fingerprint, probability_fingerprint
 from promptcodec.zoo.prior_tables import prior_tables
@@ -51,7 +51,9 @@ def save_model(network: CompressionModel, path: str | Path, version: str) -> Non
     rounded = CompressionModel(network.config)
     rounded.load_state_dict(tensors)
     tables = prior_tables(rounded.prior)
-    tensors |= {f"tables.{name}": torch.from_numpy(array) for name, array in zip(_TABLES, tables.to_arrays(), strict=True)}
+    tensors |= {
+        f"tables.{name}": torch.from_numpy(array) for name, array in zip(_TABLES, tables.to_arrays(), strict=True)
+    }
     config = network.config.to_json()
     fields = json.loads(config)["fields"]
     metadata = {
@@ -84,7 +86,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> StoredMo
     tables = FrequencyTables.from_arrays(*(_array(tensors.pop(f"tables.{name}")) for name in _TABLES))
     network = CompressionModel(config)
     network.load_state_dict(tensors)
-    network = network.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    network = channels_last(network.to(device)).eval().requires_grad_(False)
     return StoredModel(config.name, metadata["version"], network, tables, probability, pixels)
 
 

@@ -1,0 +1,63 @@
+"""A progress bar for people at a terminal who have waited two seconds; nothing for anybody else."""
+
+from __future__ import annotations
+
+import sys
+from threading import Lock, Timer
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+DELAY = 2.0  # seconds
+
+
+class ProgressBar:
+    """Counts ``total`` files; of a single one, whose end nobody knows, only the time is shown."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done = total, 0
+        self._lock = Lock()
+        self._progress: Progress | None = None
+        self._timer: Timer | None = None
+
+    def __enter__(self) -> ProgressBar:
+        if sys.stderr.isatty():
+            self._timer = Timer(DELAY, self._show)
+            self._timer.daemon = True
+            self._timer.start()
+        return self
+
+    def advance(self) -> None:
+        """One file more is done."""
+        with self._lock:
+            self.done += 1
+            if self._progress is not None:
+                self._progress.update(self._progress.task_ids[0], completed=self.done)
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        with self._lock:
+            self.done = self.total
+            if self._progress is not None:
+                self._progress.stop()
+
+    def _show(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
+
+        columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        several = self.total > 1
+        with self._lock:
+            if self.done >= self.total:
+                return
+            progress = Progress(
+                *(columns if several else (BarColumn(), TimeElapsedColumn())),
+                console=Console(stderr=True),
+                transient=True,
+                redirect_stdout=sys.stdout.isatty(),  # a file or pipe must get its lines
+            )
+            progress.add_task("", total=self.total if several else None, completed=self.done)
+            progress.start()
+            self._progress = progress

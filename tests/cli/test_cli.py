@@ -1,0 +1,268 @@
+"""The command line: what it writes, what it says, and its exit codes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import promptcodec
+from promptcodec.cli import app
+from promptcodec.codec import atomic
+
+
+@pytest.fixture
+def run(monkeypatch, capfd):
+    """Run the command line in this process: (exit code, standard output, standard error)."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["promptcodec", *map(str, arguments)])
+        try:
+            app.main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        out, err = capfd.readouterr()
+        assert "Traceback" not in out + err
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def folder(tmp_path, photo):
+    """A folder with three pictures: a.png, b.jpg, sub/c.png."""
+    (tmp_path / "sub").mkdir()
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    Image.fromarray(photo[:96, :128]).save(tmp_path / "b.jpg", quality=95)
+    Image.fromarray(photo[:64, :64]).save(tmp_path / "sub" / "c.png")
+    return tmp_path
+
+
+def names(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def error_lines(text):
+    return [line for line in text.splitlines() if line]
+
+
+def test_photo_to_ptc_to_png(run, folder, photo):
+    code, out, err = run("encode", folder / "a.png")
+    assert (code, err) == (0, "")
+    assert "208x160" in out
+    assert (folder / "a.ptc").is_file()
+    (folder / "a.png").unlink()
+    assert run("decode", folder / "a.ptc")[0] == 0
+    decoded = np.asarray(Image.open(folder / "a.png"))
+    assert 10 * np.log10(255**2 / np.mean((decoded - photo.astype(float)) ** 2)) > 22
+
+
+def test_quality_and_output(run, folder):
+    for quality in (10, 50, 90):
+        assert run("encode", folder / "a.png", "-q", quality, "-o", folder / f"{quality}.ptc")[0] == 0
+    sizes = [(folder / f"{quality}.ptc").stat().st_size for quality in (10, 50, 90)]
+    assert sizes == sorted(sizes)
+    assert sizes[2] > 2 * sizes[0]
+    assert run("decode", folder / "50.ptc", "-o", folder / "out.webp")[0] == 0
+    assert Image.open(folder / "out.webp").format == "WEBP"
+
+
+def test_folders_and_processes(run, folder):
+    code, _, err = run("encode", folder, "-r", "-o", folder / "coded", "-j", 2)
+    assert (code, err) == (0, "")
+    assert names(folder / "coded") == ["a.ptc", "b.ptc", "sub/c.ptc"]
+    assert run("decode", folder / "coded", "-r", "-o", folder / "back", "--format", "jpg")[0] == 0
+    assert names(folder / "back") == ["a.jpg", "b.jpg", "sub/c.jpg"]
+
+
+def test_what_exists_is_kept_unless_told(run, folder):
+    (folder / "a.ptc").write_bytes(b"mine")
+    code, _, err = run("encode", folder / "a.png")
+    assert code == 1
+    assert "exists" in err
+    assert (folder / "a.ptc").read_bytes() == b"mine"
+    assert run("encode", folder / "a.png", "--overwrite")[0] == 0
+    assert (folder / "a.ptc").read_bytes()[:4] == b"\x8fPTC"
+    assert run("encode", folder / "a.png", "--overwrite", "--skip-existing")[0] == 2
+
+
+def test_skip_existing_looks_at_picture_and_settings(run, folder, photo):
+    def states(*options):
+        _, out, _ = run("encode", folder / "a.png", "--skip-existing", "--json", *options)
+        return json.loads(out)["status"]
+
+    assert states() == "done"
+    assert states() == "skipped"
+    assert states("-q", "70") == "done"
+    assert states("-q", "70") == "skipped"
+    Image.fromarray(photo[::-1].copy()).save(folder / "a.png")
+    assert states("-q", "70") == "done"
+    (folder / "a.ptc").write_bytes((folder / "a.ptc").read_bytes()[:-9])
+    assert states("-q", "70") == "done"
+    assert run("decode", folder / "a.ptc", "-o", folder / "d.png", "--skip-existing")[0] == 0
+    _, out, _ = run("decode", folder / "a.ptc", "-o", folder / "d.png", "--skip-existing")
+    assert "up to date" in out
+
+
+def test_collisions_are_reported_before_anything_runs(run, folder, photo):
+    Image.fromarray(photo).save(folder / "a.webp")
+    code, _, err = run("encode", folder)
+    assert code == 2
+    assert "a.png" in err
+    assert "a.webp" in err
+    assert not list(folder.glob("*.ptc"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["encode"], ["encode", "a.png", "-q", "101"], ["encode", "a.png", "-o", "b.png"], ["nonsense"],
+     ["decode", "a.ptc", "-o", "a.xyz"], ["encode", "a.png", "--device", "abacus"], ["encode", "a.png", "-j", "0"]],
+)  # fmt: skip
+def test_command_lines_that_make_no_sense(run, folder, monkeypatch, arguments):
+    monkeypatch.chdir(folder)
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert err
+    assert not list(folder.glob("*.ptc"))
+
+
+def test_one_bad_picture_does_not_stop_the_rest(run, folder):
+    (folder / "broken.jpg").write_bytes((folder / "b.jpg").read_bytes()[:500])
+    (folder / "text.png").write_text("not a picture")
+    code, _, err = run("encode", folder, "-o", folder / "coded")
+    assert code == 1
+    assert names(folder / "coded") == ["a.ptc", "b.ptc"]
+    lines = error_lines(err)
+    assert len(lines) == 2
+    assert "broken.jpg" in lines[0]
+    assert "text.png" in lines[1]
+
+
+def test_missing_and_unreadable_inputs(run, folder):
+    code, _, err = run("encode", folder / "nothing.png")
+    assert code == 1
+    assert error_lines(err) == [f"promptcodec: {folder / 'nothing.png'}: No such file or directory"]
+
+
+def test_bad_files(run, folder):
+    run("encode", folder / "a.png", "-q", "40")
+    good = (folder / "a.ptc").read_bytes()
+    future = bytearray(good)
+    future[4] = 9
+    flipped = bytearray(good)
+    flipped[len(good) // 2] ^= 4
+    cases = {
+        "cut": good[: len(good) // 2], "flipped": bytes(flipped), "empty": b"", "foreign": b"GIF89a" + bytes(50),
+        "future": bytes(future),
+    }  # fmt: skip
+    for name, data in cases.items():
+        (folder / f"{name}.ptc").write_bytes(data)
+    (folder / "a.png").unlink()
+    code, _, err = run("decode", folder)
+    assert code == 1
+    lines = error_lines(err)
+    assert len(lines) == len(cases)
+    for name, line in zip(sorted(cases), lines, strict=True):
+        assert f"{name}.ptc: " in line
+    assert [n for n in names(folder) if n.endswith(".png")] == ["a.png", "sub/c.png"]
+    code, _, err = run("info", *(folder / f"{name}.ptc" for name in cases))
+    assert code == 1
+    assert len(error_lines(err)) == len(cases)
+
+
+def test_wrong_and_missing_models(run, folder, tic_file):
+    code, _, err = run("encode", folder / "a.png", "--model", "no-such-model")
+    assert code == 1
+    assert "no-such-model" in err
+    (folder / "bad.safetensors").write_bytes(b"nonsense")
+    code, _, err = run("encode", folder / "a.png", "--model", folder / "bad.safetensors")
+    assert code == 1
+    assert len(error_lines(err)) == 1
+    run("encode", folder / "a.png")
+    code, _, err = run("decode", folder / "a.ptc", "-o", folder / "x.png", "--model", tic_file)
+    assert code == 1
+    assert "made with model" in err
+    assert not (folder / "x.png").exists()
+
+
+def test_a_full_disk_leaves_nothing(run, folder, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(atomic.os, "fsync", full)
+    before = names(folder)
+    code, _, err = run("encode", folder / "a.png")
+    assert code == 1
+    assert error_lines(err) == [f"promptcodec: {folder / 'a.png'}: No space left on device"]
+    assert names(folder) == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_device_that_is_full(run, folder):
+    code, _, err = run("encode", folder / "a.png", "-o", "/dev/full", "--overwrite")
+    assert code == 1
+    assert "No space left" in err
+    assert Path("/dev/full").is_char_device()
+
+
+def test_info_and_models(run, folder):
+    run("encode", folder / "a.png", "-q", "42")
+    code, out, _ = run("info", "--json", folder / "a.ptc")
+    facts = json.loads(out)
+    assert code == 0
+    assert (facts["width"], facts["height"], facts["mode"], facts["model"]) == (
+        208,
+        160,
+        "RGB",
+        promptcodec.load().name,
+    )
+    assert facts["quality"] == pytest.approx(42, abs=0.01)
+    assert facts["bytes"] == (folder / "a.ptc").stat().st_size
+    assert promptcodec.load().fingerprint in run("models")[1]
+
+
+def test_version(run):
+    assert run("--version")[1] == f"promptcodec {promptcodec.__version__}\n"
+
+
+def command(*arguments, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "promptcodec", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        **options,
+    )  # fmt: skip
+
+
+def test_pipes(folder):
+    encoder = command("encode", "-", "-o", "-", stdin=subprocess.PIPE)
+    coded, err = encoder.communicate((folder / "a.png").read_bytes())
+    assert (encoder.returncode, err, coded[:4]) == (0, b"", b"\x8fPTC")
+    decoder = command("decode", "-", stdin=subprocess.PIPE)
+    picture, err = decoder.communicate(coded)
+    assert (decoder.returncode, err, picture[:4]) == (0, b"", b"\x89PNG")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_interrupting_a_folder(tmp_path, photo, jobs):
+    for i in range(60):
+        Image.fromarray(photo).save(tmp_path / f"{i:02}.png")
+    process = command("encode", tmp_path, "-j", jobs, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("*.ptc")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert error_lines(err.decode()) == ["promptcodec: interrupted"]
+    left = names(tmp_path)
+    assert not [name for name in left if "tmp" in name]
+    done = [name for name in left if name.endswith(".ptc")]
+    assert 0 < len(done) < 60
+    for name in done:
+        promptcodec.info(tmp_path / name)

@@ -1,0 +1,128 @@
+"""Evaluation: metrics and BD-rate against known answers, the anchors, and results that are measured once."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from promptcodec.cli import app
+from promptcodec.errors import ImageError, UsageError
+from promptcodec.evaluate.anchors import ANCHORS
+from promptcodec.evaluate.bdrate import bd_rate, quality_at
+from promptcodec.evaluate.codecs import open_codec
+from promptcodec.evaluate.datasets import find_pictures
+from promptcodec.evaluate.metrics import PSNR_CEILING, decibel, ms_ssim, psnr
+from promptcodec.evaluate.results import ResultsFile
+from promptcodec.evaluate.runner import measure
+from promptcodec.evaluate.summary import summarise
+
+
+def test_psnr_of_a_known_error(photo):
+    worse = photo.copy()
+    worse[..., 0] ^= 1  # one level in every sample of one channel of three
+    assert psnr(photo, worse) == pytest.approx(20 * math.log10(255) + 10 * math.log10(3))
+    assert psnr(photo, photo) == PSNR_CEILING
+    with pytest.raises(ImageError):
+        psnr(photo, photo[1:])
+
+
+def test_ms_ssim_falls_with_distortion_and_needs_size():
+    from conftest import make_photo
+
+    photo = make_photo(200, 200)
+    rng = np.random.default_rng(0)
+    noisy = [np.clip(photo + rng.normal(0, s, photo.shape), 0, 255).astype(np.uint8) for s in (2, 10, 40)]
+    values = [ms_ssim(photo, n) for n in noisy]
+    assert values == sorted(values, reverse=True)
+    assert ms_ssim(photo, photo) == pytest.approx(1)
+    assert ms_ssim(photo[:100], photo[:100]) is None
+    assert decibel(0.99) == pytest.approx(20)
+
+
+ANCHOR = [(0.1, 28.0), (0.25, 31.0), (0.5, 34.0), (1.0, 37.0), (2.0, 41.0)]
+
+
+def test_bd_rate_of_scaled_curves():
+    for factor in (0.5, 0.9, 1.25):
+        result = bd_rate([(factor * r, q) for r, q in ANCHOR], ANCHOR)
+        assert result.percent == pytest.approx(100 * (factor - 1))
+        assert not result.warnings
+
+
+def test_bd_rate_says_what_is_wrong():
+    assert bd_rate(ANCHOR[:1], ANCHOR).percent is None
+    assert bd_rate([(0.1, 10), (0.2, 11), (0.3, 12), (0.4, 13)], ANCHOR).percent is None
+    assert "no better" in bd_rate([*ANCHOR, (3.0, 20.0)], ANCHOR).warnings[0]
+    assert "share only" in bd_rate([(r, q + 10) for r, q in ANCHOR], ANCHOR).warnings[0]
+
+
+def test_quality_at_a_rate():
+    assert quality_at(ANCHOR, 0.25) == pytest.approx(31)
+    assert 31 < quality_at(ANCHOR, 0.3) < 34
+    assert quality_at(ANCHOR, 3.0) is None
+
+
+@pytest.mark.parametrize("name", ANCHORS)
+def test_anchors(name, photo):
+    codec = open_codec(name)
+    ends = [codec.encode(photo, codec.settings[i]) for i in (0, -1)]
+    assert len(ends[0]) < len(ends[1])
+    qualities = [psnr(photo, codec.decode(data)) for data in ends]
+    assert qualities[0] < qualities[1]
+    assert codec.decode(ends[0]).shape == photo.shape
+    with pytest.raises(UsageError):
+        codec.check(1000)
+
+
+def test_jpeg_is_the_peer_people_use(photo):
+    data = open_codec("jpeg").encode(photo, 60)
+    assert b"\xff\xc2" in data  # progressive
+    with pytest.raises(UsageError, match="no codec"):
+        open_codec("jpeg3000")
+
+
+@pytest.fixture
+def pictures(tmp_path, photo):
+    for name, pixels in (("a", photo), ("b", photo[:, ::-1])):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    return find_pictures([tmp_path])
+
+
+def test_a_later_run_measures_only_what_is_new(tmp_path, pictures):
+    plan = [(open_codec("jpeg"), [20, 60])]
+    first = list(measure(pictures, plan, ResultsFile(tmp_path / "r.jsonl")))
+    assert len(first) == 4
+    assert first[0].bpp == pytest.approx(8 * first[0].bytes / (160 * 208))
+    with (tmp_path / "r.jsonl").open("a") as file:
+        file.write('{"codec": "jp')  # a crash
+    again = ResultsFile(tmp_path / "r.jsonl")
+    plan = [(open_codec("jpeg"), [20, 60, 80])]
+    rows = list(measure(pictures, plan, again))
+    assert rows[0] == first[0]  # its seconds included: not measured again
+    assert len(ResultsFile(tmp_path / "r.jsonl")) == 6
+    (tmp_path / "other.txt").write_text("not results\n")
+    with pytest.raises(UsageError, match="line 1"):
+        ResultsFile(tmp_path / "other.txt")
+
+
+def test_summary_and_command(tmp_path, pictures, monkeypatch, capsys):
+    monkeypatch.setattr(
+        "sys.argv",
+        ["promptcodec", "eval", str(tmp_path), "--codecs", "promptcodec,jpeg,webp", "--out", str(tmp_path / "r.jsonl"),
+         "--qualities", "10,40,70,95", "--json", "--plot", str(tmp_path / "rd.png")],
+    )  # fmt: skip
+    with pytest.raises(SystemExit) as end:
+        app.main()
+    assert not end.value.code
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["pictures"] == 2
+    assert {(b["anchor"], b["metric"]) for b in summary["bd_rates"]} == {
+        (a, m) for a in ("jpeg", "webp") for m in ("psnr", "ms_ssim")
+    }
+    assert Image.open(tmp_path / "rd.png").size[0] > 600
+    rows = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    assert len(rows) == 24
+    ours = summarise(ResultsFile(tmp_path / "r.jsonl")).curves
+    assert sorted(len(points) for points in ours.values()) == [4, 4, 4]

@@ -1,0 +1,114 @@
+"""Model files: there and back, refusals, the reference's checkpoints, and the prior's integer tables."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from promptcodec.codec.tables import PRECISION
+from promptcodec.errors import ModelMismatchError, UsageError
+from promptcodec.model.base import CompressionModel
+from promptcodec.model.entropy import FactorizedPrior
+from promptcodec.model.presets import PRESETS
+from promptcodec.zoo.model_file import load_model, save_model
+from promptcodec.zoo.prior_tables import prior_tables
+from promptcodec.zoo.reference import from_reference
+from promptcodec.zoo.shipped import DEFAULT, model_for, shipped_models
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return CompressionModel(PRESETS["nano"]())
+
+
+def test_there_and_back(network, tmp_path):
+    save_model(network, tmp_path / "m.safetensors", "1.2")
+    stored = load_model(tmp_path / "m.safetensors")
+    assert (stored.name, stored.version) == ("nano", "1.2")
+    for name, value in network.state_dict().items():
+        assert torch.equal(stored.network.state_dict()[name], value.half().to(value.dtype))
+    save_model(stored.network, tmp_path / "again.safetensors", "1.2")
+    assert load_model(tmp_path / "again.safetensors").fingerprint == stored.fingerprint
+
+
+def test_fingerprints_follow_what_they_stand_for(network, tmp_path):
+    def fingerprints(change):
+        changed = CompressionModel(network.config)
+        changed.load_state_dict(network.state_dict())
+        with torch.no_grad():
+            for name, value in changed.named_parameters():
+                if name.startswith(change):
+                    value.add_(0.01)
+        save_model(changed, tmp_path / "m.safetensors", "0")
+        return load_model(tmp_path / "m.safetensors").fingerprint.split("-")
+
+    probability, pixels = fingerprints("nothing")
+    assert fingerprints("g_a") == [probability, pixels]
+    assert fingerprints("g_s")[0] == probability
+    assert fingerprints("g_s")[1] != pixels
+    for change in ("h_s", "prior.biases", "gain.y"):
+        assert fingerprints(change)[0] != probability
+
+
+def test_damaged_foreign_and_missing_files(network, tmp_path):
+    path = tmp_path / "m.safetensors"
+    save_model(network, path, "0")
+    tensors = load_file(path)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    tensors["h_s.layers.0.weight"] = tensors["h_s.layers.0.weight"] + 1
+    save_file(tensors, path, metadata=metadata)
+    with pytest.raises(ModelMismatchError, match="damaged"):
+        load_model(path)
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(ModelMismatchError, match="no promptcodec model"):
+        load_model(path)
+    path.write_bytes(b"nonsense")
+    for bad in (path, tmp_path / "missing"):
+        with pytest.raises(ModelMismatchError, match="cannot be read"):
+            load_model(bad)
+
+
+def test_weights_that_half_precision_cannot_hold(network, tmp_path):
+    changed = CompressionModel(network.config)
+    changed.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        changed.g_a.shortcut.weight.fill_(1e6)
+    with pytest.raises(UsageError, match="not finite in half precision"):
+        save_model(changed, tmp_path / "m.safetensors", "0")
+
+
+def test_what_ships():
+    assert DEFAULT in shipped_models()
+    for metadata in shipped_models().values():
+        stored = load_model(metadata["path"])
+        assert stored.probability.hex() == metadata["probability_fingerprint"]
+        assert str(model_for(stored.probability)) == metadata["path"]
+        assert json.loads(metadata["config"])["fields"]["name"] == stored.name
+    assert model_for(bytes(8)) is None
+
+
+def test_prior_tables_follow_the_density():
+    torch.manual_seed(1)
+    prior = FactorizedPrior(6)
+    tables = prior_tables(prior)
+    assert len(tables) == 6
+    for channel, (table, offset) in enumerate(zip(tables.frequencies, tables.offsets, strict=True)):
+        symbols = torch.arange(len(table) - 1) + int(offset)
+        z = (symbols + prior.medians[0, channel, 0, 0]).float()
+        likelihood = prior.likelihood(z.reshape(1, 1, 1, -1).expand(1, 6, 1, -1))[0, channel, 0].detach().numpy()
+        assert np.abs(table[:-1] / 2**PRECISION - likelihood).max() < 1e-5
+        assert table[-1] / 2**PRECISION < 1e-3
+
+
+def test_reference_checkpoints(shared):
+    golden = load_file(shared / "golden" / "tic_hp.safetensors")
+    state = {k.removeprefix("param/"): v for k, v in golden.items() if k.startswith("param/")}
+    ours = from_reference(state)
+    assert len(ours) == len(state)
+    with pytest.raises(UsageError, match="belongs to no layer"):
+        from_reference({"context_prediction.weight": torch.zeros(1)})
