@@ -13,14 +13,15 @@ import numpy as np
 
 from promptcodec.codec.tables import BINS, SIGMA_MAX, SIGMA_MIN, FrequencyTables, tables_from_pmfs
 
-REACH = 5.5  # standard deviations on either side; symbols beyond are escaped
+REACH = 6.0  # standard deviations on either side, and
+EXTRA = 32  # more symbols: real latents have heavier tails than Gaussians, and an entry costs 2^-24
 
 
 def make_tables() -> FrequencyTables:
-    """Tables over -n … n with n = max(3, ceil(5.5 sigma)) for standard deviations log-spaced in 0.11 … 256."""
+    """Tables over -n … n with n = ceil(6 sigma) + 32, for standard deviations log-spaced in 0.11 … 256."""
     pmfs, offsets = [], []
     for sigma in np.geomspace(SIGMA_MIN, SIGMA_MAX, BINS):
-        half = max(3, math.ceil(REACH * sigma))
+        half = math.ceil(REACH * sigma) + EXTRA
         scale = math.sqrt(0.5) / sigma
         upper = [0.5 * (math.erfc((k - 0.5) * scale) - math.erfc((k + 0.5) * scale)) for k in range(half + 1)]
         pmfs.append(np.array(upper[:0:-1] + upper))

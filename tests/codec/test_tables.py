@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 from promptcodec.codec.tables import BINS, SIGMA_MAX, SIGMA_MIN, FrequencyTables, gaussian_tables, quantise_pmf
 from promptcodec.errors import PromptcodecError
 
-GAUSSIAN_SHA256 = "5425031ade1cac3f4887128abc497177bf494e7bc563215ae1658c0962ce829f"
+GAUSSIAN_SHA256 = "3a8ae5033c760b40d074369fb4841fb9aead0a20f40cc2ed1ca113014b06f7da"
 
 
 @pytest.fixture(scope="module")

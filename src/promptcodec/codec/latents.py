@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from promptcodec.codec.coder import Decoder, encode
+from promptcodec.codec.coder import Decoder, Step, encode
 from promptcodec.codec.exact import GRID, choose_offsets, pieces, quantise_parameters
 from promptcodec.codec.tables import gaussian_tables
 from promptcodec.errors import FormatError, PromptcodecError
@@ -28,6 +28,15 @@ class CodedLatents:
     """Coded symbols of one tile with what proves their decode: border offsets, one a piece of y, and a checksum."""
 
     stream: bytes
+    offsets: bytes
+    checksum: int
+
+
+@dataclass(frozen=True)
+class QuantisedLatents:
+    """As ``CodedLatents``, with the symbols before they are coded: those of z, then those of y."""
+
+    steps: tuple[Step, ...]
     offsets: bytes
     checksum: int
 
@@ -59,8 +68,8 @@ class LatentCoder:
         return log_sigma + gain.log(), means * gain
 
     @torch.inference_mode()
-    def encode(self, y: Tensor, z: Tensor, q: float) -> CodedLatents:
-        """y (1, M, h/16, w/16) and z (1, N, h/64, w/64), before gains, of any floating type and device.
+    def quantise(self, y: Tensor, z: Tensor, q: float) -> QuantisedLatents:
+        """y (1, M, h/16, w/16) and z (1, N, h/64, w/64), before gains, of any floating type and device, to symbols.
 
         Raises PromptcodecError where the networks gave values that are not finite or out of all bounds.
         """
@@ -70,12 +79,16 @@ class LatentCoder:
         offsets = choose_offsets(log_sigma, mean)
         quantised = quantise_parameters(log_sigma, mean, offsets)
         y_symbols = _symbols(y.cpu().double() * gains.y - quantised.means / GRID)
-        integers = _integers(y_symbols, quantised.means)
-        stream = encode([
+        steps = (
             (_flat(z_symbols), self._channels(z_symbols), self.hyper_tables),
             (_flat(y_symbols), quantised.bins.flatten().numpy(), self.tables),
-        ])  # fmt: skip
-        return CodedLatents(stream, offsets, _checksum(z_symbols, integers))
+        )
+        return QuantisedLatents(steps, offsets, _checksum(z_symbols, _integers(y_symbols, quantised.means)))
+
+    def encode(self, y: Tensor, z: Tensor, q: float) -> CodedLatents:
+        """As ``quantise``, and code the symbols."""
+        latents = self.quantise(y, z, q)
+        return CodedLatents(encode(latents.steps), latents.offsets, latents.checksum)
 
     @torch.inference_mode()
     def decode(self, coded: CodedLatents, height: int, width: int, q: float) -> Tensor:

@@ -53,7 +53,7 @@ class EvaluatedCodec(ABC):
 class OurCodec(EvaluatedCodec):
     """promptcodec with one model, on the CPU."""
 
-    settings = (5.0, 20, 35, 50, 65, 80, 95)
+    settings = (0.0, 10, 25, 40, 55, 70, 85, 100)
 
     def __init__(self, model: str | None = None) -> None:
         """``model``: name or path, None for the default. Raises ModelMismatchError where there is none."""
