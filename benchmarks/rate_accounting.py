@@ -1,6 +1,6 @@
 """Where the bits go: real stream bytes, the integer tables' own cost, and the model before binning.
 
-    python benchmarks/rate_accounting.py FOLDER [QUALITY ...]
+python benchmarks/rate_accounting.py FOLDER [QUALITY ...]
 """
 
 from __future__ import annotations

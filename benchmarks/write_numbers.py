@@ -22,6 +22,7 @@ from promptcodec.evaluate.summary import Summary, summarise
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "docs" / "numbers.md"
+README = ROOT / "README.md"
 PEERS = ["jpeg", "webp", "jpeg2000", "avif", "avif-psnr"]
 RATES = (0.2, 0.3, 0.5, 0.75, 1.0)
 
@@ -43,9 +44,7 @@ def kodak(folder: Path, results: Path, threads: int) -> str:
     run(*command, "--threads", str(threads))
     summary = summarise(_current(ResultsFile(results)))
     (ours,) = (label for label in summary.curves if label.startswith("promptcodec"))
-    points = [
-        [f"{p.setting:g}", f"{p.bpp:.4f}", f"{p.psnr:.2f}", f"{p.ms_ssim:.4f}"] for p in summary.curves[ours]
-    ]
+    points = [[f"{p.setting:g}", f"{p.bpp:.4f}", f"{p.psnr:.2f}", f"{p.ms_ssim:.4f}"] for p in summary.curves[ours]]
     return "\n\n".join([
         f"Means over {summary.pictures} pictures of real files, header included, {ours} ({_fingerprint(results)}).",
         table(["quality", "bpp", "PSNR (dB)", "MS-SSIM"], points),
@@ -84,7 +83,9 @@ def speed(folder: Path, threads: int) -> str:
     parts = []
     for model in ("nano", "tic"):
         picture = str(sorted(folder.glob("*.png"))[4])
-        result = json.loads(run("-m", "promptcodec", "bench", picture, "--model", model, "--threads", str(threads), "--json"))
+        result = json.loads(
+            run("-m", "promptcodec", "bench", picture, "--model", model, "--threads", str(threads), "--json")
+        )
         rows = [
             [p["name"], f"{1000 * p['seconds']:.1f}"]
             + (["", ""] if p["gmac"] is None else [f"{p['gmac']:.2f}", f"{100 * p['share_of_peak']:.0f} %"])
@@ -140,6 +141,20 @@ def write(sections: dict[str, str]) -> None:
         body = sections.get(name) or (found.group(1) if found else "not measured yet")
         out.append(f"## {title}\n\n<!-- {name} -->\n{body}\n<!-- /{name} -->\n")
     TARGET.write_text("\n".join(out))
+    quote()
+
+
+def quote() -> None:
+    """Into the README: the page's comparison with the peers, and the first line of each model's speed."""
+    page = TARGET.read_text()
+    rates = re.search(r"(BD-rate.*?)\n\nMean difference", page, re.DOTALL)
+    speeds = re.findall(r"^\*\*.*$", page, re.MULTILINE)
+    parts = ["On Kodak's 24 pictures. " + rates.group(1)] if rates else []
+    text = "\n\n".join([*parts, *speeds])
+    readme = README.read_text()
+    start, end = "<!-- summary -->\n", "<!-- /summary -->"
+    before, rest = readme.split(start)
+    README.write_text(before + start + text + "\n" + end + rest.split(end)[1])
 
 
 def main() -> None:

@@ -69,11 +69,12 @@ def quantise_parameters(log_sigma: Tensor, mean: Tensor, offsets: bytes) -> Quan
     """Nearest bin in log sigma and nearest grid step of the mean, with each piece's borders shifted by its offset."""
     bins = torch.empty(log_sigma.numel(), dtype=torch.uint8)
     means = torch.empty(mean.numel(), dtype=torch.int32)
+    flat_log_sigma, flat_mean = log_sigma.flatten(), mean.flatten()
     for i, offset in enumerate(offsets):
         part, shift = slice(i * PIECE, (i + 1) * PIECE), 0.5 + _shift(offset)
-        position = _bin_position(log_sigma.flatten()[part]).clamp(-1, BINS)
+        position = _bin_position(flat_log_sigma[part]).clamp(-1, BINS)
         bins[part] = torch.floor(position + shift).clamp(0, BINS - 1).to(torch.uint8)
-        grid = torch.floor(mean.flatten()[part] * GRID + shift)
+        grid = torch.floor(flat_mean[part] * GRID + shift)
         if not bool((grid.abs() < 2**30).all()):
             raise UnstableParametersError("the model's means are out of range; its weights are damaged")
         means[part] = grid.to(torch.int32)
