@@ -50,10 +50,10 @@ def kodak(folder: Path, results: Path, threads: int) -> str:
         table(["quality", "bpp", "PSNR (dB)", "MS-SSIM"], points),
         "BD-rate (negative: fewer bits than the peer at equal quality):",
         table(["against", "PSNR", "MS-SSIM"], [_bd_row(summary, ours, peer) for peer in PEERS]),
-        "Mean difference of PSNR at equal rate, and on how many of the pictures whose curves reach the rate it is above 0:",
+        "Mean difference of PSNR at equal rate, and on how many of the pictures that reach the rate it is positive:",
         table(["against", *(f"{r:g} bpp" for r in RATES)], [_rate_row(summary, ours, peer) for peer in PEERS]),
-        "JPEG is 4:2:0, optimised and progressive; WebP method 6; JPEG 2000 irreversible; AVIF speed 6, 4:2:0, and `avif-psnr` "
-        "speed 6, 4:4:4, tuned for PSNR; all through Pillow.",
+        "JPEG is 4:2:0, optimised and progressive; WebP method 6; JPEG 2000 irreversible; AVIF speed 6, 4:2:0, and "
+        "`avif-psnr` speed 6, 4:4:4, tuned for PSNR; all through Pillow.",
     ])  # fmt: skip
 
 
@@ -95,9 +95,10 @@ def speed(folder: Path, threads: int) -> str:
         kmac = sum(p["gmac"] or 0 for p in result["phases"]) * 1e6 / pixels
         weights = "shipped weights" if model == "nano" else "random weights"
         parts += [
-            f"**{model}** ({weights}): {result['width']}x{result['height']}, {threads} threads, beside a measured float32 "
-            f"convolution peak of {result['peak_gflops']:.0f} GFLOP/s. Encode {result['encode_s']:.3f} s, decode "
-            f"{result['decode_s']:.3f} s, {kmac:.1f} kMAC/pixel for both (without h_a), peak memory {result['peak_memory_mib']:.0f} MiB.",
+            f"**{model}** ({weights}): {result['width']}x{result['height']}, {threads} threads, beside a measured "
+            f"float32 convolution peak of {result['peak_gflops']:.0f} GFLOP/s. Encode {result['encode_s']:.3f} s, "
+            f"decode {result['decode_s']:.3f} s, {kmac:.1f} kMAC/pixel for both, "
+            f"peak memory {result['peak_memory_mib']:.0f} MiB.",
             table(["phase", "ms", "GMAC", "share of peak"], rows),
         ]
     return "\n\n".join(parts)
