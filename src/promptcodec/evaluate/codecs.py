@@ -81,11 +81,14 @@ class OurCodec(EvaluatedCodec):
 def open_codec(name: str) -> EvaluatedCodec:
     """``promptcodec``, ``promptcodec:MODEL`` (name or path) or a classical codec by name. Raises UsageError."""
     from promptcodec.evaluate.anchors import ANCHORS, Anchor
+    from promptcodec.evaluate.jpegxl import JpegXl
 
     ours, _, model = name.partition(":")
     if ours == OURS:
         return OurCodec(model or None)
+    if name == JpegXl.name:
+        return JpegXl()
     if name not in ANCHORS:
-        known = ", ".join([OURS, f"{OURS}:MODEL", *ANCHORS])
+        known = ", ".join([OURS, f"{OURS}:MODEL", *ANCHORS, JpegXl.name])
         raise UsageError(f"there is no codec {name!r} (known: {known})")
     return Anchor(name)

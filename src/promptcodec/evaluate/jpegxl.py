@@ -1,0 +1,34 @@
+"""JPEG XL through pylibjxl, as Pillow has no JPEG XL of its own."""
+
+from __future__ import annotations
+
+from promptcodec.errors import UsageError
+from promptcodec.evaluate.codecs import EvaluatedCodec
+from promptcodec.evaluate.extras import import_extra
+from promptcodec.evaluate.metrics import Pixels
+
+
+class JpegXl(EvaluatedCodec):
+    """libjxl's lossy mode; the setting is its distance, where 1 is "visually lossless". Raises UsageError without it."""
+
+    name = "jpegxl"
+    settings = (0.5, 1.0, 1.8, 3.0, 5.0, 8.0, 13.0, 20.0)
+    quality_scale = False
+
+    def __init__(self) -> None:
+        self._library = import_extra("pylibjxl", "pylibjxl")
+        self.options = {"effort": 7}
+        version = self._library.version
+        self.version = f"libjxl {version['major']}.{version['minor']}.{version['patch']}"
+
+    def check(self, quality: float) -> None:
+        if not 0.01 <= quality <= 25:
+            raise UsageError(f"jpegxl takes a distance from 0.01 to 25, not {quality:g}")
+
+    def encode(self, rgb: Pixels, quality: float) -> bytes:
+        data: bytes = self._library.encode(rgb, distance=float(quality), **self.options)
+        return data
+
+    def decode(self, data: bytes) -> Pixels:
+        pixels: Pixels = self._library.decode(data)
+        return pixels
