@@ -9,7 +9,7 @@ from promptcodec.evaluate.metrics import Pixels
 
 
 class JpegXl(EvaluatedCodec):
-    """libjxl's lossy mode; the setting is its distance, where 1 is "visually lossless". Raises UsageError without it."""
+    """libjxl's lossy mode; the setting is its distance, where 1 is meant to be invisible. Raises UsageError without it."""
 
     name = "jpegxl"
     settings = (0.5, 1.0, 1.8, 3.0, 5.0, 8.0, 13.0, 20.0)
@@ -18,7 +18,7 @@ class JpegXl(EvaluatedCodec):
     def __init__(self) -> None:
         self._library = import_extra("pylibjxl", "pylibjxl")
         self.options = {"effort": 7}
-        version = self._library.version
+        version = self._library.version()
         self.version = f"libjxl {version['major']}.{version['minor']}.{version['patch']}"
 
     def check(self, quality: float) -> None:
