@@ -52,9 +52,8 @@ def kodak(folder: Path, results: Path, threads: int) -> str:
         table(["against", "PSNR", "MS-SSIM"], [_bd_row(summary, ours, peer) for peer in PEERS]),
         "Mean difference of PSNR at equal rate, and on how many of the pictures that reach the rate it is positive:",
         table(["against", *(f"{r:g} bpp" for r in RATES)], [_rate_row(summary, ours, peer) for peer in PEERS]),
-        "JPEG is 4:2:0, optimised and progressive; WebP method 6; JPEG 2000 irreversible; JPEG XL effort 7; AVIF speed 6, "
-        "4:2:0, and "
-        "`avif-psnr` speed 6, 4:4:4, tuned for PSNR; all but JPEG XL through Pillow.",
+        "JPEG is 4:2:0, optimised and progressive; WebP method 6; JPEG 2000 irreversible; JPEG XL effort 7; "
+        "AVIF speed 6, 4:2:0, and `avif-psnr` speed 6, 4:4:4, tuned for PSNR; all but JPEG XL through Pillow.",
     ])  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from promptcodec.evaluate.metrics import Pixels
 
 
 class JpegXl(EvaluatedCodec):
-    """libjxl's lossy mode; the setting is its distance, where 1 is meant to be invisible. Raises UsageError without it."""
+    """libjxl's lossy mode; the setting is its distance. Raises UsageError without the library."""
 
     name = "jpegxl"
     settings = (0.5, 1.0, 1.8, 3.0, 5.0, 8.0, 13.0, 20.0)
