@@ -134,3 +134,16 @@ def test_no_pictures_is_an_error(tmp_path: Path) -> None:
         load_pictures([tmp_path])
     with pytest.raises(UsageError, match="neither a folder nor"):
         load_pictures([tmp_path / "missing"])
+
+
+def test_a_run_goes_on_with_another_batch_and_patch(recipe: Recipe, tmp_path: Path) -> None:
+    import dataclasses
+
+    first = Trainer(recipe, tmp_path)
+    first.run(max_seconds=0)
+    changed = dataclasses.replace(recipe, batch=2, patch=96, decay=0.5)
+    second = Trainer(changed, tmp_path)
+    assert second.resume()
+    assert second.samples == recipe.batch
+    second.train_step()
+    assert (second.step, second.samples) == (2, recipe.batch + 2)

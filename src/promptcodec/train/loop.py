@@ -33,7 +33,8 @@ class Trainer:
             raise UsageError(f"unknown model {recipe.model!r}; known are {', '.join(PRESETS)}")
         torch.set_num_threads(recipe.threads)
         torch.manual_seed(recipe.seed)
-        self.recipe, self.folder, self.step = recipe, folder, 0
+        self.recipe, self.folder = recipe, folder
+        self.step = self.samples = 0  # batches and crops seen: a run may go on with another batch size
         self.model = channels_last(CompressionModel(PRESETS[recipe.model]()))
         if (self.model.gain is None) != (recipe.fixed_lambda > 0):
             raise UsageError(f"model {recipe.model} needs fixed_lambda {'> 0' if self.model.gain is None else '= 0'}")
@@ -53,11 +54,6 @@ class Trainer:
         groups = [{"params": rest, "base": rate}, {"params": slow, "base": rate * self.recipe.shortcut_rate}]
         groups = [g for g in groups if g["params"]]
         return torch.optim.Adam(groups, lr=rate, fused=True), torch.optim.Adam(quantiles, lr=1e-3)
-
-    @property
-    def samples(self) -> int:
-        """Crops seen so far."""
-        return self.step * self.recipe.batch
 
     def rate_factor(self) -> float:
         """Warm-up, constant, then linear decay to zero over the last ``decay`` of the samples."""
@@ -92,6 +88,7 @@ class Trainer:
             model.prior.quantile_loss().backward()
             self.auxiliary.step()
         self.step += 1
+        self.samples += recipe.batch
         decay = min(recipe.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             keys = [k for k, v in self.average.items() if v.is_floating_point()]
@@ -102,13 +99,13 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """Everything that a bit-exact continuation needs."""
-        return {"step": self.step, "model": self.model.state_dict(), "average": self.average,
+        return {"step": self.step, "samples": self.samples, "model": self.model.state_dict(), "average": self.average,
                 "optimiser": self.optimiser.state_dict(), "auxiliary": self.auxiliary.state_dict(),
                 "recipe": dataclasses.asdict(self.recipe)}  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from ``state``."""
-        self.step = state["step"]
+        self.step, self.samples = state["step"], state["samples"]
         self.model.load_state_dict(state["model"])
         self.average = state["average"]
         self.optimiser.load_state_dict(state["optimiser"])
