@@ -18,7 +18,7 @@ from promptcodec.codec.container import Header, PtcFile, Tile, pack, unpack
 from promptcodec.codec.picture_io import read
 from promptcodec.codec.picture_write import to_pil, write
 from promptcodec.model.base import CompressionModel, channels_last
-from promptcodec.model.linear import ONEDNN
+from promptcodec.model.linear import onednn_linear_works
 from promptcodec.model.presets import PRESETS
 from promptcodec.zoo.model_file import load_model, save_model
 
@@ -134,7 +134,7 @@ def _least(call: Callable[[], object], repeats: int) -> float:
 
 def _gmac(call: Callable[[], object]) -> float:
     """Multiplications, by torch's own counter, which has to be told of the oneDNN operator."""
-    mapping = {torch.ops.mkldnn._linear_pointwise: _linear_flops} if ONEDNN else {}
+    mapping = {torch.ops.mkldnn._linear_pointwise: _linear_flops} if onednn_linear_works() else {}
     with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
         call()
     return float(counter.get_total_flops()) / 2e9
