@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from promptcodec.codec.tables import BINS, SIGMA_MAX, SIGMA_MIN
-from promptcodec.errors import PromptcodecError
+from promptcodec.errors import FormatError, PromptcodecError
 
 GRID = 256  # steps of a mean per unit
 OFFSETS = 256  # border offsets an encoder may choose from
@@ -66,7 +66,14 @@ def _choose(position: Tensor, grid: Tensor) -> int:
 
 
 def quantise_parameters(log_sigma: Tensor, mean: Tensor, offsets: bytes) -> Quantised:
-    """Nearest bin in log sigma and nearest grid step of the mean, with each piece's borders shifted by its offset."""
+    """Nearest bin in log sigma and nearest grid step of the mean, with each piece's borders shifted by its offset.
+
+    Raises FormatError where there are fewer offsets than pieces.
+    """
+    if len(offsets) != pieces(mean.numel()):
+        raise FormatError(
+            f"found {len(offsets)} border offsets for {mean.numel()} latents, expected {pieces(mean.numel())}"
+        )
     bins = torch.empty(log_sigma.numel(), dtype=torch.uint8)
     means = torch.empty(mean.numel(), dtype=torch.int32)
     flat_log_sigma, flat_mean = log_sigma.flatten(), mean.flatten()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import zlib
 from dataclasses import dataclass
@@ -12,14 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from promptcodec.codec.coder import Decoder, Step, encode
+from promptcodec.codec.coder import Decoder, encode
+from promptcodec.codec.coder import Step as CoderStep
 from promptcodec.codec.exact import GRID, choose_offsets, pieces, quantise_parameters
 from promptcodec.codec.tables import gaussian_tables
 from promptcodec.errors import FormatError, PromptcodecError
 from promptcodec.model.base import STRIDE, Gains
+from promptcodec.model.schedule import Schedule, Step, all_at_once, run
 from promptcodec.zoo.model_file import StoredModel
 
-LATENTS_PER_STRIDE = 16  # elements of y, a channel, for one of z
+LATENTS_A_SIDE = 4  # elements of y along a side for one of z
 LARGEST_SYMBOL = 2**20  # no picture comes near; what lies beyond is an error, not a file
 
 
@@ -36,7 +39,7 @@ class CodedLatents:
 class QuantisedLatents:
     """As ``CodedLatents``, with the symbols before they are coded: those of z, then those of y."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[CoderStep, ...]
     offsets: bytes
     checksum: int
 
@@ -67,6 +70,10 @@ class LatentCoder:
         gain = torch.as_tensor(gains.y, dtype=torch.float64)
         return log_sigma + gain.log(), means * gain
 
+    def schedule(self, z_symbols: Tensor, q: float) -> Schedule:
+        """The steps in which y is coded, given the integers of z; see ``model.schedule``. Scales are log sigma."""
+        return all_at_once(*self.parameters(z_symbols, q))
+
     @torch.inference_mode()
     def quantise(self, y: Tensor, z: Tensor, q: float) -> QuantisedLatents:
         """y (1, M, h/16, w/16) and z (1, N, h/64, w/64), before gains, of any floating type and device, to symbols.
@@ -74,16 +81,21 @@ class LatentCoder:
         Raises PromptcodecError where the networks gave values that are not finite or out of all bounds.
         """
         gains = self.gains(q)
+        y = y.cpu().double() * gains.y
         z_symbols = _symbols(z.cpu().double() * gains.z - self.medians)
-        log_sigma, mean = self.parameters(z_symbols, q)
-        offsets = choose_offsets(log_sigma, mean)
-        quantised = quantise_parameters(log_sigma, mean, offsets)
-        y_symbols = _symbols(y.cpu().double() * gains.y - quantised.means / GRID)
-        steps = (
-            (_flat(z_symbols), self._channels(z_symbols), self.hyper_tables),
-            (_flat(y_symbols), quantised.bins.flatten().numpy(), self.tables),
-        )
-        return QuantisedLatents(steps, offsets, _checksum(z_symbols, _integers(y_symbols, quantised.means)))
+        coded: list[CoderStep] = [(_flat(z_symbols), self._channels(z_symbols), self.hyper_tables)]
+        offsets = bytearray()
+
+        def code(step: Step) -> Tensor:
+            chosen = choose_offsets(step.scale, step.mean)
+            quantised = quantise_parameters(step.scale, step.mean, chosen)
+            symbols = _symbols(y[step.where] - quantised.means / GRID)
+            coded.append((_flat(symbols), quantised.bins.flatten().numpy(), self.tables))
+            offsets.extend(chosen)
+            return symbols + quantised.means / GRID
+
+        y_hat = run(self.schedule(z_symbols, q), code, tuple(y.shape))
+        return QuantisedLatents(tuple(coded), bytes(offsets), _checksum(z_symbols, y_hat))
 
     def encode(self, y: Tensor, z: Tensor, q: float) -> CodedLatents:
         """As ``quantise``, and code the symbols."""
@@ -97,23 +109,27 @@ class LatentCoder:
         ``height`` and ``width`` are the picture's, in pixels. Raises FormatError unless the stream is consumed exactly,
         ends in the coder's initial state and gives the integers that the encoder saw.
         """
-        expected = pieces(self.config.latent_channels * -(-height // STRIDE) * -(-width // STRIDE) * LATENTS_PER_STRIDE)
-        if len(coded.offsets) != expected:
-            raise FormatError(f"the file has {len(coded.offsets)} border offsets, a picture of its size has {expected}")
-        shape = (1, self.config.hyper_channels, -(-height // STRIDE), -(-width // STRIDE))
-        decoder = Decoder(coded.stream)
-        z_symbols = torch.empty(shape, dtype=torch.int32)
+        rows, columns = -(-height // STRIDE), -(-width // STRIDE)
+        shape = (1, self.config.latent_channels, rows * LATENTS_A_SIDE, columns * LATENTS_A_SIDE)
+        decoder, offsets = Decoder(coded.stream), iter(coded.offsets)
+        z_symbols = torch.empty((1, self.config.hyper_channels, rows, columns), dtype=torch.int32)
         symbols = decoder.pull(self._channels(z_symbols), self.hyper_tables)
-        z_symbols = torch.from_numpy(symbols).reshape(shape)
-        log_sigma, mean = self.parameters(z_symbols, q)
-        quantised = quantise_parameters(log_sigma, mean, coded.offsets)
-        symbols = decoder.pull(quantised.bins.flatten().numpy(), self.tables)
+        z_symbols = torch.from_numpy(symbols).reshape(z_symbols.shape)
+
+        def code(step: Step) -> Tensor:
+            chosen = bytes(itertools.islice(offsets, pieces(step.mean.numel())))
+            quantised = quantise_parameters(step.scale, step.mean, chosen)
+            symbols = decoder.pull(quantised.bins.flatten().numpy(), self.tables)
+            return torch.from_numpy(symbols).reshape(quantised.means.shape) + quantised.means / GRID
+
+        y_hat = run(self.schedule(z_symbols, q), code, shape)
         decoder.finish()
-        integers = _integers(torch.from_numpy(symbols).reshape(quantised.means.shape), quantised.means)
-        if _checksum(z_symbols, integers) != coded.checksum:
-            raise FormatError("the decoded latents do not have the checksum in the file: it is damaged, or was made by "
-                              "a machine whose arithmetic this one cannot follow")  # fmt: skip
-        return integers.double() / GRID
+        if next(offsets, None) is not None or _checksum(z_symbols, y_hat) != coded.checksum:
+            raise FormatError(
+                "the decoded latents do not have the checksum in the file: it is damaged, or was made by a machine "
+                "whose arithmetic this one cannot follow"
+            )
+        return y_hat
 
     def _channels(self, z: Tensor) -> NDArray[np.uint8]:
         """Table of each element of z: its channel."""
@@ -132,16 +148,11 @@ def _symbols(values: Tensor) -> Tensor:
     return rounded.to(torch.int32)
 
 
-def _integers(symbols: Tensor, means: Tensor) -> Tensor:
-    """y_hat in 1/256, int64."""
-    return symbols.long() * GRID + means.long()
-
-
 def _flat(symbols: Tensor) -> NDArray[np.int32]:
     return symbols.contiguous().flatten().numpy()
 
 
-def _checksum(z_symbols: Tensor, integers: Tensor) -> int:
-    """CRC-32 of z's symbols as little-endian int32, then of y_hat in 1/256 as little-endian int64, both in C order."""
+def _checksum(z_symbols: Tensor, y_hat: Tensor) -> int:
+    """CRC-32 of z's symbols as little-endian int32, then of 256 y_hat as little-endian int64, both in C order."""
     first = zlib.crc32(_flat(z_symbols).astype("<i4").tobytes())
-    return zlib.crc32(integers.contiguous().numpy().astype("<i8").tobytes(), first)
+    return zlib.crc32((y_hat * GRID).long().contiguous().numpy().astype("<i8").tobytes(), first)

@@ -12,6 +12,7 @@ from promptcodec.errors import UsageError
 from promptcodec.model import config
 from promptcodec.model.entropy import FactorizedPrior, gaussian_likelihood
 from promptcodec.model.gain import RateGain
+from promptcodec.model.schedule import EVERYWHERE, Step, Where, all_at_once, run
 from promptcodec.model.transforms import Transform, depth, pad_to_multiple
 
 STRIDE = 64  # pixels per element of z
@@ -79,12 +80,18 @@ class CompressionModel(nn.Module):
         z_noisy = z + torch.empty_like(z).uniform_(-0.5, 0.5) if mode != "round" else z
         z_round = _straight_through(z - medians) + medians
         z_hat = z_noisy if mode == "noise" else z_round
-        scales, means = self.hyper_parameters(z_hat, gains)
-        y_noisy = y + torch.empty_like(y).uniform_(-0.5, 0.5) if mode != "round" else y
-        y_round = _straight_through(y - means) + means
-        y_hat = y_noisy if mode == "noise" else y_round
+        likelihood: list[tuple[Where, Tensor]] = []
+
+        def code(step: Step) -> Tensor:
+            values, means = y[step.where], step.mean
+            rounded = _straight_through(values - means) + means
+            noisy = values + torch.empty_like(values).uniform_(-0.5, 0.5) if mode != "round" else rounded
+            likelihood.append((step.where, gaussian_likelihood(noisy - means, step.scale)))
+            return noisy if mode == "noise" else rounded
+
+        y_hat = run(all_at_once(*self.hyper_parameters(z_hat, gains)), code, tuple(y.shape))
         likelihoods = {
-            "y": gaussian_likelihood((y_round if mode == "round" else y_noisy) - means, scales),
+            "y": _assembled(likelihood, y),
             "z": self.prior.likelihood(z_round if mode == "round" else z_noisy),
         }
         x_hat = self.g_s(y_hat * gains.y_inverse)
@@ -97,6 +104,16 @@ Network = TypeVar("Network", bound=nn.Module)
 def channels_last(network: Network) -> Network:
     """``network`` with its convolution weights in the order that convolutions are fastest in."""
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _assembled(parts: list[tuple[Where, Tensor]], y: Tensor) -> Tensor:
+    """The parts that a schedule's steps gave, as one tensor of y's shape."""
+    if parts[0][0] == EVERYWHERE:
+        return parts[0][1]
+    whole = torch.zeros(y.shape, dtype=parts[0][1].dtype, device=y.device)
+    for where, part in parts:
+        whole[where] = part
+    return whole
 
 
 def _straight_through(x: Tensor) -> Tensor:
