@@ -5,8 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# A busy machine is no reason to fail.
+settings.register_profile("promptcodec", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("promptcodec")
 
 
 @pytest.fixture(scope="session")

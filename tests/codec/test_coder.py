@@ -42,7 +42,7 @@ def decode(stream, steps, backend):
     return symbols
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(some_steps())
 def test_round_trip_with_every_pair_of_implementations(steps):
     streams = {name: encode(steps, name) for name in BACKENDS}

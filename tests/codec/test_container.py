@@ -141,7 +141,7 @@ def damaged(draw):
     return repaired(data) if draw(st.booleans()) else data
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=3000)
 @given(damaged())
 def test_damage_is_an_error_or_a_valid_file(data):
     try:
