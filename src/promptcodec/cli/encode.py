@@ -16,14 +16,17 @@ import typer
 
 from promptcodec.cli import jobs, options, runtime
 from promptcodec.codec.atomic import atomic_write
+from promptcodec.codec.container import HASH_BYTES, unpack
 from promptcodec.errors import PromptcodecError, UsageError
+from promptcodec.zoo.shipped import DEFAULT, find_model, read_metadata
 
 DEFAULT_QUALITY = 50.0
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif", ".jp2", ".ppm", ".pgm")
 
 Quality = Annotated[float, typer.Option("-q", "--quality", min=0, max=100, help="0 (smallest) to 100 (best).")]
 Skip = Annotated[
-    bool, typer.Option("--skip-existing", help="Leave outputs made from the same picture with the same settings.")
+    bool,
+    typer.Option("--skip-existing", help="Leave outputs that this option made from the same picture and settings."),
 ]
 
 
@@ -67,15 +70,16 @@ def encode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
     """Encode one picture; raises PromptcodecError or OSError, and then leaves no output."""
     start = time.perf_counter()
     data = sys.stdin.buffer.read() if job.source == jobs.PIPE else Path(job.source).read_bytes()
-    codec = runtime.codec(settings.model, settings.device)
-    stamp = _stamp(data, settings, codec.fingerprint)
+    stamp = _stamp(data, settings)
     if settings.skip_existing and _up_to_date(job, stamp):
         return jobs.Outcome(job.source, job.target, "skipped", bytes_in=len(data))
     if not settings.skip_existing:
         options.check_output(job, settings.overwrite)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        coded = codec.encode(data, settings.quality, strip=settings.strip, source_hash=stamp)
+        coded = runtime.codec(settings.model, settings.device).encode(
+            data, settings.quality, strip=settings.strip, source_hash=stamp if settings.skip_existing else None
+        )
     for warning in caught:
         name = "standard input" if job.source == jobs.PIPE else job.source
         print(f"promptcodec: {name}: {warning.message}", file=sys.stderr)
@@ -94,17 +98,16 @@ def encode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
     return jobs.Outcome(job.source, job.target, "done", "", len(data), len(coded), *size, round(seconds, 3))
 
 
-def _stamp(data: bytes, settings: Settings, fingerprint: str) -> bytes:
-    """16 bytes over the picture and the settings that its file depends on."""
+def _stamp(data: bytes, settings: Settings) -> bytes:
+    """8 bytes over the picture and the settings that its file depends on, the model's fingerprint among them."""
+    fingerprint = read_metadata(find_model(settings.model or DEFAULT))["fingerprint"]
     described = json.dumps([settings.quality, settings.strip, fingerprint]).encode()
-    return hashlib.sha256(hashlib.sha256(data).digest() + described).digest()[:16]
+    return hashlib.sha256(hashlib.sha256(data).digest() + described).digest()[:HASH_BYTES]
 
 
 def _up_to_date(job: jobs.Job, stamp: bytes) -> bool:
     if job.target == jobs.PIPE or not Path(job.target).is_file():
         return False
-    from promptcodec.codec.container import unpack
-
     try:
         return unpack(Path(job.target).read_bytes()).metadata.source_hash == stamp
     except PromptcodecError:  # whatever stands there is not the file we would write

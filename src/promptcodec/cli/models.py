@@ -11,7 +11,7 @@ from promptcodec.zoo.shipped import DEFAULT, shipped_models
 def command(as_json: Json = False) -> None:
     """List the shipped models."""
     for name, metadata in shipped_models().items():
-        fingerprint = f"{metadata['probability_fingerprint']}-{metadata['pixel_fingerprint']}"
+        fingerprint = metadata["fingerprint"]
         if as_json:
             print(json.dumps({"name": name, "version": metadata["version"], "fingerprint": fingerprint}))
         else:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 def prepare(threads: int) -> None:
     """Set up this process to code with ``threads`` threads (0: torch's own choice)."""
     keep_large_blocks()
-    import torch
+    if threads:  # else torch is not imported before something has to be coded
+        import torch
 
-    if threads:
         torch.set_num_threads(threads)
 
 

@@ -55,7 +55,7 @@ class Codec:
         """A .ptc file of ``image`` (path, file object, bytes, PIL image, NumPy array or tensor).
 
         ``quality``: 0 (smallest) to 100 (best), 50 by default. ``strip`` leaves out EXIF and XMP; ``source_hash``
-        (16 bytes) is stored for programs that compare. Warns where a lossless PNG would be smaller.
+        (8 bytes) is stored for programs that compare. Warns where a lossless PNG would be smaller.
         Raises ImageError, LimitError and UsageError.
         """
         picture = read(image)

@@ -33,7 +33,7 @@ _FIXED = struct.Struct("<B8s4sH")  # flags, probability and pixel fingerprints, 
 _CHECKSUM = struct.Struct("<I")
 _CRC = struct.Struct("<I")
 _HEADER_BYTES = 64  # no header chunk, signature included, is longer
-HASH_BYTES = 16
+HASH_BYTES = 8
 
 EXIF_PREFIX = b"Exif\x00\x00"  # before EXIF data in JPEG files and in Pillow's info; not in ours
 

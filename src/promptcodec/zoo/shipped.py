@@ -11,18 +11,24 @@ from promptcodec.errors import ModelMismatchError
 
 FOLDER = Path(__file__).parent / "weights"
 DEFAULT = "nano"
+LARGEST_HEADER = 2**24  # bytes; a model's is a few thousand
 
 
 @cache
 def shipped_models() -> dict[str, dict[str, str]]:
     """Metadata of every shipped model file by name; ``path`` is the file."""
-    models = {}
-    for path in sorted(FOLDER.glob("*.safetensors")):
+    return {path.stem: read_metadata(path) | {"path": str(path)} for path in sorted(FOLDER.glob("*.safetensors"))}
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a model file says of itself. Raises ModelMismatchError for other files."""
+    try:
         with path.open("rb") as file:  # a safetensors file begins with the length of its JSON header
             (length,) = struct.unpack("<Q", file.read(8))
-            metadata = json.loads(file.read(length))["__metadata__"]
-        models[path.stem] = metadata | {"path": str(path)}
-    return models
+            metadata: dict[str, str] = json.loads(file.read(min(length, LARGEST_HEADER)))["__metadata__"]
+            return metadata | {"fingerprint": f"{metadata['probability_fingerprint']}-{metadata['pixel_fingerprint']}"}
+    except (OSError, struct.error, ValueError, KeyError, TypeError) as error:
+        raise ModelMismatchError(f"model file {path} cannot be read: {error or type(error).__name__}") from None
 
 
 def find_model(name: str) -> Path:
