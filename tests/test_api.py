@@ -13,7 +13,7 @@ from PIL import Image
 import promptcodec
 import promptcodec.pillow
 from promptcodec.codec.codec import Codec
-from promptcodec.errors import FormatError, ModelMismatchError, PromptcodecError, UsageError
+from promptcodec.errors import FormatError, LimitError, ModelMismatchError, PromptcodecError, UsageError
 from promptcodec.evaluate.metrics import psnr
 
 
@@ -203,6 +203,14 @@ def test_a_large_claim_with_little_behind_it(codec, photo):
     tile = replace(file.tiles[0], offsets=bytes(count))
     with pytest.raises(FormatError, match="ends early"):
         codec.decode(pack(replace(file, header=replace(file.header, width=2**14, height=2**14), tiles=(tile,))))
+
+
+def test_what_does_not_fit_into_memory(codec, photo, monkeypatch):
+    data = codec.encode(photo)
+    monkeypatch.setattr("promptcodec.codec.memory.available_bytes", lambda: 2**20)
+    for call in (lambda: codec.encode(photo), lambda: codec.decode(data)):
+        with pytest.raises(LimitError, match="208 x 160 pixels needs more than"):
+            call()
 
 
 def test_the_class_is_public():

@@ -13,6 +13,7 @@ from promptcodec.codec.alpha import decode_alpha, encode_alpha
 from promptcodec.codec.container import Header, Metadata, PtcFile, Tile, pack, unpack
 from promptcodec.codec.latents import CodedLatents, LatentCoder
 from promptcodec.codec.lossless import lossless_is_smaller
+from promptcodec.codec.memory import check_memory
 from promptcodec.codec.picture import Picture
 from promptcodec.codec.picture_io import read
 from promptcodec.codec.picture_write import to_pil
@@ -59,6 +60,7 @@ class Codec:
         Raises ImageError, LimitError and UsageError.
         """
         picture = read(image)
+        check_memory(*picture.rgb.shape[:2])
         q = self._rate_step(quality)
         y, z = self.analyse(picture.rgb)
         coded = self.coder.encode(y, z, q / Q_STEPS)
@@ -90,6 +92,7 @@ class Codec:
         file = unpack(data)
         header, metadata = file.header, file.metadata
         self.check_model(header)
+        check_memory(header.height, header.width)
         (tile,) = file.tiles
         alpha = None if metadata.alpha is None else decode_alpha(metadata.alpha, header.height, header.width)
         coded = CodedLatents(tile.stream, tile.offsets, tile.checksum)

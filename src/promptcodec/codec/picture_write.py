@@ -67,7 +67,7 @@ def _save(image: Image.Image, file: BinaryIO, name: str) -> None:
         if error.errno is not None:  # the disk's fault, not the format's
             raise
         raise ImageError(f"Pillow cannot write this {image.mode} picture as {name}: {error}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ImageError(f"Pillow cannot write this {image.mode} picture as {name}: {error}") from None
 
 
