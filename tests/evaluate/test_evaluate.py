@@ -67,7 +67,7 @@ def test_quality_at_a_rate():
 @pytest.mark.parametrize("name", [*ANCHORS, "jpegxl"])
 def test_anchors(name, photo):
     if name == "jpegxl":
-        pytest.importorskip("pylibjxl")
+        pytest.importorskip("imagecodecs")
     codec = open_codec(name)
     ends = sorted((codec.encode(photo, codec.settings[i]) for i in (0, -1)), key=len)
     assert len(ends[0]) < len(ends[1])

@@ -1,4 +1,4 @@
-"""JPEG XL through pylibjxl, as Pillow has no JPEG XL of its own."""
+"""JPEG XL through imagecodecs, as Pillow has no JPEG XL of its own."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ class JpegXl(EvaluatedCodec):
     quality_scale = False
 
     def __init__(self) -> None:
-        self._library = import_extra("pylibjxl", "pylibjxl")
+        self._library = import_extra("imagecodecs", "imagecodecs")
         self.options = {"effort": 7}
-        version = self._library.version()
-        self.version = f"libjxl {version['major']}.{version['minor']}.{version['patch']}"
+        self.version = f"imagecodecs {self._library.__version__}, {self._library.jpegxl_version()}"
 
     def check(self, quality: float) -> None:
         if not 0.01 <= quality <= 25:
             raise UsageError(f"jpegxl takes a distance from 0.01 to 25, not {quality:g}")
 
     def encode(self, rgb: Pixels, quality: float) -> bytes:
-        data: bytes = self._library.encode(rgb, distance=float(quality), **self.options)
+        data: bytes = self._library.jpegxl_encode(rgb, distance=float(quality), usecontainer=False, **self.options)
         return data
 
     def decode(self, data: bytes) -> Pixels:
-        pixels: Pixels = self._library.decode(data)
+        pixels: Pixels = self._library.jpegxl_decode(data)
         return pixels

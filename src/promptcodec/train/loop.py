@@ -23,6 +23,8 @@ from promptcodec.train.data import CropSampler, load_pictures
 from promptcodec.train.linear_start import linear_start
 from promptcodec.train.objective import rate_distortion
 from promptcodec.train.recipe import Recipe
+from promptcodec.zoo.model_file import load_model
+from promptcodec.zoo.shipped import find_model
 
 
 class Trainer:
@@ -40,7 +42,9 @@ class Trainer:
             raise UsageError(f"model {recipe.model} needs fixed_lambda {'> 0' if self.model.gain is None else '= 0'}")
         pictures = load_pictures(recipe.data, recipe.patch, recipe.threads)
         self.sampler = CropSampler(pictures, recipe.patch, recipe.min_scale, recipe.seed)
-        if recipe.linear_start:
+        if recipe.start:
+            self.model.load_state_dict(_weights(recipe.start, self.model))
+        elif recipe.linear_start:
             linear_start(self.model, self.sampler.batch(-1 % 2**32, 1024))
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.optimiser, self.auxiliary = self._optimisers()
@@ -143,6 +147,14 @@ class Trainer:
         if state is not None:
             self.restore(state)
         return state is not None
+
+
+def _weights(name: str, model: CompressionModel) -> dict[str, Tensor]:
+    """State of the model file or shipped model ``name``. Raises UsageError where it is another configuration."""
+    stored = load_model(find_model(name)).network
+    if stored.config != model.config:
+        raise UsageError(f"{name} cannot start this run: its configuration is not that of {model.config.name}")
+    return stored.state_dict()
 
 
 @torch.no_grad()

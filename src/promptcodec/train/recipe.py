@@ -17,7 +17,8 @@ class Recipe:
 
     ``data``: folders or tar files of pictures. ``patch``: side of the crops in pixels. ``samples``: crops seen in the
     whole run; all schedules are in samples. ``fixed_lambda``: for models of one rate. ``decay`` is the last part of the
-    samples over which the learning rate falls to zero.
+    samples over which the learning rate falls to zero. ``start``: a model file, or the name of a shipped model, whose
+    weights the run begins with.
     """
 
     model: str = "nano"
@@ -37,6 +38,7 @@ class Recipe:
     min_scale: float = 0.5
     autocast: bool = False
     linear_start: bool = True
+    start: str = ""
     seed: int = 42
     log_every: int = 100
     checkpoint_minutes: float = 5.0
