@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from promptcodec.codec.alpha import decode_alpha, encode_alpha
-from promptcodec.codec.container import Header, Metadata, PtcFile, Tile, pack, unpack
+from promptcodec.codec.container import MAX_PIXELS, Header, Metadata, PtcFile, Tile, pack, unpack
 from promptcodec.codec.latents import CodedLatents, LatentCoder
 from promptcodec.codec.lossless import lossless_is_smaller
 from promptcodec.codec.memory import check_memory
@@ -80,16 +80,17 @@ class Codec:
             )
         return data
 
-    def decode(self, data: bytes) -> Image.Image:
+    def decode(self, data: bytes, *, max_pixels: int | None = MAX_PIXELS) -> Image.Image:
         """The picture in a .ptc file, as a PIL image with its metadata.
 
-        Raises FormatError for damaged files, ModelMismatchError for files of another model, LimitError.
+        ``max_pixels``: larger pictures are refused; None trusts the file. Raises FormatError for damaged files,
+        ModelMismatchError for files of another model, LimitError.
         """
-        return to_pil(self.decode_picture(data))
+        return to_pil(self.decode_picture(data, max_pixels=max_pixels))
 
-    def decode_picture(self, data: bytes) -> Picture:
+    def decode_picture(self, data: bytes, *, max_pixels: int | None = MAX_PIXELS) -> Picture:
         """As ``decode``, but a ``Picture``."""
-        file = unpack(data)
+        file = unpack(data, max_pixels)
         header, metadata = file.header, file.metadata
         self.check_model(header)
         check_memory(header.height, header.width)
@@ -113,7 +114,8 @@ class Codec:
     @torch.inference_mode()
     def analyse(self, rgb: np.ndarray) -> tuple[Tensor, Tensor]:
         """Latents y (1, M, h/16, w/16) and z (1, N, h/64, w/64), before gains, of uint8 pixels (H, W, 3)."""
-        x = torch.from_numpy(np.ascontiguousarray(rgb)).to(self.device).permute(2, 0, 1)[None].float() / 255
+        pixels = torch.from_numpy(np.require(rgb, requirements=["C", "W"])).to(self.device)
+        x = pixels.permute(2, 0, 1)[None].float() / 255
         y = self.network.g_a(pad_to_multiple(x, STRIDE).contiguous(memory_format=torch.channels_last))
         return y, self.network.h_a(y)
 
