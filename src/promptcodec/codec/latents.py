@@ -18,8 +18,9 @@ from promptcodec.codec.coder import Step as CoderStep
 from promptcodec.codec.exact import GRID, choose_offsets, pieces, quantise_parameters
 from promptcodec.codec.tables import gaussian_tables
 from promptcodec.errors import FormatError, PromptcodecError
-from promptcodec.model.base import STRIDE, Gains
+from promptcodec.model.base import STRIDE
 from promptcodec.model.schedule import Schedule, Step, all_at_once, run
+from promptcodec.model.steering import Gains
 from promptcodec.zoo.model_file import StoredModel
 
 LATENTS_A_SIDE = 4  # elements of y along a side for one of z
