@@ -100,9 +100,9 @@ def test_composition_is_ordered() -> None:
     assert (both.gains.y == 6).all()
     prompt = Steering({site: BlockSteer((Prompt(torch.zeros(3, 4)),))})
     assert len(prompt.then(prompt).sites[site].prompts) == 2
-    keep = Steering(keep_y=torch.tensor([True, False, True])).then(Steering(keep_y=torch.tensor([True, True, False])))
+    keep = Steering(keep_y=torch.tensor([1.0, 0.0, 1.0])).then(Steering(keep_y=torch.tensor([1.0, 1.0, 0.0])))
     assert keep.keep_y is not None
-    assert keep.keep_y.tolist() == [True, False, False]
+    assert keep.keep_y.tolist() == [1.0, 0.0, 0.0]
 
 
 def test_dropped_latents_are_coded_as_the_likeliest_symbol() -> None:
@@ -110,8 +110,9 @@ def test_dropped_latents_are_coded_as_the_likeliest_symbol() -> None:
     model, x = CompressionModel(tic(16, 32)).eval(), torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         model.g_a.layers[-1].blocks[0].ffn[2].weight.mul_(30)  # type: ignore[index, union-attr, operator]
+        keep = (torch.arange(32)[None, :, None, None] < 16).float()
         y = model(x)["likelihoods"]["y"]
-        dropped = model(x, steering=Steering(keep_y=torch.arange(32)[None, :, None, None] < 16))["likelihoods"]["y"]
+        dropped = model(x, steering=Steering(keep_y=keep))["likelihoods"]["y"]
     assert torch.equal(y[:, :16], dropped[:, :16])
     assert (dropped[:, 16:] >= y[:, 16:]).all()
 

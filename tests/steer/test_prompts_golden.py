@@ -38,7 +38,7 @@ def test_transtic(shared: Path, variant: str) -> None:
             (prompt,) = steering.sites[Site("g_a", stage, i)].prompts
             assert_matches(prompt.tokens, outputs, f"prompt.{name}.{i}", 1e-9)
     attached = Attached(model.config, [adapter])
-    y = model.g_a(x, attached.for_encoder(x).within("g_a"))
+    y = model.g_a(x, steering.within("g_a"))
     assert_matches(y, golden, "y", 1e-9)
     out = model(x, steering=attached)
     assert_matches(out["x_hat"], golden, "x_hat", 1e-9)

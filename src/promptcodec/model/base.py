@@ -68,18 +68,28 @@ class CompressionModel(nn.Module):
         Returns ``x_hat`` (B, 3, H, W), not clamped, and ``likelihoods`` with ``y`` (B, M, h/16, w/16) and ``z``
         (B, N, h/64, w/64), where h and w are H and W padded to multiples of 64.
         """
-        mode = quantisation or ("noise" if self.training else "round")
         height, width = x.shape[-2:]
         steerer = Constant(steering or Steering()) if steering is None or isinstance(steering, Steering) else steering
-        x = pad_to_multiple(x, STRIDE)
+        y, z, steer = self.analyse(pad_to_multiple(x, STRIDE), steerer)
+        out = self.reconstruct(y, z, self.gains(q).times(steer.gains), quantisation, steerer, steer)
+        return {**out, "x_hat": out["x_hat"][..., :height, :width]}
+
+    def analyse(self, x: Tensor, steerer: Steerer) -> tuple[Tensor, Tensor, Steering]:
+        """y and z before gains, and the encoder's steering, of a padded picture (B, 3, h, w)."""
         steer = steerer.for_encoder(x)
-        gains = self.gains(q).times(steer.gains)
         y = self.g_a(x, steer.within("g_a"))
-        z = self.h_a(y, steer.within("h_a")).to(y.dtype) * gains.z
-        y = y * gains.y
+        steer = steer.then(steerer.for_hyper(y))
+        return y, self.h_a(y, steer.within("h_a")).to(y.dtype), steer
+
+    def reconstruct(
+        self, y: Tensor, z: Tensor, gains: Gains, quantisation: Quantisation | None, steerer: Steerer, steer: Steering
+    ) -> dict[str, Any]:
+        """What ``forward`` returns, in the padded size, from y and z before gains; ``steer`` has the masks."""
+        mode = quantisation or ("noise" if self.training else "round")
+        y, z = y * gains.y, z * gains.z
         medians = self.prior.medians
         if steer.keep_z is not None:
-            z = torch.where(steer.keep_z, z, medians)
+            z = torch.lerp(medians.expand_as(z), z, steer.keep_z)
         z_noisy = z + torch.empty_like(z).uniform_(-0.5, 0.5) if mode != "round" else z
         z_round = _straight_through(z - medians) + medians
         z_hat = z_noisy if mode == "noise" else z_round
@@ -88,7 +98,7 @@ class CompressionModel(nn.Module):
         def code(step: Step) -> Tensor:
             values, means = y[step.where], step.mean
             if steer.keep_y is not None:
-                values = torch.where(steer.keep_y.expand_as(y)[step.where], values, means)
+                values = torch.lerp(means, values, steer.keep_y.expand_as(y)[step.where])
             rounded = _straight_through(values - means) + means
             noisy = values + torch.empty_like(values).uniform_(-0.5, 0.5) if mode != "round" else rounded
             likelihood.append((step.where, gaussian_likelihood(noisy - means, step.scale)))
@@ -103,7 +113,7 @@ class CompressionModel(nn.Module):
         }
         y_hat = y_hat * gains.y_inverse
         x_hat = self.g_s(y_hat, steerer.for_decoder(Decoded(decoded.z, y_hat)).within("g_s"))
-        return {"x_hat": x_hat[..., :height, :width], "likelihoods": likelihoods}
+        return {"x_hat": x_hat, "likelihoods": likelihoods}
 
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -97,6 +97,8 @@ class WindowAttention(nn.Module):
             out = part(everything, everything, masked=True)
         else:
             out = part(everything, everything, masked=False)
+            if torch.is_grad_enabled() and (clean_rows < rows or clean_cols < cols):
+                out = out.clone()  # fused attention keeps its output for the backward pass, where the bias is frozen
             if clean_rows < rows:
                 out[:, clean_rows:] = part(slice(clean_rows, None), everything, masked=True)
             if clean_cols < cols:

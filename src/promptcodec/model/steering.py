@@ -118,8 +118,8 @@ TransformSteer = Mapping[tuple[int, int], BlockSteer]  # by stage and block, wit
 class Steering:
     """All that conditions one pass: what acts at which site, gains, and which latents are kept.
 
-    ``keep_y`` and ``keep_z`` are masks (1 or B, 1 or C, 1 or h, 1 or w), true where an element is coded as it is; the
-    others are coded as the symbol 0, the likeliest value. Only the encoder needs them.
+    ``keep_y`` and ``keep_z`` are masks (1 or B, 1 or C, 1 or h, 1 or w): where 1, an element is coded as it is,
+    where 0, as the symbol 0, its likeliest value. Only the encoder needs them.
     """
 
     sites: Mapping[Site, BlockSteer] = field(default_factory=dict)
@@ -160,6 +160,9 @@ class Steerer(Protocol):
     def for_encoder(self, x: Tensor) -> Steering:
         """Sites in g_a and h_a, gains and masks, from the padded picture (B, 3, h, w) in [0, 1]."""
 
+    def for_hyper(self, y: Tensor) -> Steering:
+        """Further sites in h_a, and masks, from y (B, M, h/16, w/16) before gains."""
+
     def for_entropy(self, decoded: Decoded) -> Steering:
         """Sites in h_s, from ẑ."""
 
@@ -177,6 +180,10 @@ class Constant:
         """All of it."""
         return self.steering
 
+    def for_hyper(self, y: Tensor) -> Steering:
+        """Nothing more."""
+        return Steering()
+
     def for_entropy(self, decoded: Decoded) -> Steering:
         """All of it."""
         return self.steering
@@ -191,4 +198,4 @@ def _times(a: Tensor | float, b: Tensor | float) -> Tensor | float:
 
 
 def _both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-    return b if a is None else a if b is None else a & b
+    return b if a is None else a if b is None else a * b

@@ -45,6 +45,10 @@ class Adapter(nn.Module):
         """Sites in g_a and h_a, and masks, from the padded picture (B, 3, h, w) in [0, 1] and all that was asked."""
         return Steering()
 
+    def for_hyper(self, y: Tensor, controls: Controls) -> Steering:
+        """Further sites in h_a, and masks, from the latent y (B, M, h/16, w/16) before gains."""
+        return Steering()
+
     def gains(self, signalled: Controls) -> Gains:
         """Gains of y and z, which both sides need: float64 when a file is coded."""
         return Gains()

@@ -47,6 +47,15 @@ class Attached:
         ]
         return self._composed(parts).then(Steering(gains=self.gains()))
 
+    def for_hyper(self, y: Tensor) -> Steering:
+        """Further sites in h_a, and masks, from y (B, M, h/16, w/16) before gains."""
+        return self._composed(
+            [
+                a.for_hyper(y, self.controls.replaced(own.scalars))
+                for a, own in zip(self.adapters, self.signalled, strict=True)
+            ]
+        )
+
     def gains(self) -> Gains:
         """The product of all gains."""
         parts = [adapter.gains(own) for adapter, own in zip(self.adapters, self.signalled, strict=True)]

@@ -25,7 +25,8 @@ class PromptPyramid(nn.Module):
     ``extra``: channels of the input beyond the transform's own. ``first`` replaces the trunk's first step.
     ``prompts``: how many a window gets (a square). In the stages ``carry`` only the first block gets generated prompts,
     which are updated and handed on. ``pooled`` averages each map into one set of ``prompts`` tokens for all windows.
-    Nothing is computed beyond the last prompted stage.
+    Without ``layers`` a max-pool takes the place of the convolution a block (paper 001). Nothing is computed beyond the
+    last prompted stage.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class PromptPyramid(nn.Module):
         prompts: int = 16,
         carry: Sequence[int] = (),
         pooled: bool = False,
+        layers: bool = True,
         compat_mask: bool = False,
     ) -> None:
         super().__init__()
@@ -52,7 +54,10 @@ class PromptPyramid(nn.Module):
             if stage.index in self.prompted:
                 stride = self.strides[stage.index] = _stride(prompts, stage.blocks[0])
                 blocks = self._steered(stage)
-                heads = [nn.Conv2d(channels, channels, 3, stride, 1) for _ in blocks]
+                heads = [
+                    nn.Conv2d(channels, channels, 3, stride, 1) if layers else nn.MaxPool2d(stride, ceil_mode=True)
+                    for _ in blocks
+                ]
                 self.heads[str(stage.index)] = nn.ModuleList(heads)
 
     def forward(self, x: Tensor) -> Steering:

@@ -2,5 +2,11 @@
 
 BUILT_IN = {
     "pyramid": "promptcodec.steer.pyramid",
+    "beta": "promptcodec.steer.beta",
+    "channels": "promptcodec.steer.channels",
+    "gain-units": "promptcodec.steer.gain_units",
+    "lpm": "promptcodec.steer.lpm",
+    "sft": "promptcodec.steer.sft",
+    "step": "promptcodec.steer.editing",
     "transtic": "promptcodec.steer.transtic",
 }
