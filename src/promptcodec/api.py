@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -12,9 +13,11 @@ from promptcodec.zoo.shipped import DEFAULT, find_model, model_for, shipped_mode
 
 if TYPE_CHECKING:
     from PIL import Image
+    from torch import Tensor
 
     from promptcodec.codec.codec import Codec
     from promptcodec.codec.picture_io import Source
+    from promptcodec.steer.files import SteeredCodec
 
 File = str | Path | bytes | BinaryIO
 
@@ -40,18 +43,54 @@ def load(model: str | Path | None = None, device: str = "cpu") -> Codec:
         return _loaded[key]
 
 
-def encode(image: Source, quality: float | None = None, *, model: str | None = None, device: str = "cpu") -> bytes:
-    """Compress a picture into the bytes of a .ptc file; see ``Codec.encode``."""
-    return load(model, device).encode(image, quality)
+def encode(
+    image: Source,
+    quality: float | None = None,
+    *,
+    model: str | None = None,
+    device: str = "cpu",
+    adapters: Sequence[str | Path] = (),
+    settings: Mapping[str, float] | None = None,
+    roi: str | Path | Tensor | None = None,
+) -> bytes:
+    """Compress a picture into the bytes of a .ptc file; see ``Codec.encode``.
+
+    ``adapters``: adapter files, in the order in which they act; ``settings`` and ``roi`` are what they are asked for,
+    see ``steer.files.SteeredCodec.encode``.
+    """
+    codec = load(model, device)
+    if not adapters and not settings and roi is None:
+        return codec.encode(image, quality)
+    return steered(codec, adapters).encode(image, quality, settings=settings, roi=roi)
 
 
-def decode(file: File, *, device: str = "cpu") -> Image.Image:
+def decode(
+    file: File,
+    *,
+    device: str = "cpu",
+    adapters: Sequence[str | Path] = (),
+    settings: Mapping[str, float] | None = None,
+) -> Image.Image:
     """The picture in a .ptc file (path, bytes or file object), with the shipped model that it names.
 
-    Raises FormatError, LimitError, and ModelMismatchError where the model is not shipped with this release.
+    ``adapters``: adapter files, for files that need them; ``settings`` sets anew what they leave to the decoder.
+    Raises FormatError, LimitError, and ModelMismatchError where the model is not shipped with this release or an
+    adapter is missing.
     """
     data = _bytes(file)
-    return codec_for(data, device).decode(data)
+    codec = codec_for(data, device)
+    if not adapters and not settings:
+        return codec.decode(data)
+    from promptcodec.codec.picture_write import to_pil
+
+    return to_pil(steered(codec, adapters).decode_picture(data, settings))
+
+
+def steered(codec: Codec, adapters: Sequence[str | Path]) -> SteeredCodec:
+    """``codec`` with the adapters in files. Raises ModelMismatchError for those of another base."""
+    from promptcodec.steer.files import SteeredCodec
+
+    return SteeredCodec.load(codec, adapters)
 
 
 def codec_for(data: bytes, device: str = "cpu") -> Codec:
@@ -82,6 +121,7 @@ def info(file: File) -> dict[str, Any]:
         "quality": round(header.q / 655.35, 2),
         "model": path.stem if path else "unknown",
         "fingerprint": f"{header.probability.hex()}-{header.pixels.hex()}",
+        "adapters": [adapter.name for adapter in contents.adapters],
         "icc_bytes": len(metadata.icc or b""),
         "exif_bytes": len(metadata.exif or b""),
         "xmp_bytes": len(metadata.xmp or b""),
@@ -97,4 +137,4 @@ def _bytes(file: File) -> bytes:
     return file.read()
 
 
-__all__ = ["codec_for", "decode", "encode", "info", "load", "read_header"]
+__all__ = ["codec_for", "decode", "encode", "info", "load", "read_header", "steered"]

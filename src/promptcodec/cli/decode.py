@@ -30,6 +30,8 @@ class Settings:
     device: str
     overwrite: bool
     skip_existing: bool
+    adapters: tuple[str, ...] = ()
+    scalars: tuple[tuple[str, float], ...] = ()
 
 
 def command(
@@ -44,6 +46,9 @@ def command(
     threads: options.Threads = 0,
     device: options.Device = "cpu",
     model: options.ModelName = None,
+    adapter: options.Adapters = None,
+    look: options.Look = None,
+    set_: options.Set = None,
     as_json: options.Json = False,
 ) -> None:
     """Decode .ptc files to pictures, PNG unless told otherwise."""
@@ -53,7 +58,8 @@ def command(
     planned = jobs.plan(inputs, output, suffix, (".ptc",), recursive)
     if output not in (None, jobs.PIPE) and len(planned) == 1 and planned[0].target == output and format is None:
         _check_writable(Path(str(output)).suffix)
-    settings = Settings(format, model, strip, device, overwrite, skip_existing)
+    scalars = options.settings_of(look, set_)
+    settings = Settings(format, model, strip, device, overwrite, skip_existing, tuple(adapter or ()), scalars)
     prepare = partial(runtime.prepare, 1 if processes > 1 else threads)
     sys.exit(jobs.run(planned, partial(decode_file, settings), processes, prepare, as_json))
 
@@ -67,7 +73,11 @@ def decode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
         return jobs.Outcome(job.source, job.target, "skipped")
     options.check_output(job, settings.overwrite or settings.skip_existing)
     data = sys.stdin.buffer.read() if job.source == jobs.PIPE else Path(job.source).read_bytes()
-    picture = runtime.codec(settings.model, settings.device).decode_picture(data)
+    if settings.adapters or settings.scalars:
+        steered = runtime.steered(settings.model, settings.device, settings.adapters)
+        picture = steered.decode_picture(data, dict(settings.scalars))
+    else:
+        picture = runtime.codec(settings.model, settings.device).decode_picture(data)
     if settings.strip:
         picture = picture.stripped()
     name = settings.format or (None if job.target != jobs.PIPE else "png")

@@ -24,6 +24,12 @@ DEFAULT_QUALITY = 50.0
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif", ".jp2", ".ppm", ".pgm")
 
 Quality = Annotated[float, typer.Option("-q", "--quality", min=0, max=100, help="0 (smallest) to 100 (best).")]
+Roi = Annotated[
+    str | None,
+    typer.Option(
+        "--roi", help="What matters most: a grey picture of any size, or x,y,w,h in pixels. Needs an adapter."
+    ),
+]
 Skip = Annotated[
     bool,
     typer.Option("--skip-existing", help="Leave outputs that this option made from the same picture and settings."),
@@ -40,6 +46,14 @@ class Settings:
     device: str
     overwrite: bool
     skip_existing: bool
+    adapters: tuple[str, ...] = ()
+    scalars: tuple[tuple[str, float], ...] = ()
+    roi: str | None = None
+
+    @property
+    def steered(self) -> bool:
+        """Whether anything but the base is asked for."""
+        return bool(self.adapters or self.scalars or self.roi is not None)
 
 
 def command(
@@ -54,6 +68,10 @@ def command(
     threads: options.Threads = 0,
     device: options.Device = "cpu",
     model: options.ModelName = None,
+    adapter: options.Adapters = None,
+    roi: Roi = None,
+    look: options.Look = None,
+    set_: options.Set = None,
     as_json: options.Json = False,
 ) -> None:
     """Compress pictures into .ptc files."""
@@ -61,7 +79,8 @@ def command(
     if output is not None and output != jobs.PIPE and Path(output).suffix.lower() in EXTENSIONS:
         raise UsageError(f"encode writes .ptc files, but -o names {output}; `promptcodec decode` writes pictures")
     planned = jobs.plan(inputs, output, ".ptc", EXTENSIONS, recursive)
-    settings = Settings(quality, model, strip, device, overwrite, skip_existing)
+    scalars = options.settings_of(look, set_)
+    settings = Settings(quality, model, strip, device, overwrite, skip_existing, tuple(adapter or ()), scalars, roi)
     prepare = partial(runtime.prepare, 1 if processes > 1 else threads)
     sys.exit(jobs.run(planned, partial(encode_file, settings), processes, prepare, as_json))
 
@@ -77,9 +96,7 @@ def encode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
         options.check_output(job, settings.overwrite)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        coded = runtime.codec(settings.model, settings.device).encode(
-            data, settings.quality, strip=settings.strip, source_hash=stamp if settings.skip_existing else None
-        )
+        coded = _encoded(data, settings, stamp if settings.skip_existing else None)
     for warning in caught:
         name = "standard input" if job.source == jobs.PIPE else job.source
         print(f"promptcodec: {name}: {warning.message}", file=sys.stderr)
@@ -98,10 +115,28 @@ def encode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
     return jobs.Outcome(job.source, job.target, "done", "", len(data), len(coded), *size, round(seconds, 3))
 
 
+def _encoded(data: bytes, settings: Settings, source_hash: bytes | None) -> bytes:
+    if not settings.steered:
+        codec = runtime.codec(settings.model, settings.device)
+        return codec.encode(data, settings.quality, strip=settings.strip, source_hash=source_hash)
+    steered = runtime.steered(settings.model, settings.device, settings.adapters)
+    return steered.encode(
+        data, settings.quality, settings=dict(settings.scalars), roi=settings.roi, strip=settings.strip,
+        source_hash=source_hash,
+    )  # fmt: skip
+
+
 def _stamp(data: bytes, settings: Settings) -> bytes:
     """8 bytes over the picture and the settings that its file depends on, the model's fingerprint among them."""
     fingerprint = read_metadata(find_model(settings.model or DEFAULT))["fingerprint"]
-    described = json.dumps([settings.quality, settings.strip, fingerprint]).encode()
+    asked: list[object] = [settings.quality, settings.strip, fingerprint]
+    if settings.steered:
+        files = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in settings.adapters]
+        roi = settings.roi
+        if roi is not None and Path(roi).is_file():
+            roi = hashlib.sha256(Path(roi).read_bytes()).hexdigest()
+        asked += [files, settings.scalars, roi]
+    described = json.dumps(asked).encode()
     return hashlib.sha256(hashlib.sha256(data).digest() + described).digest()[:HASH_BYTES]
 
 

@@ -9,6 +9,7 @@ from promptcodec.codec.allocator import keep_large_blocks
 
 if TYPE_CHECKING:
     from promptcodec.codec.codec import Codec
+    from promptcodec.steer.files import SteeredCodec
 
 
 def prepare(threads: int) -> None:
@@ -26,3 +27,11 @@ def codec(model: str | None, device: str) -> Codec:
     from promptcodec.api import load
 
     return load(model, device=device)
+
+
+@cache
+def steered(model: str | None, device: str, adapters: tuple[str, ...]) -> SteeredCodec:
+    """The codec of this process with adapters, loaded at first use."""
+    import promptcodec.api
+
+    return promptcodec.api.steered(codec(model, device), adapters)
