@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from promptcodec.codec.container import read_header, unpack
-from promptcodec.errors import ModelMismatchError
+from promptcodec.codec.container import HEADER_BYTES, MAX_PIXELS, read_header, unpack
+from promptcodec.errors import ModelMismatchError, UsageError
 from promptcodec.zoo.shipped import DEFAULT, find_model, model_for, shipped_models
 
 if TYPE_CHECKING:
+    import torch
     from PIL import Image
     from torch import Tensor
 
@@ -19,18 +21,18 @@ if TYPE_CHECKING:
     from promptcodec.codec.picture_io import Source
     from promptcodec.steer.files import SteeredCodec
 
-File = str | Path | bytes | BinaryIO
+File = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 
 _loaded: dict[tuple[str, str], Codec] = {}
 _loading = Lock()
 
 
-def load(model: str | Path | None = None, device: str = "cpu") -> Codec:
+def load(model: str | Path | None = None, device: str | torch.device = "cpu") -> Codec:
     """A codec: of the default model, of a shipped one by name, or of a model file. Loaded once a process and device.
 
     Raises ModelMismatchError where there is no such model, UsageError where there is no such device.
     """
-    path = find_model(str(model or DEFAULT))
+    path, device = find_model(str(model or DEFAULT)), str(device)
     with _loading:
         key = (str(path), device)
         if key not in _loaded:
@@ -48,7 +50,7 @@ def encode(
     quality: float | None = None,
     *,
     model: str | None = None,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     adapters: Sequence[str | Path] = (),
     settings: Mapping[str, float] | None = None,
     roi: str | Path | Tensor | None = None,
@@ -67,23 +69,24 @@ def encode(
 def decode(
     file: File,
     *,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
+    max_pixels: int | None = MAX_PIXELS,
     adapters: Sequence[str | Path] = (),
     settings: Mapping[str, float] | None = None,
 ) -> Image.Image:
     """The picture in a .ptc file (path, bytes or file object), with the shipped model that it names.
 
-    ``adapters``: adapter files, for files that need them; ``settings`` sets anew what they leave to the decoder.
-    Raises FormatError, LimitError, and ModelMismatchError where the model is not shipped with this release or an
-    adapter is missing.
+    ``max_pixels``: larger pictures are refused before memory is taken; None trusts the file. ``adapters``: adapter
+    files, for files that need them; ``settings`` sets anew what they leave to the decoder. Raises FormatError,
+    LimitError, and ModelMismatchError where the model is not shipped with this release or an adapter is missing.
     """
-    data = _bytes(file)
+    data = read_bytes(file, max_pixels)
     codec = codec_for(data, device)
     if not adapters and not settings:
-        return codec.decode(data)
+        return codec.decode(data, max_pixels=max_pixels)
     from promptcodec.codec.picture_write import to_pil
 
-    return to_pil(steered(codec, adapters).decode_picture(data, settings))
+    return to_pil(steered(codec, adapters).decode_picture(data, settings, max_pixels=max_pixels))
 
 
 def steered(codec: Codec, adapters: Sequence[str | Path]) -> SteeredCodec:
@@ -93,9 +96,9 @@ def steered(codec: Codec, adapters: Sequence[str | Path]) -> SteeredCodec:
     return SteeredCodec.load(codec, adapters)
 
 
-def codec_for(data: bytes, device: str = "cpu") -> Codec:
+def codec_for(data: bytes, device: str | torch.device = "cpu") -> Codec:
     """The codec of the shipped model that a file names. Raises ModelMismatchError where there is none."""
-    header = unpack(data).header
+    header = read_header(data, None)
     path = model_for(header.probability)
     if path is None:
         shipped = ", ".join(f"{n} {m['probability_fingerprint']}" for n, m in shipped_models().items())
@@ -108,7 +111,7 @@ def codec_for(data: bytes, device: str = "cpu") -> Codec:
 
 def info(file: File) -> dict[str, Any]:
     """What a .ptc file says of itself: size, quality, model and metadata. Loads no model. Raises FormatError."""
-    data = _bytes(file)
+    data = read_bytes(file)
     contents = unpack(data)
     header, metadata = contents.header, contents.metadata
     path = model_for(header.probability)
@@ -129,12 +132,21 @@ def info(file: File) -> dict[str, Any]:
     }
 
 
-def _bytes(file: File) -> bytes:
-    if isinstance(file, bytes):
-        return file
-    if isinstance(file, (str, Path)):
-        return Path(file).read_bytes()
-    return file.read()
+def read_bytes(file: File, max_pixels: int | None = MAX_PIXELS) -> bytes:
+    """All bytes of a .ptc file. What is none is refused after its first bytes, however long it is.
+
+    Raises FormatError, VersionError and LimitError; OSError where a path cannot be read.
+    """
+    if isinstance(file, (bytes, bytearray, memoryview)):
+        return bytes(file)
+    if isinstance(file, (str, os.PathLike)):
+        with Path(file).open("rb") as opened:
+            return read_bytes(opened, max_pixels)
+    if not hasattr(file, "read"):
+        raise UsageError(f"expected a path, bytes or a binary file, found {type(file).__name__}")
+    start = file.read(HEADER_BYTES)
+    read_header(start, max_pixels)
+    return start + file.read()
 
 
-__all__ = ["codec_for", "decode", "encode", "info", "load", "read_header", "steered"]
+__all__ = ["codec_for", "decode", "encode", "info", "load", "read_bytes", "read_header", "steered"]

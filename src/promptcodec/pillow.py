@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from promptcodec.codec.container import EXIF_PREFIX, SIGNATURE, read_header, unpack
+from promptcodec.codec.container import EXIF_PREFIX, SIGNATURE, VERSION, read_header, unpack
 from promptcodec.errors import PromptcodecError
 
 FORMAT = "PTC"
@@ -54,6 +54,9 @@ class PtcImageFile(ImageFile.ImageFile):
             except PromptcodecError as error:
                 raise OSError(str(error)) from None
             self._pending, self._data = False, b""
+            if self._exclusive_fp and self.fp is not None:
+                self.fp.close()
+            self.fp = None
         return super().load()
 
 
@@ -77,8 +80,14 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
         raise OSError(str(error)) from None
 
 
-def _accept(prefix: bytes) -> bool:
-    return prefix.startswith(SIGNATURE)
+def _accept(prefix: bytes) -> bool | str:
+    """Whether a file is ours; text is the reason that Pillow warns with where it is, but cannot be read."""
+    if not prefix.startswith(SIGNATURE):
+        return False
+    found = prefix[len(SIGNATURE) : len(SIGNATURE) + 1]
+    if found != bytes([VERSION]):
+        return f"this .ptc file has format version {found.hex() or 'none'}, this release reads {VERSION}"
+    return True
 
 
 Image.register_open(FORMAT, PtcImageFile, _accept)

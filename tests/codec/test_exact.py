@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -154,3 +155,16 @@ def test_files_decode_under_other_settings(coded_files, tic_file, setting):
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert run.stdout.split() == hashes
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("quality", [5, 50, 95])
+def test_files_cross_between_cpu_and_gpu(codec, photo, quality):
+    import promptcodec
+
+    on_gpu = promptcodec.load(None, "cuda")
+    for maker, reader in ((codec, on_gpu), (on_gpu, codec)):
+        data = maker.encode(photo, quality)
+        made, read = (np.asarray(c.decode(data), dtype=np.int16) for c in (maker, reader))
+        assert np.abs(made - read).max() <= 1

@@ -1,101 +1,115 @@
-"""Training: what a recipe may say, a loss that falls, and resuming that changes nothing."""
+"""Training: a loss that falls, and resuming that changes nothing."""
 
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from promptcodec.errors import UsageError
-from promptcodec.model import config, presets
-from promptcodec.train.data import CropSampler, load_pictures
+from promptcodec.model import presets
+from promptcodec.train.checkpoint import load_checkpoint
 from promptcodec.train.linear_start import UNIT, linear_start, opponent_dct
-from promptcodec.train.loop import Trainer, validate
+from promptcodec.train.loop import Trainer
+from promptcodec.train.pictures import load_pictures
 from promptcodec.train.recipe import Recipe
+from promptcodec.train.validation import validate
 
 
-def tiny() -> config.Model:
-    """A model of nano's kind that trains in a moment."""
-    local = config.Depthwise(3)
-    return config.Model(
-        name="tiny",
-        analysis=config.Transform(3, (
-            config.Resample("down", 8, 0, 4), config.Stage(1, local, residual=False),
-            config.Resample("down", 16, 0, 4), config.Stage(2, config.Attention(2, 4), residual=False),
-            config.Resample("down", 24, 1, 1, zero_init=True),
-        ), shortcut=16, drop_path=0.1),
-        synthesis=config.Transform(24, (
-            config.Resample("down", 16, 1, 1), config.Stage(1, config.Attention(2, 4), residual=False),
-            config.Resample("shuffle", 8, 1, 4),
-            config.Resample("shuffle", 3, 3, 4, zero_init=True),
-        ), shortcut=16),
-        hyper_analysis=config.Transform(24, (config.Resample("down", 8), config.Resample("down", 8))),
-        hyper_synthesis=config.Transform(8, (
-            config.Resample("up", 8), config.Stage(1, None, residual=False), config.Resample("up", 8),
-            config.Resample("down", 48, 1, 1, zero_init=True),
-        )),
-        scale="log",
-        gain=config.Gain(0.002, 0.05),
-    )  # fmt: skip
+def equal(one: dict, other: dict) -> None:
+    """Two trainer states hold the same tensors."""
+    for key in ("model", "average"):
+        for name, value in one[key].items():
+            assert torch.equal(value, other[key][name]), name
 
 
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Smooth pictures with some noise: something to learn."""
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for i in range(3):
-        coarse = rng.integers(0, 255, (6, 8, 3), dtype=np.uint8)
-        smooth = np.asarray(Image.fromarray(coarse).resize((128, 96), Image.Resampling.BICUBIC)).astype(int)
-        noisy = (smooth + rng.integers(-9, 9, smooth.shape)).clip(0, 255).astype(np.uint8)
-        Image.fromarray(noisy).save(folder / f"{i}.png")
-    return folder
-
-
-@pytest.fixture
-def recipe(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
-    monkeypatch.setitem(presets.PRESETS, "tiny", tiny)
-    return Recipe(model="tiny", data=(str(pictures),), patch=64, batch=4, samples=800, warmup=40, log_every=10)
+def begun(recipe: Recipe, folder: Path, **options) -> Trainer:
+    trainer = Trainer(recipe, folder, **options)
+    trainer.begin()
+    return trainer
 
 
 def test_a_run_cut_in_two_equals_one_that_was_not(recipe: Recipe, tmp_path: Path) -> None:
-    whole = Trainer(recipe, tmp_path / "whole")
+    whole = begun(recipe, tmp_path / "whole")
     for _ in range(6):
         whole.train_step()
-    first = Trainer(recipe, tmp_path / "parts")
-    for _ in range(3):
+    first = begun(recipe, tmp_path / "parts")
+    for _ in range(4):
         first.train_step()
-    first.run(max_seconds=0)  # one more step, then a checkpoint
+    first.run(max_seconds=0)  # no step more, and a checkpoint
     second = Trainer(recipe, tmp_path / "parts")
-    assert second.resume()
+    assert "continuing at 16 samples" in second.begin()
     for _ in range(2):
         second.train_step()
     assert second.step == whole.step == 6
-    for key, value in whole.model.state_dict().items():
-        assert torch.equal(value, second.model.state_dict()[key]), key
-    for key, value in whole.average.items():
-        assert torch.equal(value, second.average[key]), key
+    equal(whole.state(), second.state())
+
+
+def test_a_killed_run_goes_on_as_if_it_was_not(recipe: Recipe, tmp_path: Path) -> None:
+    """kill -9 in the middle: the run resumes at its last checkpoint, and ends at the same weights."""
+    script = (
+        "import sys, json; sys.path[:0] = [sys.argv[1]]; from pathlib import Path; from conftest import tiny\n"
+        "from promptcodec.model import presets; from promptcodec.train import loop\n"
+        "from promptcodec.train.recipe import Recipe\n"
+        "presets.PRESETS['tiny'] = tiny; loop.LINEAR_START_CROPS = 128\n"
+        "r = Recipe.read(json.loads(sys.argv[2]), 'test')\n"
+        "t = loop.Trainer(r, Path(sys.argv[3])); t.begin(); t.run()"
+    )
+    recipe = dataclasses.replace(recipe, samples=160, checkpoint_minutes=1e-9, log_every=1)
+
+    def start(folder: Path) -> subprocess.Popen:
+        arguments = [str(Path(__file__).parent), json.dumps(dataclasses.asdict(recipe)), str(folder)]
+        return subprocess.Popen([sys.executable, "-c", script, *arguments], stdout=subprocess.DEVNULL)
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    process = start(killed)
+    log = killed / "log.jsonl"
+    while process.poll() is None and not (log.is_file() and log.read_text().count("\n") >= 5):
+        time.sleep(0.01)
+    assert process.poll() is None, "it ended before it could be killed"
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    reached = load_checkpoint(killed)
+    assert 0 < reached["samples"] < 160
+    assert start(killed).wait() == 0
+    trainer = begun(recipe, whole)
+    trainer.run()
+    assert load_checkpoint(killed)["samples"] == 160
+    equal(load_checkpoint(killed), load_checkpoint(whole))
+
+
+def test_sigterm_leaves_a_checkpoint(recipe: Recipe, tmp_path: Path) -> None:
+    trainer = begun(dataclasses.replace(recipe, log_every=2), tmp_path)
+    trainer.run(report=lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    assert trainer.samples == load_checkpoint(tmp_path)["samples"] == 8
 
 
 def test_training_lowers_the_loss(recipe: Recipe, tmp_path: Path) -> None:
-    trainer = Trainer(recipe, tmp_path)
+    trainer = begun(recipe, tmp_path)
     pictures = load_pictures(recipe.data)
     before = validate(trainer.model, pictures, [0.5])[0]
     trainer.run()
     assert trainer.samples == 800
-    trainer.model.load_state_dict(trainer.average)
-    after = validate(trainer.model, pictures, [0.5])[0]
+    after = validate(trainer.averaged(), pictures, [0.5])[0]
     weight = 255**2 * trainer.model.gain.rate_lambda(torch.tensor(0.5)).item()
     cost = [row["bpp"] + weight * 10 ** (-row["psnr"] / 10) for row in (before, after)]
     assert cost[1] < 0.9 * cost[0]
-    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 20
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["samples"] for row in rows] == list(range(40, 801, 40))
+    (low, _), _, (high, _) = rows[-1]["rd"]
+    assert low < high
+    assert rows[-1]["tflops"] > 0
 
 
 def test_linear_start_is_a_codec(recipe: Recipe, tmp_path: Path) -> None:
     """Before any training the shortcut alone reconstructs: it is an orthonormal transform and its transpose."""
-    trainer = Trainer(recipe, tmp_path)
+    trainer = begun(recipe, tmp_path)
     x = trainer.sampler.batch(0, 4)
     y = trainer.model.g_a(x)
     basis = torch.einsum("icuv,jcuv->ij", trainer.model.g_a.shortcut.weight, trainer.model.g_a.shortcut.weight)
@@ -106,16 +120,6 @@ def test_linear_start_is_a_codec(recipe: Recipe, tmp_path: Path) -> None:
         from promptcodec.model.base import CompressionModel
 
         linear_start(CompressionModel(presets.tic(16, 32)), x)
-
-
-def test_crops_are_a_function_of_seed_and_step(pictures: Path) -> None:
-    loaded = load_pictures([pictures])
-    one, two = (CropSampler(loaded, 64, 0.5, seed=1) for _ in range(2))
-    assert torch.equal(one.batch(7, 4), two.batch(7, 4))
-    assert not torch.equal(one.batch(7, 4), one.batch(8, 4))
-    batch = one.batch(0, 4)
-    assert batch.shape == (4, 3, 64, 64)
-    assert batch.min() >= 0 and batch.max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -129,21 +133,116 @@ def test_recipes_refuse_nonsense(tmp_path: Path, text: str, message: str) -> Non
         Recipe.load(path)
 
 
-def test_no_pictures_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no picture"):
-        load_pictures([tmp_path])
-    with pytest.raises(UsageError, match="neither a folder nor"):
-        load_pictures([tmp_path / "missing"])
-
-
 def test_a_run_goes_on_with_another_batch_and_patch(recipe: Recipe, tmp_path: Path) -> None:
-    import dataclasses
-
-    first = Trainer(recipe, tmp_path)
-    first.run(max_seconds=0)
-    changed = dataclasses.replace(recipe, batch=2, patch=96, decay=0.5)
-    second = Trainer(changed, tmp_path)
-    assert second.resume()
+    first = begun(recipe, tmp_path)
+    first.train_step()
+    first.save()
+    second = begun(dataclasses.replace(recipe, batch=2, patch=96, decay=0.5), tmp_path)
     assert second.samples == recipe.batch
     second.train_step()
     assert (second.step, second.samples) == (2, recipe.batch + 2)
+
+
+def test_a_checkpoint_of_the_first_release_still_resumes(recipe: Recipe, tmp_path: Path) -> None:
+    """It had no data, no seconds, and quantiles whose optimiser was not fused."""
+    from promptcodec.train.checkpoint import save_checkpoint
+
+    first = begun(recipe, tmp_path)
+    first.train_step()
+    state = first.state()
+    for key in ("data", "seconds", "restarted"):
+        del state[key]
+    state["auxiliary"]["param_groups"][0]["fused"] = None
+    save_checkpoint(tmp_path, state)
+    second = begun(dataclasses.replace(recipe, learning_rate=2e-4), tmp_path)
+    second.train_step()
+    assert second.samples == 8
+    assert second.optimiser.networks.param_groups[0]["base"] == 2e-4  # the recipe's, not the checkpoint's
+
+
+def test_a_batch_that_is_not_finite_changes_nothing(recipe: Recipe, tmp_path: Path) -> None:
+    trainer = begun(recipe, tmp_path)
+    trainer.train_step()
+    before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
+    for parameter in trainer.model.parameters():
+        parameter.grad = torch.full_like(parameter, float("nan"))
+    trainer.optimiser.step(1.0)
+    for name, value in trainer.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_parts_of_a_batch_add_up(recipe: Recipe, tmp_path: Path) -> None:
+    """Without noise, a batch in one piece and one in parts are the same step."""
+    recipe = dataclasses.replace(recipe, quantisation="round", stochastic_depth=False)
+    one, two = begun(recipe, tmp_path / "1"), begun(dataclasses.replace(recipe, parts=2), tmp_path / "2")
+    for trainer in (one, two):
+        trainer.train_step()
+    for name, value in one.model.state_dict().items():
+        torch.testing.assert_close(value, two.model.state_dict()[name], atol=2e-5, rtol=1e-4)
+
+
+def test_a_compiler_that_fails_is_no_reason_to_stop(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(module):
+        def call(*_):
+            raise RuntimeError("no compiler here\nand a long story")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", fails)
+    told = []
+    trainer = begun(dataclasses.replace(recipe, compile=True), tmp_path / "1", say=told.append)
+    plain = begun(recipe, tmp_path / "2")
+    for either in (trainer, plain):
+        either.train_step()
+    assert told[-1] == "torch.compile failed, going on without it: RuntimeError: no compiler here"
+    equal(trainer.state(), plain.state())
+
+
+def test_a_portable_copy_starts_a_run(recipe: Recipe, tmp_path: Path) -> None:
+    first = begun(recipe, tmp_path / "1", portable=tmp_path / "copy")
+    for _ in range(3):
+        first.train_step()
+    first.save()
+    files = list((tmp_path / "copy").iterdir())
+    assert all(file.stat().st_size <= 16 * 2**20 for file in files)
+    weights = sum(v.numel() for v in first.model.state_dict().values())
+    assert sum(file.stat().st_size for file in files) < 4 * weights + 60_000
+    second = Trainer(recipe, tmp_path / "2", portable=tmp_path / "copy")
+    assert "warm-up of the optimiser" in second.begin()
+    assert second.samples == second.restarted == 12
+    for name, value in first.average.items():
+        torch.testing.assert_close(value, second.average[name], atol=1e-6, rtol=1e-3)
+    second.run(max_seconds=0)
+    third = begun(recipe, tmp_path / "2")
+    assert third.restarted == 12  # the warm-up goes on where it was
+
+
+def test_a_fixed_rate_starts_a_variable_one(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the rate that the weights were trained for, the new model is the old one."""
+    from conftest import tiny
+
+    from promptcodec.zoo.model_file import save_model
+
+    monkeypatch.setitem(presets.PRESETS, "tiny-fixed", lambda: dataclasses.replace(tiny(), name="fixed", gain=None))
+    fixed = begun(dataclasses.replace(recipe, model="tiny-fixed", fixed_lambda=0.006), tmp_path / "1")
+    fixed.train_step()
+    weights = tmp_path / "fixed.safetensors"
+    save_model(fixed.model, weights, "1")
+    varied = dataclasses.replace(recipe, start=str(weights), start_lambda=0.006)
+    trainer = begun(varied, tmp_path / "2")
+    x = fixed.sampler.batch(0, 2)
+    gain = trainer.model.gain
+    q = torch.log(torch.tensor([0.006, 0.006]) / gain.lambda_min) / torch.log(
+        torch.tensor(gain.lambda_max / gain.lambda_min)
+    )
+    fixed.model.load_state_dict({k: v.half().float() for k, v in fixed.model.state_dict().items()})
+    with torch.no_grad():
+        old, new = fixed.model.eval()(x), trainer.model.eval()(x, q)
+    torch.testing.assert_close(old["x_hat"], new["x_hat"], atol=2e-3, rtol=0)
+    trainer.train_step()
+    with pytest.raises(UsageError, match="expected the fixed lambda"):
+        begun(dataclasses.replace(varied, start_lambda=0.0), tmp_path / "3")
+    with pytest.raises(UsageError, match="nano adds more to it than a variable rate"):
+        begun(dataclasses.replace(varied, model="nano"), tmp_path / "4")

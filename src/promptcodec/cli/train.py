@@ -1,49 +1,128 @@
-"""``promptcodec train``: run a recipe, and make a model file of what it reached."""
+"""``promptcodec train``: run a recipe or the queue's next one, and make a model file of what it reached."""
 
 from __future__ import annotations
 
 import math
+import time
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from promptcodec.cli import runtime
 from promptcodec.errors import UsageError
 
-RecipeFile = Annotated[Path, typer.Argument(help="A recipe (TOML); recipes/ has examples.", show_default=False)]
-Folder = Annotated[Path, typer.Option("-o", "--output", help="Folder for log, checkpoint and model file.")]
+if TYPE_CHECKING:
+    from promptcodec.train.loop import Trainer
+    from promptcodec.train.queue import QueuedRun
+
+RecipeFile = Annotated[Path | None, typer.Argument(help="A recipe (TOML); recipes/ has examples.", show_default=False)]
+Folder = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", help="Folder for log, checkpoint and model file; with --next, for all runs."),
+]
 Seconds = Annotated[float, typer.Option("--max-seconds", help="Stop, with a checkpoint, after this time.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE (TOML) in place of the recipe's.")]
 Data = Annotated[list[str] | None, typer.Option("--data", help="Folders or tar files of pictures.")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or mps in place of the recipe's.")]
+Portable = Annotated[
+    Path | None,
+    typer.Option("--portable", help="Folder for a copy in parts of 16 MiB at most; started from if it has one."),
+]
+Next = Annotated[bool, typer.Option("--next", help="Do the queue's first open run, then the next, until time is up.")]
+Queue = Annotated[Path, typer.Option("--queue", help="The queue of --next.")]
 Version = Annotated[str, typer.Option("--model-version", help="Version written into the model file.")]
 
 
 def command(
-    recipe: RecipeFile,
-    output: Folder,
+    recipe: RecipeFile = None,
+    output: Folder = None,
     data: Data = None,
+    device: Device = None,
     max_seconds: Seconds = math.inf,
     changes: Set = None,
+    portable: Portable = None,
+    next_: Next = False,
+    queue: Queue = Path("training/queue.toml"),
     model_version: Version = "0",
 ) -> None:
     """Train a model; continues where the folder's checkpoint stopped. Writes model.safetensors at the end."""
     overrides = dict(map(_assignment, changes or []))
     if data:
         overrides["data"] = data
+    if device:
+        overrides["device"] = device
     runtime.prepare(0)
+    if next_:
+        if recipe is not None:
+            raise UsageError("--next takes its recipes from the queue: leave out either it or the recipe")
+        _run_queue(queue, output or Path("runs"), overrides, portable, max_seconds, model_version)
+        return
+    if recipe is None or output is None:
+        raise UsageError("give a recipe and --output FOLDER, or --next")
+    from promptcodec.train.distributed import World
     from promptcodec.train.loop import Trainer
     from promptcodec.train.recipe import Recipe
+
+    trainer = Trainer(Recipe.load(recipe, overrides), output, portable, World.join())
+    _sit(trainer, max_seconds, model_version)
+
+
+def _sit(trainer: Trainer, max_seconds: float, version: str) -> None:
+    """Continue a run, and leave its model file."""
+    from promptcodec.train.progress import line
     from promptcodec.zoo.model_file import save_model
 
-    trainer = Trainer(Recipe.load(recipe, overrides), output)
-    if trainer.resume():
-        print(f"continuing at {trainer.samples:,} samples")
-    trainer.run(max_seconds, _report)
-    trainer.model.load_state_dict(trainer.average)
-    save_model(trainer.model, output / "model.safetensors", model_version)
-    print(f"{output / 'model.safetensors'}: {trainer.samples:,} samples")
+    trainer.say(trainer.begin())
+    trainer.run(max_seconds, lambda row: print(line(row), flush=True))
+    if trainer.world.leads:
+        path = trainer.folder / "model.safetensors"
+        save_model(trainer.averaged(), path, version)
+        print(f"{path}: {trainer.samples:,} samples", flush=True)
+
+
+def _run_queue(
+    queue: Path, runs: Path, overrides: dict[str, Any], portable: Path | None, max_seconds: float, version: str
+) -> None:
+    """Go through the open runs until the time is up; each leaves a row in the ledger beside the queue."""
+    from promptcodec.train.distributed import World
+    from promptcodec.train.loop import Trainer
+    from promptcodec.train.queue import mark_done, next_run
+
+    world, end = World.join(), time.monotonic() + max_seconds
+    while time.monotonic() < end:
+        run = world.from_leader(next_run(queue))
+        if run is None:
+            print("the queue is done")
+            return
+        copy = portable / run.name if portable else None
+        trainer = Trainer(run.load(runs, overrides), runs / run.name, copy, world)
+        trainer.say(f"{run.name}: {trainer.begin()}")
+        allowed = 60 * run.minutes if run.minutes else math.inf
+        before = (trainer.seconds, trainer.samples)
+        left = world.from_leader(min(end - time.monotonic(), allowed - trainer.seconds))
+        _sit(trainer, left, version)
+        done = world.from_leader(trainer.samples >= trainer.recipe.samples or trainer.seconds >= allowed - 1)
+        if world.leads:
+            _record(queue, run, trainer, before)
+            if done:
+                mark_done(queue, run.name)
+        if not done:
+            return
+
+
+def _record(queue: Path, run: QueuedRun, trainer: Trainer, before: tuple[float, int]) -> None:
+    from promptcodec.train import ledger
+
+    curve = ", ".join(f"{row['bpp']:.3f} bpp {row['psnr']:.2f} dB" for row in trainer.validation)
+    row = {
+        "date": ledger.today(), "run": run.name, "recipe": run.recipe.name, "commit": ledger.commit(queue.parent),
+        "hardware": ledger.hardware(trainer.device, trainer.world.size),
+        "minutes": f"{(trainer.seconds - before[0]) / 60:.1f}", "samples": f"{before[1]:,} to {trainer.samples:,}",
+        "validation": curve or "–", "weights": f"{trainer.folder}",
+    }  # fmt: skip
+    ledger.add_row(queue.parent / "LEDGER.md", row)
 
 
 def _assignment(text: str) -> tuple[str, Any]:
@@ -52,7 +131,3 @@ def _assignment(text: str) -> tuple[str, Any]:
     except (ValueError, tomllib.TOMLDecodeError):
         raise UsageError(f"--set {text}: expected KEY=VALUE as in TOML (strings in quotes)") from None
     return key, value
-
-
-def _report(row: dict[str, float]) -> None:
-    print("  ".join(f"{key} {value:,}" for key, value in row.items()), flush=True)

@@ -25,13 +25,26 @@ def atomic_write(path: Path, overwrite: bool = False) -> Iterator[BinaryIO]:
         return
     if path.exists() and not overwrite:
         raise FileExistsError(17, "the file exists", str(path))
-    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}-{next(_counter)}.tmp")
+    temporary = path.with_name(f".promptcodec-{os.getpid()}-{next(_counter)}.tmp")
     try:
         with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        if overwrite or not _linked(temporary, path):
+            temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _linked(temporary: Path, path: Path) -> bool:
+    """Give the file its name only if nobody took that name meanwhile; False where the file system has no links."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise FileExistsError(17, "the file exists", str(path)) from None
+    except (OSError, NotImplementedError):
+        return False
+    temporary.unlink()
+    return True

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from promptcodec.codec.alpha import decode_alpha, encode_alpha
-from promptcodec.codec.container import AdapterRecord, Header, Metadata, PtcFile, Tile, pack, unpack
+from promptcodec.codec.container import MAX_PIXELS, AdapterRecord, Header, Metadata, PtcFile, Tile, pack, unpack
 from promptcodec.codec.latents import PLAIN, CodedLatents, LatentCoder
 from promptcodec.codec.lossless import lossless_is_smaller
 from promptcodec.codec.memory import check_memory
@@ -92,16 +92,19 @@ class Codec:
             )
         return data
 
-    def decode(self, data: bytes) -> Image.Image:
+    def decode(self, data: bytes, *, max_pixels: int | None = MAX_PIXELS) -> Image.Image:
         """The picture in a .ptc file, as a PIL image with its metadata.
 
-        Raises FormatError for damaged files, ModelMismatchError for files of another model, LimitError.
+        ``max_pixels``: larger pictures are refused; None trusts the file. Raises FormatError for damaged files,
+        ModelMismatchError for files of another model, LimitError.
         """
-        return to_pil(self.decode_picture(data))
+        return to_pil(self.decode_picture(data, max_pixels=max_pixels))
 
-    def decode_picture(self, data: bytes, opener: Opener | None = None) -> Picture:
+    def decode_picture(
+        self, data: bytes, opener: Opener | None = None, *, max_pixels: int | None = MAX_PIXELS
+    ) -> Picture:
         """As ``decode``, but a ``Picture``. ``opener`` attaches the adapters that the file names, if it names any."""
-        file = unpack(data)
+        file = unpack(data, max_pixels)
         header, metadata = file.header, file.metadata
         self.check_model(header)
         attached = None
@@ -138,7 +141,8 @@ class Codec:
 
     @torch.inference_mode()
     def _analyse(self, rgb: np.ndarray, steerer: Steerer) -> tuple[Tensor, Tensor, Steering]:
-        x = torch.from_numpy(np.ascontiguousarray(rgb)).to(self.device).permute(2, 0, 1)[None].float() / 255
+        pixels = torch.from_numpy(np.require(rgb, requirements=["C", "W"])).to(self.device)
+        x = pixels.permute(2, 0, 1)[None].float() / 255
         return self.network.analyse(pad_to_multiple(x, STRIDE).contiguous(memory_format=torch.channels_last), steerer)
 
     @torch.inference_mode()

@@ -33,7 +33,7 @@ _GREY, _ALPHA = 0x01, 0x02
 _FIXED = struct.Struct("<B8s4sH")  # flags, probability and pixel fingerprints, q
 _CHECKSUM = struct.Struct("<I")
 _CRC = struct.Struct("<I")
-_HEADER_BYTES = 64  # no header chunk, signature included, is longer
+HEADER_BYTES = 64  # no header chunk, signature included, is longer
 HASH_BYTES = 8
 
 FINGERPRINT_BYTES = 8  # of an adapter
@@ -161,7 +161,7 @@ def unpack(data: bytes, max_pixels: int | None = MAX_PIXELS) -> PtcFile:
 
 def read_header(file: IO[bytes] | bytes, max_pixels: int | None = MAX_PIXELS) -> Header:
     """The header alone, from the first bytes. Raises as ``unpack`` does."""
-    return _read_start(file[:_HEADER_BYTES] if isinstance(file, bytes) else file.read(_HEADER_BYTES), max_pixels)
+    return _read_start(file[:HEADER_BYTES] if isinstance(file, bytes) else file.read(HEADER_BYTES), max_pixels)
 
 
 _NAMES = {

@@ -25,6 +25,20 @@ def available_bytes() -> int | None:
     try:
         system = Path("/proc/meminfo").read_text().split()
         process = Path("/proc/self/status").read_text().split()
-        return 1024 * (int(system[system.index("MemAvailable:") + 1]) + int(process[process.index("VmRSS:") + 1]))
+        held = 1024 * int(process[process.index("VmRSS:") + 1])
+        free = 1024 * int(system[system.index("MemAvailable:") + 1])
     except (OSError, ValueError, IndexError):  # not Linux
+        return None
+    group = _free_in_control_group()
+    return held + (free if group is None else min(free, group))
+
+
+def _free_in_control_group() -> int | None:
+    """What a container's memory limit leaves, the file cache that it can drop included; None where there is none."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        statistics = (group / "memory.stat").read_text().split()
+        return limit - used + int(statistics[statistics.index("inactive_file") + 1])
+    except (OSError, ValueError, IndexError):  # "max", or another kind of system
         return None

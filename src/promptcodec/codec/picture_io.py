@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import struct
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -33,16 +35,22 @@ _DAMAGED = (
     ArithmeticError,
     AttributeError,
     RuntimeError,
+    struct.error,
 )
 _GREY_MODES = ("1", "L", "LA", "La")
 _DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+# What a TIFF's own directory says of the picture rather than of the file's layout, and the directories beside it.
+_TIFF_TAGS = (270, 271, 272, 282, 283, 296, 305, 306, 315, 316, 33432)
+_SUB_DIRECTORIES = (0x8769, 0x8825)  # Exif, GPS
+_XMP_ORIENTATION = re.compile(rb'\s*tiff:Orientation="\d*"|<tiff:Orientation>\s*\d*\s*</tiff:Orientation>')
 
 
 def read(source: Source) -> Picture:
     """A picture from a path, encoded bytes, a binary file, a PIL image, an array or a tensor.
 
     Arrays are (H, W), (H, W, 1), (H, W, 2), (H, W, 3) or (H, W, 4), tensors (C, H, W) or (1, C, H, W): grey, grey and
-    alpha, RGB, RGBA. Values are uint8, uint16, bool, or floating point in [0, 1] (clipped). Applies EXIF orientation.
+    alpha, RGB, RGBA. Values are uint8, uint16, bool, or floating point in [0, 1] (clipped); wider integers count as 8
+    bits where none is above 255, as 16 bits else. Applies EXIF orientation.
     Warns where something is lost (16 bits, further frames). Raises ImageError, LimitError, UsageError, and OSError
     for files that cannot be opened.
     """
@@ -50,7 +58,7 @@ def read(source: Source) -> Picture:
         return _from_pil(source)
     if isinstance(source, np.ndarray):
         return _from_array(source)
-    if isinstance(source, bytes):
+    if isinstance(source, (bytes, bytearray, memoryview)):
         return _from_file(io.BytesIO(source))
     if isinstance(source, (str, os.PathLike)):
         with Path(source).open("rb") as file:
@@ -77,8 +85,8 @@ def _from_file(file: BinaryIO) -> Picture:
 
 def _from_pil(image: Image.Image) -> Picture:
     _check_size(*image.size)
-    _warn_of_losses(image)
     try:
+        _warn_of_losses(image)
         image.load()
     except _DAMAGED as error:
         raise ImageError(f"the picture is damaged: {error}") from None
@@ -87,6 +95,8 @@ def _from_pil(image: Image.Image) -> Picture:
     if image.mode in _DEEP_MODES:
         transparent = image.info.get("transparency")
         deep = np.asarray(image)
+        if image.mode == "F":
+            warnings.warn("floating-point samples are reduced to 8 bits", stacklevel=3)
         image = Image.fromarray(_to_uint8(deep, transparent is None))
         if transparent is not None:
             image.putalpha(Image.fromarray(np.where(deep == transparent, 0, 255).astype(np.uint8)))
@@ -112,22 +122,35 @@ def _warn_of_losses(image: Image.Image) -> None:
 
 
 def _upright(image: Image.Image) -> tuple[Image.Image, bytes | None, bytes | None]:
-    """The image with its orientation applied, EXIF and XMP without it."""
+    """The image with its orientation applied; EXIF with an orientation of 1 if any, XMP without one."""
     try:
         turned = ImageOps.exif_transpose(image)
+        exif = turned.info.get("exif")
+        if not isinstance(exif, bytes):  # PNG and TIFF keep it elsewhere
+            exif = _exif_of_tiff(image) if image.format == "TIFF" else _serialised(turned.getexif())
     except _DAMAGED:
         warnings.warn("the EXIF data is damaged; it is left out", stacklevel=5)
         return image, None, None
-    exif = turned.info.get("exif")
-    if not isinstance(exif, bytes):  # PNG and TIFF keep it elsewhere
-        try:
-            exif = turned.getexif().tobytes() if turned.getexif() and image.format == "PNG" else None
-        except _DAMAGED:
-            exif = None
     xmp = turned.info.get("xmp") or turned.info.get("XML:com.adobe.xmp")
     if isinstance(xmp, str):
         xmp = xmp.encode()
-    return turned, exif.removeprefix(EXIF_PREFIX) if exif else None, xmp if isinstance(xmp, bytes) and xmp else None
+    xmp = _XMP_ORIENTATION.sub(b"", xmp) if isinstance(xmp, bytes) else None
+    return turned, exif.removeprefix(EXIF_PREFIX) if exif else None, xmp or None
+
+
+def _exif_of_tiff(image: Image.Image) -> bytes | None:
+    """EXIF data of what a TIFF file says of its picture."""
+    found, kept = image.getexif(), Image.Exif()
+    kept.update({tag: found[tag] for tag in _TIFF_TAGS if tag in found})
+    for directory in _SUB_DIRECTORIES:
+        entries = found.get_ifd(directory)
+        if entries:
+            kept[directory] = dict(entries)
+    return _serialised(kept)
+
+
+def _serialised(exif: Image.Exif) -> bytes | None:
+    return exif.tobytes() if len(exif) else None
 
 
 def _from_tensor(tensor: Tensor) -> Picture:
@@ -170,6 +193,8 @@ def _to_uint8(values: NDArray[Any], warn: bool) -> NDArray[np.uint8]:
         levels: NDArray[np.uint8] = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
         return levels
     if np.issubdtype(values.dtype, np.integer) and values.min() >= 0 and values.max() <= 65_535:
+        if values.dtype.itemsize > 2 and values.max() <= 255:
+            return values.astype(np.uint8)
         if warn:
             warnings.warn("16 bits a sample are reduced to 8", stacklevel=5)
         return ((values.astype(np.uint32) * 255 + 32_767) // 65_535).astype(np.uint8)

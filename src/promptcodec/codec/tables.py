@@ -55,7 +55,7 @@ class FrequencyTables:
     def from_arrays(flat: NDArray[np.int32], lengths: NDArray[np.int32], offsets: NDArray[np.int32]) -> FrequencyTables:
         """What ``to_arrays`` took apart. Raises PromptcodecError where the arrays are no tables."""
         if flat.ndim != 1 or lengths.shape != offsets.shape or int(lengths.sum()) != len(flat) or (lengths < 0).any():
-            raise PromptcodecError(f"{len(flat)} frequencies do not divide into tables of lengths {lengths.tolist()}")
+            raise PromptcodecError(f"{len(flat)} frequencies do not divide into {len(lengths)} tables")
         tables = np.split(np.ascontiguousarray(flat, dtype=np.int32), np.cumsum(lengths)[:-1])
         return FrequencyTables(tuple(tables), np.ascontiguousarray(offsets, dtype=np.int32))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from promptcodec.codec.codec import Codec
-from promptcodec.codec.container import AdapterRecord
+from promptcodec.codec.container import MAX_PIXELS, AdapterRecord
 from promptcodec.codec.latents import LatentSteering
 from promptcodec.codec.picture import Picture
 from promptcodec.errors import ModelMismatchError, UsageError
@@ -67,7 +67,9 @@ class SteeredCodec:
 
         return self.codec.encode(image, quality, strip=strip, source_hash=source_hash, steered=steered)
 
-    def decode_picture(self, data: bytes, settings: Mapping[str, float] | None = None) -> Picture:
+    def decode_picture(
+        self, data: bytes, settings: Mapping[str, float] | None = None, *, max_pixels: int | None = MAX_PIXELS
+    ) -> Picture:
         """The picture in a .ptc file. ``settings`` set anew what an adapter of the file leaves to the decoder.
 
         Raises ModelMismatchError where an adapter that the file needs is not here, UsageError for settings that are
@@ -85,7 +87,7 @@ class SteeredCodec:
             _check_used(given, used)
             return FileSteering(self.codec, chosen, signals, self._exact)
 
-        picture = self.codec.decode_picture(data, opener)
+        picture = self.codec.decode_picture(data, opener, max_pixels=max_pixels)
         _check_used(given, used)
         return picture
 

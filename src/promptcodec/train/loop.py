@@ -1,183 +1,301 @@
-"""The training loop: one process, checkpointed, resumed bit-exactly on the CPU."""
+"""The training loop: checkpointed, resumed bit-exactly on the CPU, in one process or several."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
 import signal
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from promptcodec.errors import UsageError
 from promptcodec.model.base import CompressionModel, channels_last
+from promptcodec.model.blocks import Block
 from promptcodec.model.presets import PRESETS
 from promptcodec.train.checkpoint import load_checkpoint, save_checkpoint
-from promptcodec.train.data import CropSampler, load_pictures
+from promptcodec.train.crops import CropSampler
+from promptcodec.train.distortion import Distortion
+from promptcodec.train.distributed import World
+from promptcodec.train.features import FeatureDistance
 from promptcodec.train.linear_start import linear_start
-from promptcodec.train.objective import rate_distortion
+from promptcodec.train.objective import Objective
+from promptcodec.train.optimiser import Optimiser
+from promptcodec.train.pictures import PictureStore, Watch, load_pictures
+from promptcodec.train.portable import load_portable, save_portable
+from promptcodec.train.precision import autocast_pays
+from promptcodec.train.progress import Meter, flops_per_sample
 from promptcodec.train.recipe import Recipe
-from promptcodec.zoo.model_file import load_model
-from promptcodec.zoo.shipped import find_model
+from promptcodec.train.schedule import rate_factor
+from promptcodec.train.start import start_from
+from promptcodec.train.validation import validate
+
+LINEAR_START_CROPS = 1024
+AGREE_EVERY = 16  # steps between the points at which several processes agree on stopping and new data
+
+Report = Callable[[dict[str, Any]], None]
 
 
 class Trainer:
-    """Model, its moving average, optimisers and sampler of one run; ``folder`` holds log and checkpoints."""
+    """Model, its moving average, optimisers and sampler of one run; ``folder`` holds log and checkpoint.
 
-    def __init__(self, recipe: Recipe, folder: Path) -> None:
+    ``portable``: a folder that gets a copy in two bytes a weight with every checkpoint, and that the run starts from
+    where ``folder`` has no checkpoint. ``say`` tells people what they should know.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        portable: Path | None = None,
+        world: World | None = None,
+        say: Callable[[str], None] = print,
+    ) -> None:
         if recipe.model not in PRESETS:
             raise UsageError(f"unknown model {recipe.model!r}; known are {', '.join(PRESETS)}")
         torch.set_num_threads(recipe.threads)
         torch.manual_seed(recipe.seed)
-        self.recipe, self.folder = recipe, folder
+        self.recipe, self.folder, self.portable = recipe, folder, portable
+        self.world = world or World()
+        self.say = say if self.world.leads else _nobody_listens
+        self.device = self.world.device(recipe.device)
+        self.parts = self.world.parts(recipe.parts)
+        if recipe.batch % self.parts:
+            raise UsageError(f"a batch of {recipe.batch} does not divide into {self.parts} parts")
         self.step = self.samples = 0  # batches and crops seen: a run may go on with another batch size
-        self.model = channels_last(CompressionModel(PRESETS[recipe.model]()))
+        self.seconds = 0.0  # spent training, over all resumptions
+        self.restarted: int | None = None  # samples at which the moments were lost
+        self.model = channels_last(CompressionModel(PRESETS[recipe.model]()).to(self.device))
         if (self.model.gain is None) != (recipe.fixed_lambda > 0):
             raise UsageError(f"model {recipe.model} needs fixed_lambda {'> 0' if self.model.gain is None else '= 0'}")
-        pictures = load_pictures(recipe.data, recipe.patch, recipe.threads)
-        self.sampler = CropSampler(pictures, recipe.patch, recipe.min_scale, recipe.seed)
-        if recipe.start:
-            self.model.load_state_dict(_weights(recipe.start, self.model))
-        elif recipe.linear_start:
-            linear_start(self.model, self.sampler.batch(-1 % 2**32, 1024))
+        if not recipe.stochastic_depth:
+            for block in self.model.modules():
+                if isinstance(block, Block):
+                    block.drop_path = 0.0
+        autocast, why = autocast_pays(recipe.precision, self.device)
+        self.say(f"training on {self.device}, {why}")
+        if self.device.type == "cuda":
+            torch.set_float32_matmul_precision("high")
+            torch.backends.cudnn.benchmark = True
+        features = FeatureDistance(recipe.features, recipe.feature_heads) if recipe.features else None
+        distortion = Distortion(recipe.distortion, features, recipe.feature_weight).to(self.device)
+        self.objective = Objective(self.model, distortion, recipe.quantisation, recipe.fixed_lambda, autocast)
+        self.optimiser = Optimiser(self.model, recipe)
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-        self.optimiser, self.auxiliary = self._optimisers()
+        self.validation: list[dict[str, float]] = []  # the last one's rows
+        self.meter = Meter(self.device)
+        self._data: dict[str, Any] | None = None
+        self._compiling = recipe.compile
 
-    def _optimisers(self) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
-        rate = self.recipe.learning_rate
-        quantiles = [self.model.prior.quantiles]
-        slow = [p for n, p in self.model.named_parameters() if ".shortcut." in n]
-        taken = {id(p) for p in quantiles + slow}
-        rest = [p for p in self.model.parameters() if id(p) not in taken]
-        groups = [{"params": rest, "base": rate}, {"params": slow, "base": rate * self.recipe.shortcut_rate}]
-        groups = [g for g in groups if g["params"]]
-        return torch.optim.Adam(groups, lr=rate, fused=True), torch.optim.Adam(quantiles, lr=1e-3)
-
-    def rate_factor(self) -> float:
-        """Warm-up, constant, then linear decay to zero over the last ``decay`` of the samples."""
+    def begin(self) -> str:
+        """Continue from the folder's checkpoint, else from the portable copy, else start; says which."""
+        state = load_checkpoint(self.folder)
+        if state is not None:
+            self.restore(state)
+            return f"continuing at {self.samples:,} samples"
+        state = load_portable(self.portable) if self.portable else None
+        if state is not None:
+            self.restore(state)
+            self.restarted = self.samples
+            return f"continuing at {self.samples:,} samples from {self.portable}, with a warm-up of the optimiser"
         recipe = self.recipe
-        left = (recipe.samples - self.samples) / (recipe.decay * recipe.samples) if recipe.decay else 1.0
-        return min(1.0, (self.samples + recipe.batch) / max(recipe.warmup, 1), max(left, 0.0))
+        if recipe.start:
+            start_from(self.model, recipe.start, recipe.start_lambda)
+        elif recipe.linear_start:
+            linear_start(self.model, self.sampler.batch(-1 % 2**32, LINEAR_START_CROPS).cpu())
+        self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        return f"starting from {recipe.start or ('a linear codec' if recipe.linear_start else 'chance')}"
 
-    def train_step(self) -> dict[str, float]:
-        """One batch; returns its mean figures."""
-        recipe, model = self.recipe, self.model
-        model.train()
-        torch.manual_seed(recipe.seed * 1_000_003 + self.step)
-        x = self.sampler.batch(self.step, recipe.batch).contiguous(memory_format=torch.channels_last)
-        q = None
-        if model.gain is not None:  # stratified: every batch sees all rates
-            q = (torch.arange(recipe.batch) + torch.rand(())) / recipe.batch
-            rate_lambda = model.gain.rate_lambda(q)
+    @cached_property
+    def sampler(self) -> CropSampler:
+        """Crops of the recipe's data, which are loaded at first use."""
+        recipe = self.recipe
+        memory = int(recipe.memory * 2**30) if recipe.memory else None
+        store = PictureStore(recipe.data, recipe.patch, self.device, memory, recipe.reuse, self.say)
+        if self._data is not None:
+            store.restore(self._data, self.samples)
         else:
-            rate_lambda = torch.full((recipe.batch,), recipe.fixed_lambda)
-        factor = self.rate_factor()
-        for group in self.optimiser.param_groups:
-            group["lr"] = group["base"] * factor
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.autocast):
-            out = model(x, q, recipe.quantisation)
-        result = rate_distortion(out, x, rate_lambda)
+            store.fill(self.samples)
+        return CropSampler(store, recipe.patch, recipe.min_scale, recipe.seed)
+
+    @cached_property
+    def _module(self) -> nn.Module:
+        module = self.world.distribute(self.objective)
+        return torch.compile(module) if self._compiling else module  # type: ignore[return-value]
+
+    @cached_property
+    def _pairs(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Floating-point tensors of the average, and of the model in the same order."""
+        state = self.model.state_dict()
+        keys = [k for k, v in self.average.items() if v.is_floating_point()]
+        return [self.average[k] for k in keys], [state[k] for k in keys]
+
+    def train_step(self) -> None:
+        """One batch."""
+        recipe = self.recipe
+        self.model.train()
+        self.sampler.store.move(self.samples)
+        # Stratified: every batch, and every part of it, sees all rates.
+        draw = np.random.default_rng([recipe.seed, self.step, 1]).random()
+        q = (torch.arange(recipe.batch) + draw) / recipe.batch
+        own = range(self.world.rank, self.parts, self.world.size)
         self.optimiser.zero_grad()
-        self.auxiliary.zero_grad()
-        result.loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-        if torch.isfinite(norm):
-            self.optimiser.step()
-            model.prior.quantile_loss().backward()
-            self.auxiliary.step()
+        total: Tensor | None = None
+        for part in own:
+            x = self.sampler.batch(self.step, recipe.batch, part, self.parts)
+            sums = self._backward(x, q[part :: self.parts].to(self.device), part, last=part == own[-1])
+            total = sums if total is None else total + sums
+        assert total is not None
+        self.meter.add(total, self.optimiser.step(rate_factor(recipe, self.samples, self.restarted)))
         self.step += 1
         self.samples += recipe.batch
         decay = min(recipe.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            keys = [k for k, v in self.average.items() if v.is_floating_point()]
-            state = model.state_dict()
-            torch._foreach_lerp_([self.average[k] for k in keys], [state[k] for k in keys], 1 - decay)
-        return {"loss": result.loss.item(), "bpp": result.bpp.mean().item(), "mse": result.mse.mean().item(),
-                "norm": norm.item(), "rate": factor}  # fmt: skip
+            torch._foreach_lerp_(*self._pairs, 1 - decay)
+
+    def _backward(self, x: Tensor, q: Tensor, part: int, last: bool) -> Tensor:
+        """Add the gradients of one part of the batch; returns its sums. Processes share gradients after the last."""
+        # Noise is a function of (seed, step, part), so that one process draws what several would.
+        seed = np.random.SeedSequence([self.recipe.seed, self.step, part]).generate_state(1)[0]
+        torch.manual_seed(int(seed))
+        wait = contextlib.nullcontext() if last or self.world.size == 1 else self._module.no_sync()  # type: ignore[operator]
+        try:
+            with wait:
+                loss, sums = self._module(x, q)
+                (loss * (self.world.size / self.parts)).backward()
+        except Exception as error:  # compilers fail in many ways, all in the first step
+            if not self._compiling:
+                raise
+            self.say(f"torch.compile failed, going on without it: {type(error).__name__}: {str(error).splitlines()[0]}")
+            self._compiling = False
+            del self._module
+            self.optimiser.zero_grad()
+            return self._backward(x, q, part, last)
+        return sums  # type: ignore[no-any-return]
+
+    def averaged(self) -> CompressionModel:
+        """A model of the moving average, which is what ships."""
+        model = channels_last(CompressionModel(self.model.config).to(self.device))
+        model.load_state_dict(self.average)
+        return model.eval()
 
     def state(self) -> dict[str, Any]:
         """Everything that a bit-exact continuation needs."""
-        return {"step": self.step, "samples": self.samples, "model": self.model.state_dict(), "average": self.average,
-                "optimiser": self.optimiser.state_dict(), "auxiliary": self.auxiliary.state_dict(),
-                "recipe": dataclasses.asdict(self.recipe)}  # fmt: skip
+        data = self.sampler.store.state() if "sampler" in self.__dict__ else self._data
+        return {"step": self.step, "samples": self.samples, "seconds": self.seconds, "restarted": self.restarted,
+                "model": self.model.state_dict(), "average": self.average, "data": data,
+                "recipe": dataclasses.asdict(self.recipe)} | self.optimiser.state()  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from ``state``."""
+        """Continue from ``state``; one without moments (portable) leaves the optimiser as it is."""
         self.step, self.samples = state["step"], state["samples"]
+        self.seconds, self.restarted = state.get("seconds", 0.0), state.get("restarted")
+        self._data = state.get("data")
         self.model.load_state_dict(state["model"])
-        self.average = state["average"]
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.auxiliary.load_state_dict(state["auxiliary"])
+        self.average = {k: v.to(self.device) for k, v in state["average"].items()}
+        self.__dict__.pop("_pairs", None)
+        if "optimiser" in state:
+            self.optimiser.restore(state)
 
-    def run(self, max_seconds: float = math.inf, report: Callable[[dict[str, float]], None] | None = None) -> None:
+    def save(self) -> None:
+        """Write the checkpoint, and its portable copy."""
+        if self.world.leads:
+            state = self.state()
+            save_checkpoint(self.folder, state)
+            if self.portable is not None:
+                save_portable(self.portable, state)
+
+    def run(self, max_seconds: float = math.inf, report: Report | None = None) -> None:
         """Train to the end of the recipe, to ``max_seconds``, or to SIGTERM or Ctrl-C; always leaves a checkpoint."""
-        stop = _StopSignal()
-        start = saved = time.monotonic()
-        sums: dict[str, float] = {}
+        recipe, world = self.recipe, self.world
+        start = saved = logged = time.monotonic()
+        before, samples_logged, validated = self.seconds, self.samples, self.samples
         self.folder.mkdir(parents=True, exist_ok=True)
-        with stop, (self.folder / "log.jsonl").open("a") as log:
-            while self.samples < self.recipe.samples and not stop.received:
-                for key, value in self.train_step().items():
-                    sums[key] = sums.get(key, 0.0) + value
+        stop, flops = _StopSignal(), 0
+        with stop, _Log(self.folder, world.leads) as log:
+            while self.samples < recipe.samples:
                 now = time.monotonic()
-                if self.step % self.recipe.log_every == 0:
-                    row = {k: round(v / self.recipe.log_every, 6) for k, v in sums.items()}
-                    row |= {"step": self.step, "samples": self.samples, "seconds": round(now - start, 1)}
-                    log.write(json.dumps(row) + "\n")
-                    log.flush()
-                    sums = {}
-                    if report is not None:
+                if world.size == 1 or self.step % AGREE_EVERY == 0:
+                    overdue = now - saved > 60 * recipe.checkpoint_minutes
+                    ending, saving = world.any(stop.received or now - start >= max_seconds, overdue)
+                    if ending:
+                        break
+                    if self._take_up_arrivals() or saving:
+                        self.save()
+                        saved = time.monotonic()
+                if not flops:
+                    flops = flops_per_sample(self.objective, recipe.patch, self.device)
+                    logged = time.monotonic()
+                self.train_step()
+                self.seconds = before + time.monotonic() - start
+                if self.step % recipe.log_every == 0:
+                    row = self.meter.read(world)
+                    speed = (self.samples - samples_logged) / (time.monotonic() - logged)
+                    factor = rate_factor(recipe, self.samples, self.restarted)
+                    row |= {"step": self.step, "samples": self.samples, "seconds": round(self.seconds, 1),
+                            "rate": round(factor, 5), "samples_per_second": round(speed, 2),
+                            "tflops": round(speed * flops / 1e12, 4)}  # fmt: skip
+                    log.write(row)
+                    if report is not None and world.leads:
                         report(row)
-                if now - saved > 60 * self.recipe.checkpoint_minutes:
-                    save_checkpoint(self.folder, self.state())
-                    saved = time.monotonic()
-                if now - start > max_seconds:
-                    break
-            save_checkpoint(self.folder, self.state())
+                    logged, samples_logged = time.monotonic(), self.samples
+                if recipe.validation_every and self.samples - validated >= recipe.validation_every:
+                    validated = self.samples
+                    self._validate(log)
+            self.save()
+            if self.seconds > before:
+                self._validate(log)
 
-    def resume(self) -> bool:
-        """Continue from the folder's checkpoint; False where there is none."""
-        state = load_checkpoint(self.folder)
-        if state is not None:
-            self.restore(state)
-        return state is not None
+    def _validate(self, log: _Log) -> None:
+        """RD of the moving average on the recipe's validation pictures, if it has some."""
+        if self.recipe.validation and self.world.leads:
+            self.validation = validate(self.averaged(), load_pictures([self.recipe.validation]))
+            log.write({"samples": self.samples, "validation": self.validation})
 
+    @cached_property
+    def _watch(self) -> Watch:
+        return Watch(self.sampler.store, self.recipe.watch)
 
-def _weights(name: str, model: CompressionModel) -> dict[str, Tensor]:
-    """State of the model file or shipped model ``name``. Raises UsageError where it is another configuration."""
-    stored = load_model(find_model(name)).network
-    if stored.config != model.config:
-        raise UsageError(f"{name} cannot start this run: its configuration is not that of {model.config.name}")
-    return stored.state_dict()
-
-
-@torch.no_grad()
-def validate(model: CompressionModel, pictures: list[np.ndarray], qs: list[float]) -> list[dict[str, float]]:
-    """Mean bpp and PSNR over pictures (H, W, 3 uint8) at each q, with real rounding; bits are the model's estimate."""
-    rows = []
-    model.eval()
-    for q in qs:
-        figures = []
-        for picture in pictures:
-            x = torch.tensor(picture).permute(2, 0, 1)[None].float() / 255
-            rate = torch.tensor([q]) if model.gain is not None else None
-            out = model(x, rate, "round")
-            out["x_hat"] = _to_levels(out["x_hat"])
-            result = rate_distortion(out, x, torch.ones(1))
-            figures.append((result.bpp.item(), result.psnr.item()))
-        bpp, psnr = np.mean(figures, axis=0)
-        rows.append({"q": q, "bpp": round(float(bpp), 4), "psnr": round(float(psnr), 3)})
-    return rows
+    def _take_up_arrivals(self) -> bool:
+        """Take up data that arrived, the same in every process; a checkpoint must follow, so that it is recorded."""
+        store = self.sampler.store
+        units = self._watch.arrived() if self.world.leads else []
+        taken = self.world.from_leader(store.take_up(units) if units else [])
+        if taken and not self.world.leads:
+            missing = set(taken) - set(store.take_up([unit for unit in store.arrived() if unit.name in taken]))
+            if missing:
+                raise UsageError(f"process {self.world.rank} lacks data that the first one has: {sorted(missing)}")
+        if taken:
+            self.say(f"{self.samples:,} samples: {len(taken)} more from the data ({taken[0]} …)")
+        return bool(taken)
 
 
-def _to_levels(x: Tensor) -> Tensor:
-    return (x.clamp(0, 1) * 255).round() / 255
+class _Log:
+    """``log.jsonl`` of a folder; followers write nothing."""
+
+    def __init__(self, folder: Path, writes: bool) -> None:
+        self._path = folder / "log.jsonl" if writes else None
+
+    def __enter__(self) -> _Log:
+        self._file = self._path.open("a") if self._path else None
+        return self
+
+    def write(self, row: dict[str, Any]) -> None:
+        if self._file is not None:
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
 
 
 class _StopSignal:
@@ -194,3 +312,7 @@ class _StopSignal:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._old.items():
             signal.signal(number, handler)
+
+
+def _nobody_listens(_: str) -> None:
+    pass

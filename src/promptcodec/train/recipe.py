@@ -6,39 +6,69 @@ import dataclasses
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from promptcodec.errors import UsageError
+from promptcodec.train.distortion import METRICS
+from promptcodec.train.precision import PRECISIONS, Precision
 
 
 @dataclass(frozen=True)
 class Recipe:
     """One training run.
 
-    ``data``: folders or tar files of pictures. ``patch``: side of the crops in pixels. ``samples``: crops seen in the
-    whole run; all schedules are in samples. ``fixed_lambda``: for models of one rate. ``decay`` is the last part of the
-    samples over which the learning rate falls to zero. ``start``: a model file, or the name of a shipped model, whose
-    weights the run begins with.
+    Schedules are in samples (crops seen), so that runs of any length and batch compare.
+
+    ``data``: folders or tar files of pictures; what arrives in them during the run is taken up, looked for every
+    ``watch`` seconds (0: never). ``memory``: GiB of decoded pictures to hold (0: all); beyond it, each picture serves
+    ``reuse`` crops before the next takes its place. ``validation``: folder or tar file, measured every
+    ``validation_every`` samples (0: only at the end).
+
+    ``patch``: side of the crops in pixels. ``batch``: crops in one step, cut into ``parts`` that are computed one
+    after the other, or by as many processes. ``samples``: crops of the whole run. The learning rate rises over
+    ``warmup`` samples, and falls to zero over the last ``decay`` (a share) of them; ``rewarm``: samples of a second
+    warm-up where a run goes on without its optimiser's moments.
+
+    ``distortion``: mse or ms-ssim; plus ``feature_weight`` times the distance in the frozen network ``features``, with
+    LPIPS' ``feature_heads``. ``fixed_lambda``: for models of one rate. ``stochastic_depth``: drop blocks as the model's
+    configuration says. ``precision``: bfloat16, float32, or auto, which measures.
+
+    ``start``: a model file, or the name of a shipped model, whose weights the run begins with; a fixed-rate model may
+    start one that adds a variable rate, whose gains are then one at ``start_lambda``.
     """
 
     model: str = "nano"
     data: tuple[str, ...] = ()
+    watch: float = 10.0
+    memory: float = 0.0
+    reuse: int = 32
     validation: str = ""
+    validation_every: int = 0
     patch: int = 128
     batch: int = 16
+    parts: int = 1
     samples: int = 1_000_000
     learning_rate: float = 1e-3
     shortcut_rate: float = 0.03
     warmup: int = 8_000
+    rewarm: int = 2_000
     decay: float = 0.2
     clip: float = 1.0
     ema: float = 0.999
-    quantisation: str = "mixed"
+    quantisation: Literal["noise", "mixed", "round"] = "mixed"
+    distortion: Literal["mse", "ms-ssim"] = "mse"
+    features: str = ""
+    feature_heads: str = ""
+    feature_weight: float = 0.0
     fixed_lambda: float = 0.0
+    stochastic_depth: bool = True
     min_scale: float = 0.5
-    autocast: bool = False
+    device: str = "auto"
+    precision: Precision = "auto"
+    compile: bool = False
     linear_start: bool = True
     start: str = ""
+    start_lambda: float = 0.0
     seed: int = 42
     log_every: int = 100
     checkpoint_minutes: float = 5.0
@@ -51,11 +81,16 @@ class Recipe:
             values = tomllib.loads(Path(path).read_text())
         except (OSError, tomllib.TOMLDecodeError) as error:
             raise UsageError(f"recipe {path} cannot be read: {error}") from None
-        values |= overrides or {}
+        return Recipe.read(values | (overrides or {}), f"recipe {path}")
+
+    @staticmethod
+    def read(values: dict[str, Any], name: str) -> Recipe:
+        """Check the values of a recipe called ``name`` in errors. Raises UsageError."""
+        values = dict(values)
         fields = {field.name: field for field in dataclasses.fields(Recipe)}
         for key, value in values.items():
             if key not in fields:
-                raise UsageError(f"recipe {path}: unknown key {key!r}; known are {', '.join(fields)}")
+                raise UsageError(f"{name}: unknown key {key!r}; known are {', '.join(fields)}")
             default = fields[key].default
             if isinstance(default, tuple):
                 values[key] = tuple(value)
@@ -63,5 +98,17 @@ class Recipe:
                 values[key] = float(value)
             elif type(value) is not type(default):
                 wanted = type(default).__name__
-                raise UsageError(f"recipe {path}: {key} is {value!r}, expected {wanted}")
-        return Recipe(**values)
+                raise UsageError(f"{name}: {key} is {value!r}, expected {wanted}")
+            if (choices := _CHOICES.get(key)) and values[key] not in choices:
+                raise UsageError(f"{name}: {key} is {value!r}, expected one of {', '.join(choices)}")
+        recipe = Recipe(**values)
+        if recipe.batch < 1 or recipe.parts < 1 or recipe.batch % recipe.parts:
+            raise UsageError(f"{name}: a batch of {recipe.batch} does not divide into {recipe.parts} parts")
+        return recipe
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "quantisation": ("noise", "mixed", "round"),
+    "distortion": METRICS,
+    "precision": PRECISIONS,
+}

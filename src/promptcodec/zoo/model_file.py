@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from promptcodec.codec.tables import FrequencyTables
-from promptcodec.errors import ModelMismatchError, UsageError
+from promptcodec.errors import ModelMismatchError, PromptcodecError, UsageError
 from promptcodec.model.base import CompressionModel, channels_last
 from promptcodec.model.config import Model
 from promptcodec.zoo.fingerprint import pixel_fingerprint, probability_fingerprint
@@ -78,12 +78,28 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> StoredMo
     if metadata.get("format") != FORMAT:
         found = metadata.get("format", "no promptcodec model at all")
         raise ModelMismatchError(f"model file {path}: found {found}, expected {FORMAT}")
+    try:
+        return _assemble(metadata, tensors, path, device)
+    except ModelMismatchError:
+        raise
+    except (LookupError, ValueError, TypeError, RuntimeError, PromptcodecError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelMismatchError(f"model file {path} does not hold what it states: {' '.join(reason[:2])}") from None
+
+
+def _assemble(
+    metadata: dict[str, str], tensors: dict[str, Tensor], path: str | Path, device: str | torch.device
+) -> StoredModel:
     config = Model.from_json(metadata["config"])
     fields = json.loads(metadata["config"])["fields"]
     probability, pixels = probability_fingerprint(tensors, fields), pixel_fingerprint(tensors, fields)
     if (probability.hex(), pixels.hex()) != (metadata["probability_fingerprint"], metadata["pixel_fingerprint"]):
         raise ModelMismatchError(f"model file {path} is damaged: its tensors do not have the fingerprint it states")
     tables = FrequencyTables.from_arrays(*(_array(tensors.pop(f"tables.{name}")) for name in _TABLES))
+    if len(tables) != config.hyper_channels:
+        raise ModelMismatchError(
+            f"model file {path}: found {len(tables)} tables for z, expected {config.hyper_channels}"
+        )
     network = CompressionModel(config)
     network.load_state_dict(tensors)
     network = channels_last(network.to(device)).eval().requires_grad_(False)

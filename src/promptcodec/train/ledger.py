@@ -1,0 +1,57 @@
+"""The ledger: a table row for every sitting of a run, in a Markdown file."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from promptcodec.codec.atomic import atomic_write
+
+TITLE = "## Sittings"
+COLUMNS = ("date", "run", "recipe", "commit", "hardware", "minutes", "samples", "validation", "weights")
+
+
+def add_row(path: Path, row: dict[str, Any]) -> None:
+    """Add ``row``, which has COLUMNS, below the last row of the table under TITLE; both are made where missing."""
+    text = path.read_text() if path.is_file() else "# Training ledger\n"
+    if f"\n{TITLE}\n" not in text:
+        head = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n"
+        text = f"{text.rstrip()}\n\n{TITLE}\n\nWritten by `promptcodec train --next`.\n\n{head}"
+    lines = text.splitlines()
+    last = lines.index(TITLE)
+    for i in range(last + 1, len(lines)):
+        if lines[i].startswith("## "):
+            break
+        if lines[i].startswith("|"):
+            last = i
+    lines.insert(last + 1, "| " + " | ".join(str(row[column]).replace("|", "/") for column in COLUMNS) + " |")
+    with atomic_write(path, overwrite=True) as file:
+        file.write(("\n".join(lines) + "\n").encode())
+
+
+def today() -> str:
+    """The date in UTC."""
+    return datetime.now(UTC).date().isoformat()
+
+
+def commit(folder: Path) -> str:
+    """Short name of the git commit that ``folder`` is at; a plus where files differ from it."""
+    try:
+        command = ["git", "-C", str(folder), "describe", "--always", "--dirty=+"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def hardware(device: torch.device, processes: int) -> str:
+    """What a run computed with."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = f"{platform.machine()} {device.type}, {torch.get_num_threads()} threads"
+    return f"{processes} × {name}" if processes > 1 else name

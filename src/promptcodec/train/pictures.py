@@ -1,0 +1,210 @@
+"""Training pictures in memory: decoded once to uint8, on the training device as far as they fit.
+
+More data than memory is a window that moves over the pictures; shards that arrive during a run join at its end. What is
+in memory is a function of the recorded state, so a resumed run sees what the run that was cut saw.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from promptcodec.errors import UsageError
+from promptcodec.train.sources import Entry, Unit, find_units
+
+Say = Callable[[str], None]
+
+DEVICE_SHARE = 0.25  # of an accelerator's free memory; what exceeds it stays with the host
+
+
+def decode(data: bytes) -> NDArray[np.uint8]:
+    """uint8 (H, W, 3) of an encoded picture."""
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def load_pictures(sources: Sequence[str | Path]) -> list[NDArray[np.uint8]]:
+    """All pictures of ``sources``, uint8 (H, W, 3). Raises UsageError where there is none."""
+    with ThreadPoolExecutor(_threads()) as pool:
+        entries = [entry for unit in find_units(sources) for entry in unit.entries()]
+        pictures = list(pool.map(lambda entry: decode(entry.read()), entries))
+    if not pictures:
+        raise UsageError(f"no picture in {', '.join(map(str, sources))}")
+    return pictures
+
+
+class PictureStore:
+    """The pictures that crops are drawn from: ``pictures``, uint8 (H, W, 3) each, on the device or the host.
+
+    ``smallest``: pictures with a side below it are left out. ``memory``: bytes for decoded pictures, None for all of
+    them. ``reuse``: crops between two pictures where the window moves.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[str | Path],
+        smallest: int,
+        device: torch.device,
+        memory: int | None = None,
+        reuse: int = 32,
+        say: Say = print,
+    ) -> None:
+        self.sources, self.smallest, self.device, self.memory, self.reuse = sources, smallest, device, memory, reuse
+        self.say = say
+        self.pictures: list[Tensor] = []
+        self._units: list[str] = []
+        self._entries: list[Entry] = []
+        self._window: list[int] = []  # entries in memory
+        self._left_out: set[int] = set()
+        self._told: set[str] = set()
+        self._next = self._moved = self._bytes = 0
+        self._moving = False
+        self._room = self._device_room()
+        self._depth = _threads() + 1  # pictures decoded ahead of need
+        self._pool = ThreadPoolExecutor(_threads())
+        self._ahead: deque[tuple[int, Future[NDArray[np.uint8] | None]]] = deque()
+
+    def fill(self, samples: int = 0) -> None:
+        """Take up all that is there now. Raises UsageError where no picture is large enough."""
+        self.take_up(self.arrived())
+        self._moved = samples // self.reuse
+        if not self.pictures:
+            what = ", ".join(map(str, self.sources)) or "no source"
+            raise UsageError(f"no picture of at least {self.smallest} pixels a side in {what}")
+
+    def arrived(self) -> list[Unit]:
+        """Complete units that are not taken up yet."""
+        known = set(self._units)
+        return [unit for unit in find_units(self.sources) if unit.name not in known]
+
+    def take_up(self, units: Sequence[Unit]) -> list[str]:
+        """Add the pictures of ``units``; those that are not complete are left for later. Returns the names taken."""
+        if len(self._window) + len(self._left_out) == len(self._entries):
+            self._next = len(self._entries)
+        taken = []
+        for unit in units:
+            try:
+                self._entries += unit.entries()
+            except UsageError as error:
+                if unit.name not in self._told:
+                    self.say(f"not taken up yet: {error}")
+                self._told.add(unit.name)
+                continue
+            taken.append(unit.name)
+        self._units += taken
+        self._ahead.clear()  # what comes after the last entry has changed
+        while not self._moving and not self._resident:
+            self._pull()
+        return taken
+
+    def move(self, samples: int) -> None:
+        """Move the window to where it is after ``samples`` crops; nothing to do where all pictures are in memory."""
+        while not self._resident and self._moved < samples // self.reuse:
+            self._pull()
+            self._moved += 1
+
+    def state(self) -> dict[str, Any]:
+        """What ``restore`` needs."""
+        return {"units": list(self._units), "window": list(self._window), "left_out": sorted(self._left_out),
+                "next": self._next, "moved": self._moved, "moving": self._moving}  # fmt: skip
+
+    def restore(self, state: dict[str, Any], samples: int) -> None:
+        """Bring back the pictures of ``state``; where shards of it are missing, say so and take what there is."""
+        found = {unit.name: unit for unit in find_units(self.sources)}
+        missing = [name for name in state["units"] if name not in found]
+        if missing:
+            self.say(f"the data lacks {', '.join(missing[:5])}{' …' * (len(missing) > 5)}: other crops than before")
+            self.fill(samples)
+            return
+        self._entries = [entry for name in state["units"] for entry in found[name].entries()]
+        self._units = list(state["units"])
+        self._left_out = set(state["left_out"])
+        for index, picture in zip(state["window"], self._pool.map(self._decode, state["window"]), strict=True):
+            if picture is None:
+                raise UsageError(f"{self._entries[index].path} is no longer the file that this run started with")
+            self._add(index, picture)
+        self._next, self._moved, self._moving = state["next"], state["moved"], state["moving"]
+
+    @property
+    def _resident(self) -> bool:
+        return len(self._window) + len(self._left_out) == len(self._entries)
+
+    def _pull(self) -> None:
+        """Decode the next picture and let the oldest go if memory is full."""
+        while len(self._ahead) < min(self._depth, len(self._entries)):
+            index = (self._ahead[-1][0] + 1 if self._ahead else self._next) % len(self._entries)
+            self._ahead.append((index, self._pool.submit(self._decode, index)))
+        index, future = self._ahead.popleft()
+        self._next = (index + 1) % len(self._entries)
+        picture = future.result()
+        if picture is None:
+            self._left_out.add(index)
+            return
+        self._add(index, picture)
+        while self.memory is not None and self._bytes > self.memory and len(self.pictures) > 1:
+            self._moving = True
+            self._drop_oldest()
+
+    def _add(self, index: int, picture: NDArray[np.uint8]) -> None:
+        tensor = torch.tensor(picture)
+        if self.device.type != "cpu" and tensor.nbytes <= self._room:
+            tensor = tensor.to(self.device)
+            self._room -= tensor.nbytes
+        self.pictures.append(tensor)
+        self._window.append(index)
+        self._bytes += tensor.nbytes
+
+    def _drop_oldest(self) -> None:
+        picture = self.pictures.pop(0)
+        self._window.pop(0)
+        self._bytes -= picture.nbytes
+        if picture.device.type != "cpu":
+            self._room += picture.nbytes
+
+    def _decode(self, index: int) -> NDArray[np.uint8] | None:
+        entry = self._entries[index]
+        try:
+            picture = decode(entry.read())
+        except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for damaged pictures
+            self.say(f"left out: a picture of {entry.path} cannot be decoded ({error})")
+            return None
+        return picture if min(picture.shape[:2]) >= self.smallest else None
+
+    def _device_room(self) -> int:
+        if self.device.type == "cuda":
+            return int(DEVICE_SHARE * torch.cuda.mem_get_info(self.device)[0])
+        return 2**62  # memory is shared with the host
+
+
+class Watch:
+    """Looks for new units every ``seconds``, and more seldom where looking is slow; 0 never looks."""
+
+    def __init__(self, store: PictureStore, seconds: float) -> None:
+        self.store, self.seconds = store, seconds
+        self._due = time.monotonic() + seconds
+
+    def arrived(self) -> list[Unit]:
+        """New units, if it is time to look."""
+        started = time.monotonic()
+        if not self.seconds or started < self._due:
+            return []
+        units = self.store.arrived()
+        now = time.monotonic()
+        self._due = now + max(self.seconds, 100 * (now - started))  # at most a hundredth of the time goes into it
+        return units
+
+
+def _threads() -> int:
+    return min(16, os.cpu_count() or 1)

@@ -1,0 +1,80 @@
+"""The ordered list of runs that are still to do (``training/queue.toml``), and which of them is next."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from promptcodec.codec.atomic import atomic_write
+from promptcodec.errors import UsageError
+from promptcodec.train.recipe import Recipe
+
+OPEN, DONE = "open", "done"
+
+
+@dataclass(frozen=True)
+class QueuedRun:
+    """One entry: a recipe under a name that is its folder's as well.
+
+    ``start``: name of an earlier run whose model file it begins with. ``minutes``: it is done after this much training,
+    whatever its recipe says (0: no such limit). ``changes`` replace values of the recipe.
+    """
+
+    name: str
+    recipe: Path
+    status: str
+    start: str = ""
+    minutes: float = 0.0
+    changes: tuple[tuple[str, Any], ...] = ()
+
+    def load(self, runs: Path, overrides: dict[str, Any]) -> Recipe:
+        """Its recipe. Raises UsageError where the run that it starts from has left no model file in ``runs``."""
+        values = dict(self.changes)
+        if self.start:
+            weights = runs / self.start / "model.safetensors"
+            if not weights.is_file():
+                raise UsageError(f"run {self.name} starts from {self.start}, but there is no {weights}")
+            values["start"] = str(weights)
+        return Recipe.load(self.recipe, values | overrides)
+
+
+def read_queue(path: Path) -> list[QueuedRun]:
+    """The runs of a queue file, in order. Raises UsageError where it cannot be understood."""
+    try:
+        entries = tomllib.loads(path.read_text())["run"]
+    except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
+        raise UsageError(f"queue {path} cannot be read: {error}") from None
+    runs: list[QueuedRun] = []
+    for entry in entries:
+        unknown = set(entry) - {"name", "recipe", "status", "start", "minutes", "set"}
+        lacking = {"name", "recipe", "status"} - set(entry)
+        if unknown or lacking or entry["status"] not in (OPEN, DONE):
+            raise UsageError(f"queue {path}: a run wants name, recipe and status (open or done); found {entry}")
+        if entry.get("start", "") not in {"", *(run.name for run in runs)}:
+            raise UsageError(f"queue {path}: {entry['name']} starts from {entry['start']}, which is no run before it")
+        recipe = path.parent / entry["recipe"]
+        changes = tuple(entry.get("set", {}).items())
+        runs.append(
+            QueuedRun(
+                entry["name"], recipe, entry["status"], entry.get("start", ""), float(entry.get("minutes", 0)), changes
+            )
+        )
+    return runs
+
+
+def next_run(path: Path) -> QueuedRun | None:
+    """The first run that is not done."""
+    return next((run for run in read_queue(path) if run.status == OPEN), None)
+
+
+def mark_done(path: Path, name: str) -> None:
+    """Write into the queue file that ``name`` is done; the rest of the file, comments included, stays as it is."""
+    head, *tables = re.split(r"(?m)^(?=\[\[run\]\])", path.read_text())
+    for i, table in enumerate(tables):
+        if tomllib.loads(table)["run"][0]["name"] == name:
+            tables[i] = re.sub(rf'(?m)^status\s*=\s*"{OPEN}"', f'status = "{DONE}"', table, count=1)
+    with atomic_write(path, overwrite=True) as file:
+        file.write("".join([head, *tables]).encode())

@@ -1,0 +1,66 @@
+"""Two processes and one: the same steps at the same global batch."""
+
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from promptcodec.errors import UsageError
+from promptcodec.train.checkpoint import load_checkpoint
+from promptcodec.train.distributed import World
+from promptcodec.train.loop import Trainer
+from promptcodec.train.recipe import Recipe
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from conftest import tiny
+from promptcodec.model import presets
+from promptcodec.train import loop
+from promptcodec.train.distributed import World
+from promptcodec.train.recipe import Recipe
+presets.PRESETS["tiny"] = tiny
+loop.LINEAR_START_CROPS = 128
+trainer = loop.Trainer(Recipe.read(json.loads(sys.argv[2]), "test"), Path(sys.argv[3]), world=World.join())
+trainer.begin()
+trainer.run()
+"""
+
+
+def test_two_processes_equal_one(recipe: Recipe, tmp_path: Path) -> None:
+    """Noise and dropped blocks included: what one process draws for two parts, two processes draw for theirs."""
+    recipe = dataclasses.replace(recipe, samples=12, parts=2, log_every=1)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    arguments = [str(Path(__file__).parent), json.dumps(dataclasses.asdict(recipe)), str(tmp_path / "two")]
+    processes = []
+    for rank in range(2):  # what torchrun does
+        places = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+        environment = os.environ | places | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        processes.append(subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments], env=environment))
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    one = Trainer(recipe, tmp_path / "one")
+    one.begin()
+    one.run()
+    two = load_checkpoint(tmp_path / "two")
+    assert two["samples"] == 12
+    for name, value in one.model.state_dict().items():
+        torch.testing.assert_close(value, two["model"][name], atol=1e-6, rtol=1e-5)
+    rows = [[json.loads(line) for line in (tmp_path / n / "log.jsonl").open()] for n in ("one", "two")]
+    for a, b in zip(*rows, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
+
+
+def test_a_batch_must_divide(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be shared out evenly to 2 processes"):
+        Trainer(dataclasses.replace(recipe, parts=3, batch=3), tmp_path, world=World(0, 2))
+    with pytest.raises(UsageError, match="does not divide into 5 parts"):
+        Trainer(recipe, tmp_path, world=World(0, 5))
