@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -14,9 +15,11 @@ from promptcodec.zoo.shipped import DEFAULT, find_model, model_for, shipped_mode
 if TYPE_CHECKING:
     import torch
     from PIL import Image
+    from torch import Tensor
 
     from promptcodec.codec.codec import Codec
     from promptcodec.codec.picture_io import Source
+    from promptcodec.steer.files import SteeredCodec
 
 File = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 
@@ -43,20 +46,54 @@ def load(model: str | Path | None = None, device: str | torch.device = "cpu") ->
 
 
 def encode(
-    image: Source, quality: float | None = None, *, model: str | None = None, device: str | torch.device = "cpu"
+    image: Source,
+    quality: float | None = None,
+    *,
+    model: str | None = None,
+    device: str | torch.device = "cpu",
+    adapters: Sequence[str | Path] = (),
+    settings: Mapping[str, float] | None = None,
+    roi: str | Path | Tensor | None = None,
 ) -> bytes:
-    """Compress a picture into the bytes of a .ptc file; see ``Codec.encode``."""
-    return load(model, device).encode(image, quality)
+    """Compress a picture into the bytes of a .ptc file; see ``Codec.encode``.
+
+    ``adapters``: adapter files, in the order in which they act; ``settings`` and ``roi`` are what they are asked for,
+    see ``steer.files.SteeredCodec.encode``.
+    """
+    codec = load(model, device)
+    if not adapters and not settings and roi is None:
+        return codec.encode(image, quality)
+    return steered(codec, adapters).encode(image, quality, settings=settings, roi=roi)
 
 
-def decode(file: File, *, device: str | torch.device = "cpu", max_pixels: int | None = MAX_PIXELS) -> Image.Image:
+def decode(
+    file: File,
+    *,
+    device: str | torch.device = "cpu",
+    max_pixels: int | None = MAX_PIXELS,
+    adapters: Sequence[str | Path] = (),
+    settings: Mapping[str, float] | None = None,
+) -> Image.Image:
     """The picture in a .ptc file (path, bytes or file object), with the shipped model that it names.
 
-    ``max_pixels``: larger pictures are refused before memory is taken; None trusts the file. Raises FormatError,
-    LimitError, and ModelMismatchError where the model is not shipped with this release.
+    ``max_pixels``: larger pictures are refused before memory is taken; None trusts the file. ``adapters``: adapter
+    files, for files that need them; ``settings`` sets anew what they leave to the decoder. Raises FormatError,
+    LimitError, and ModelMismatchError where the model is not shipped with this release or an adapter is missing.
     """
     data = read_bytes(file, max_pixels)
-    return codec_for(data, device).decode(data, max_pixels=max_pixels)
+    codec = codec_for(data, device)
+    if not adapters and not settings:
+        return codec.decode(data, max_pixels=max_pixels)
+    from promptcodec.codec.picture_write import to_pil
+
+    return to_pil(steered(codec, adapters).decode_picture(data, settings, max_pixels=max_pixels))
+
+
+def steered(codec: Codec, adapters: Sequence[str | Path]) -> SteeredCodec:
+    """``codec`` with the adapters in files. Raises ModelMismatchError for those of another base."""
+    from promptcodec.steer.files import SteeredCodec
+
+    return SteeredCodec.load(codec, adapters)
 
 
 def codec_for(data: bytes, device: str | torch.device = "cpu") -> Codec:
@@ -87,6 +124,7 @@ def info(file: File) -> dict[str, Any]:
         "quality": round(header.q / 655.35, 2),
         "model": path.stem if path else "unknown",
         "fingerprint": f"{header.probability.hex()}-{header.pixels.hex()}",
+        "adapters": [adapter.name for adapter in contents.adapters],
         "icc_bytes": len(metadata.icc or b""),
         "exif_bytes": len(metadata.exif or b""),
         "xmp_bytes": len(metadata.xmp or b""),
@@ -111,4 +149,4 @@ def read_bytes(file: File, max_pixels: int | None = MAX_PIXELS) -> bytes:
     return start + file.read()
 
 
-__all__ = ["codec_for", "decode", "encode", "info", "load", "read_bytes", "read_header"]
+__all__ = ["codec_for", "decode", "encode", "info", "load", "read_bytes", "read_header", "steered"]

@@ -11,6 +11,7 @@ from promptcodec.model.base import CompressionModel
 from promptcodec.model.blocks import Block
 from promptcodec.model.mixers import WindowAttention
 from promptcodec.model.presets import nano, tic
+from promptcodec.model.steering import BlockSteer, Prompt
 
 WINDOW = 4
 
@@ -21,6 +22,10 @@ def make_block(shift: int) -> Block:
     for parameter in block.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return block
+
+
+def as_prompt(tokens: Tensor) -> Prompt:
+    return Prompt(tokens if tokens.dim() == 2 else tokens.permute(0, 3, 1, 2))
 
 
 def region(y: int, x: int, shift: int) -> tuple[int, int]:
@@ -66,10 +71,11 @@ def test_any_size_matches_the_definition(height: int, width: int, shifted: bool,
     x = torch.randn(1, height, width, 8, dtype=torch.float64)
     sizes = {"shared": (3, 8), "map": (1, -(-height // 2), -(-width // 2), 8)}
     prompts = None if kind == "none" else torch.randn(sizes[kind], dtype=torch.float64)
-    torch.testing.assert_close(mixer(x, prompts), plain_attention(mixer, x, prompts), atol=1e-10, rtol=0)
-    whole = block(x, prompts)
+    steer = BlockSteer(() if prompts is None else (as_prompt(prompts),))
+    torch.testing.assert_close(mixer(x, steer.prompts), plain_attention(mixer, x, prompts), atol=1e-10, rtol=0)
+    whole = block(x, steer)
     with torch.no_grad():
-        in_strips = block(x, prompts)
+        in_strips = block(x, steer)
     torch.testing.assert_close(in_strips, whole, atol=1e-10, rtol=0)
 
 
@@ -78,10 +84,10 @@ def test_batches_do_not_mix() -> None:
     x = torch.randn(3, 7, 9, 8, dtype=torch.float64)
     prompts = torch.randn(3, 4, 5, 8, dtype=torch.float64)
     with torch.no_grad():
-        together = block(x, prompts)
-        alone = torch.cat([block(x[i : i + 1], prompts[i : i + 1]) for i in range(3)])
+        together = block(x, BlockSteer((as_prompt(prompts),)))
+        alone = torch.cat([block(x[i : i + 1], BlockSteer((as_prompt(prompts[i : i + 1]),))) for i in range(3)])
     torch.testing.assert_close(together, alone, atol=1e-12, rtol=0)
-    torch.testing.assert_close(block(x, prompts), alone, atol=1e-10, rtol=0)
+    torch.testing.assert_close(block(x, BlockSteer((as_prompt(prompts),))), alone, atol=1e-10, rtol=0)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 70), (63, 65), (130, 40)])

@@ -4,47 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
-from torch import Tensor
+from golden import assert_matches, load, part
 
 from promptcodec.model import config
-from promptcodec.model.base import CompressionModel, Gains
+from promptcodec.model.base import CompressionModel
 from promptcodec.model.blocks import Block
 from promptcodec.model.entropy import SCALE_FLOOR, FactorizedPrior, gaussian_likelihood
 from promptcodec.model.presets import tic
+from promptcodec.model.steering import BlockSteer, Gains, Prompt
 from promptcodec.model.windows import WindowGrid, relative_index
 from promptcodec.zoo.reference import from_reference
-
-
-def load(path: Path) -> dict[str, Tensor]:
-    with safe_open(path, "pt") as file:
-        return {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
-
-
-def part(tensors: dict[str, Tensor], prefix: str, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
-    found = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    return {k: v.to(dtype) if v.is_floating_point() else v for k, v in found.items()}
-
-
-def assert_matches(found: Tensor, golden: dict[str, Tensor], name: str, tolerance: float) -> None:
-    """Compare a full tensor with what is stored of it: itself, or samples and means."""
-    compared = 0
-    for key, expected in golden.items():
-        stem, _, thinning = key.partition(".")
-        if stem != name:
-            continue
-        if thinning.startswith("every"):
-            step = int(thinning.removeprefix("every"))
-            actual = found[..., ::step, ::step]
-        else:
-            actual = {"": lambda t: t, "rowmean": lambda t: t.mean(-1), "colmean": lambda t: t.mean(-2)}[thinning](
-                found
-            )
-        assert actual.shape == expected.shape
-        difference = (actual.double() - expected.double()).abs().max().item()
-        assert difference <= tolerance, f"{key}: {difference}"
-        compared += 1
-    assert compared, f"no golden tensor {name}"
 
 
 @pytest.fixture(scope="module")
@@ -116,10 +85,17 @@ def test_swin_layer(shared: Path, shift: int) -> None:
     state = from_reference({f"g_a1.residual_group.blocks.0.{k}": v for k, v in part(tensors, "param/").items()})
     block.load_state_dict({k.removeprefix("g_a.layers.1.blocks.0."): v for k, v in state.items()})
     x = inputs["x"].unflatten(1, (16, 24))
-    dense, shared_tokens = inputs["prompt_map"].permute(0, 2, 3, 1), inputs["tp_prompts"]
-    prompted = "ip/shift4/fix" if shift else "ip/shift0"
-    for name, prompts in ((f"plain/shift{shift}", None), (prompted, dense), (f"tp/shift{shift}", shared_tokens)):
-        assert_matches(block(x, prompts).flatten(1, 2), golden, name, 1e-9)
+    dense, shared_tokens = Prompt(inputs["prompt_map"]), Prompt(inputs["tp_prompts"])
+    released = Prompt(inputs["prompt_map"], compat_mask=True)
+    cases: list[tuple[str, tuple[Prompt, ...]]] = [(f"plain/shift{shift}", ()), (f"tp/shift{shift}", (shared_tokens,))]
+    if shift:
+        cases += [("ip/shift4/fix", (dense,)), ("ip/shift4/ref", (released,))]
+    else:
+        cases += [("ip/shift0", (dense,)), ("ip/shift0", (released,))]
+    for name, prompts in cases:
+        assert_matches(block(x, BlockSteer(prompts)).flatten(1, 2), golden, name, 1e-9)
+        with torch.no_grad():
+            assert_matches(block(x, BlockSteer(prompts)).flatten(1, 2), golden, name, 1e-9)
 
 
 def test_window_geometry(shared: Path) -> None:

@@ -36,6 +36,8 @@ class Settings:
     overwrite: bool
     skip_existing: bool
     max_pixels: int | None
+    adapters: tuple[str, ...] = ()
+    scalars: tuple[tuple[str, float], ...] = ()
 
 
 def command(
@@ -51,6 +53,9 @@ def command(
     device: options.Device = "cpu",
     model: options.ModelName = None,
     max_pixels: MaxPixels = MAX_PIXELS,
+    adapter: options.Adapters = None,
+    look: options.Look = None,
+    set_: options.Set = None,
     as_json: options.Json = False,
 ) -> None:
     """Decode .ptc files to pictures, PNG unless told otherwise."""
@@ -60,7 +65,10 @@ def command(
     planned = jobs.plan(inputs, output, suffix, (".ptc",), recursive)
     if output not in (None, jobs.PIPE) and len(planned) == 1 and planned[0].target == output and format is None:
         _check_writable(Path(str(output)).suffix)
-    settings = Settings(format, model, strip, device, overwrite, skip_existing, max_pixels or None)
+    scalars = options.settings_of(look, set_)
+    settings = Settings(
+        format, model, strip, device, overwrite, skip_existing, max_pixels or None, tuple(adapter or ()), scalars
+    )
     processes = min(processes, len(planned))
     prepare = partial(runtime.prepare, 1 if processes > 1 else threads)
     sys.exit(jobs.run(planned, partial(decode_file, settings), processes, prepare, as_json))
@@ -75,7 +83,12 @@ def decode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
         return jobs.Outcome(job.source, job.target, "skipped")
     options.check_output(job, settings.overwrite or settings.skip_existing)
     data = read_bytes(sys.stdin.buffer if job.source == jobs.PIPE else job.source, settings.max_pixels)
-    picture = runtime.codec(settings.model, settings.device).decode_picture(data, max_pixels=settings.max_pixels)
+    if settings.adapters or settings.scalars:
+        steered = runtime.steered(settings.model, settings.device, settings.adapters)
+        picture = steered.decode_picture(data, dict(settings.scalars), max_pixels=settings.max_pixels)
+    else:
+        codec = runtime.codec(settings.model, settings.device)
+        picture = codec.decode_picture(data, max_pixels=settings.max_pixels)
     if settings.strip:
         picture = picture.stripped()
     name = settings.format or (None if job.target != jobs.PIPE else "png")

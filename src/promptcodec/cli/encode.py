@@ -29,6 +29,12 @@ Quality = Annotated[
     float | None,
     typer.Option("-q", "--quality", min=0, max=100, help="0 (smallest) to 100 (best).", show_default="50"),
 ]
+Roi = Annotated[
+    str | None,
+    typer.Option(
+        "--roi", help="What matters most: a grey picture of any size, or x,y,w,h in pixels. Needs an adapter."
+    ),
+]
 Skip = Annotated[
     bool,
     typer.Option("--skip-existing", help="Leave outputs that were made from the same picture and settings."),
@@ -46,6 +52,14 @@ class Settings:
     overwrite: bool
     skip_existing: bool
     stamped: bool
+    adapters: tuple[str, ...] = ()
+    scalars: tuple[tuple[str, float], ...] = ()
+    roi: str | None = None
+
+    @property
+    def steered(self) -> bool:
+        """Whether anything but the base is asked for."""
+        return bool(self.adapters or self.scalars or self.roi is not None)
 
 
 def command(
@@ -60,6 +74,10 @@ def command(
     threads: options.Threads = 0,
     device: options.Device = "cpu",
     model: options.ModelName = None,
+    adapter: options.Adapters = None,
+    roi: Roi = None,
+    look: options.Look = None,
+    set_: options.Set = None,
     as_json: options.Json = False,
 ) -> None:
     """Compress pictures into .ptc files."""
@@ -69,7 +87,10 @@ def command(
     planned = jobs.plan(inputs, output, ".ptc", EXTENSIONS, recursive)
     # A batch may be cut off and continued, so its files say what they were made from; a single file stays small.
     stamped = skip_existing or len(planned) > 1
-    settings = Settings(quality, model, strip, device, overwrite, skip_existing, stamped)
+    scalars = options.settings_of(look, set_)
+    settings = Settings(
+        quality, model, strip, device, overwrite, skip_existing, stamped, tuple(adapter or ()), scalars, roi
+    )
     processes = min(processes, len(planned))
     prepare = partial(runtime.prepare, 1 if processes > 1 else threads)
     sys.exit(jobs.run(planned, partial(encode_file, settings), processes, prepare, as_json))
@@ -83,9 +104,7 @@ def encode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
     if settings.skip_existing and _up_to_date(job, stamp):
         return jobs.Outcome(job.source, job.target, "skipped", bytes_in=len(data))
     options.check_output(job, settings.overwrite or (settings.skip_existing and _is_ours(job.target)))
-    coded = runtime.codec(settings.model, settings.device).encode(
-        data, settings.quality, strip=settings.strip, source_hash=stamp if settings.stamped else None
-    )
+    coded = _encoded(data, settings, stamp if settings.stamped else None)
     if job.target == jobs.PIPE:
         sys.stdout.buffer.write(coded)
         sys.stdout.buffer.flush()
@@ -101,12 +120,29 @@ def encode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
     return jobs.Outcome(job.source, job.target, "done", "", len(data), len(coded), *size, round(seconds, 3))
 
 
+def _encoded(data: bytes, settings: Settings, source_hash: bytes | None) -> bytes:
+    if not settings.steered:
+        codec = runtime.codec(settings.model, settings.device)
+        return codec.encode(data, settings.quality, strip=settings.strip, source_hash=source_hash)
+    steered = runtime.steered(settings.model, settings.device, settings.adapters)
+    return steered.encode(
+        data, settings.quality, settings=dict(settings.scalars), roi=settings.roi, strip=settings.strip,
+        source_hash=source_hash,
+    )  # fmt: skip
+
+
 def _stamp(data: bytes, settings: Settings) -> bytes:
     """8 bytes over the picture and the settings that its file depends on, the model's fingerprint among them."""
     fingerprint = read_metadata(find_model(settings.model or DEFAULT))["fingerprint"]
-    described = json.dumps(
-        [DEFAULT_QUALITY if settings.quality is None else settings.quality, settings.strip, fingerprint]
-    ).encode()
+    quality = DEFAULT_QUALITY if settings.quality is None else settings.quality
+    asked: list[object] = [quality, settings.strip, fingerprint]
+    if settings.steered:
+        files = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in settings.adapters]
+        roi = settings.roi
+        if roi is not None and Path(roi).is_file():
+            roi = hashlib.sha256(Path(roi).read_bytes()).hexdigest()
+        asked += [files, settings.scalars, roi]
+    described = json.dumps(asked).encode()
     return hashlib.sha256(hashlib.sha256(data).digest() + described).digest()[:HASH_BYTES]
 
 

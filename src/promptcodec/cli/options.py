@@ -21,6 +21,11 @@ Threads = Annotated[
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda or mps.")]
 ModelName = Annotated[str | None, typer.Option("--model", help="A shipped model's name, or a model file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON line a file.")]
+Adapters = Annotated[
+    list[str] | None, typer.Option("--adapter", help="An adapter file; again for more, in the order in which they act.")
+]
+Look = Annotated[float | None, typer.Option("--look", min=0, max=1, help="Short for --set look=VALUE.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE, 0 to 1, for an adapter that takes it.")]
 Strip = Annotated[bool, typer.Option("--strip", help="Leave out EXIF and XMP metadata.")]
 
 
@@ -34,3 +39,17 @@ def one_choice(overwrite: bool, skip_existing: bool) -> None:
     """Raise UsageError where both are set."""
     if overwrite and skip_existing:
         raise UsageError("--overwrite and --skip-existing exclude each other")
+
+
+def settings_of(look: float | None, assignments: list[str] | None) -> tuple[tuple[str, float], ...]:
+    """What --look and --set say, by name. Raises UsageError for what is no NAME=VALUE with a number."""
+    found = {} if look is None else {"look": look}
+    for assignment in assignments or ():
+        name, equals, value = assignment.partition("=")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError:
+            equals = ""
+        if not equals or not name.strip():
+            raise UsageError(f"--set takes NAME=VALUE with a number, not {assignment!r}")
+    return tuple(sorted(found.items()))

@@ -11,6 +11,7 @@ from promptcodec.codec.container import MAX_PIXELS
 
 if TYPE_CHECKING:
     from promptcodec.codec.codec import Codec
+    from promptcodec.steer.files import SteeredCodec
 
 
 def prepare(threads: int) -> None:
@@ -33,6 +34,14 @@ def codec(model: str | None, device: str) -> Codec:
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # our own limit, rather than a warning at a third of it
     _import_torch()
     return load(model, device=device)
+
+
+@cache
+def steered(model: str | None, device: str, adapters: tuple[str, ...]) -> SteeredCodec:
+    """The codec of this process with adapters, loaded at first use."""
+    import promptcodec.api
+
+    return promptcodec.api.steered(codec(model, device), adapters)
 
 
 def _import_torch() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,8 +11,8 @@ import torch
 from torch import Tensor
 
 from promptcodec.codec.alpha import decode_alpha, encode_alpha
-from promptcodec.codec.container import MAX_PIXELS, Header, Metadata, PtcFile, Tile, pack, unpack
-from promptcodec.codec.latents import CodedLatents, LatentCoder
+from promptcodec.codec.container import MAX_PIXELS, AdapterRecord, Header, Metadata, PtcFile, Tile, pack, unpack
+from promptcodec.codec.latents import PLAIN, CodedLatents, LatentCoder
 from promptcodec.codec.lossless import lossless_is_smaller
 from promptcodec.codec.memory import check_memory
 from promptcodec.codec.picture import Picture
@@ -19,6 +20,7 @@ from promptcodec.codec.picture_io import read
 from promptcodec.codec.picture_write import to_pil
 from promptcodec.errors import ModelMismatchError, UsageError
 from promptcodec.model.base import STRIDE
+from promptcodec.model.steering import Constant, Decoded, Steerer, Steering
 from promptcodec.model.transforms import pad_to_multiple
 from promptcodec.zoo.model_file import StoredModel
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from promptcodec.codec.picture_io import Source
+    from promptcodec.codec.steered import Opener, Steered
 
 DEFAULT_QUALITY = 50.0
 Q_STEPS = 2**16 - 1
@@ -51,20 +54,28 @@ class Codec:
         return self.model.fingerprint
 
     def encode(
-        self, image: Source, quality: float | None = None, *, strip: bool = False, source_hash: bytes | None = None
+        self,
+        image: Source,
+        quality: float | None = None,
+        *,
+        strip: bool = False,
+        source_hash: bytes | None = None,
+        steered: Callable[[int, int], Steered] | None = None,
     ) -> bytes:
         """A .ptc file of ``image`` (path, file object, bytes, PIL image, NumPy array or tensor).
 
         ``quality``: 0 (smallest) to 100 (best), 50 by default. ``strip`` leaves out EXIF and XMP; ``source_hash``
-        (8 bytes) is stored for programs that compare. Warns where a lossless PNG would be smaller.
+        (8 bytes) is stored for programs that compare. ``steered`` attaches adapters for a picture of the height and
+        width that it is given; ``promptcodec.steer.files`` makes it. Warns where a lossless PNG would be smaller.
         Raises ImageError, LimitError and UsageError.
         """
         picture = read(image)
         check_memory(*picture.rgb.shape[:2])
         q = self._rate_step(quality)
-        y, z = self.analyse(picture.rgb)
-        coded = self.coder.encode(y, z, q / Q_STEPS)
         height, width = picture.rgb.shape[:2]
+        attached = steered(height, width) if steered is not None else None
+        y, z, steer = self._analyse(picture.rgb, attached or Constant())
+        coded = self.coder.encode(y, z, q / Q_STEPS, attached.latents(steer) if attached is not None else PLAIN)
         header = Header(
             width=width, height=height, grey=picture.grey, alpha=picture.alpha is not None,
             probability=self.model.probability, pixels=self.model.pixels, q=q,
@@ -73,7 +84,8 @@ class Codec:
             icc=picture.icc, exif=None if strip else picture.exif, xmp=None if strip else picture.xmp,
             alpha=None if picture.alpha is None else encode_alpha(picture.alpha), source_hash=source_hash,
         )  # fmt: skip
-        data = pack(PtcFile(header, (Tile(coded.checksum, coded.offsets, coded.stream),), metadata))
+        records = attached.records if attached is not None else ()
+        data = pack(PtcFile(header, (Tile(coded.checksum, coded.offsets, coded.stream),), metadata, records))
         if lossless_is_smaller(picture, len(data)):
             warnings.warn(
                 "a lossless PNG of this picture would be smaller; this codec is made for photos", stacklevel=2
@@ -88,17 +100,28 @@ class Codec:
         """
         return to_pil(self.decode_picture(data, max_pixels=max_pixels))
 
-    def decode_picture(self, data: bytes, *, max_pixels: int | None = MAX_PIXELS) -> Picture:
-        """As ``decode``, but a ``Picture``."""
+    def decode_picture(
+        self, data: bytes, opener: Opener | None = None, *, max_pixels: int | None = MAX_PIXELS
+    ) -> Picture:
+        """As ``decode``, but a ``Picture``. ``opener`` attaches the adapters that the file names, if it names any."""
         file = unpack(data, max_pixels)
         header, metadata = file.header, file.metadata
         self.check_model(header)
+        attached = None
+        if file.adapters:
+            if opener is None:
+                raise ModelMismatchError(
+                    f"the file needs {_named(file.adapters)}; give the adapter's file, with --adapter"
+                )
+            attached = opener(file.adapters)
         check_memory(header.height, header.width)
         (tile,) = file.tiles
         alpha = None if metadata.alpha is None else decode_alpha(metadata.alpha, header.height, header.width)
         coded = CodedLatents(tile.stream, tile.offsets, tile.checksum)
         q = header.q / Q_STEPS
-        rgb = self.synthesise(self.coder.decode(coded, header.height, header.width, q), header.height, header.width, q)
+        size = (header.height, header.width)
+        latents = self.coder.decode_both(coded, *size, q, attached.latents() if attached is not None else PLAIN)
+        rgb = self.synthesise(latents[1], *size, q, attached, latents[0])
         if header.grey:
             rgb = np.repeat(np.rint(rgb.mean(axis=2, keepdims=True)).astype(np.uint8), 3, axis=2)
         return Picture(rgb=rgb, grey=header.grey, alpha=alpha, icc=metadata.icc, exif=metadata.exif, xmp=metadata.xmp)
@@ -111,19 +134,36 @@ class Codec:
                 f"({self.model.probability.hex()}); decode it with the release or the model file that made it"
             )
 
-    @torch.inference_mode()
     def analyse(self, rgb: np.ndarray) -> tuple[Tensor, Tensor]:
         """Latents y (1, M, h/16, w/16) and z (1, N, h/64, w/64), before gains, of uint8 pixels (H, W, 3)."""
-        pixels = torch.from_numpy(np.require(rgb, requirements=["C", "W"])).to(self.device)
-        x = pixels.permute(2, 0, 1)[None].float() / 255
-        y = self.network.g_a(pad_to_multiple(x, STRIDE).contiguous(memory_format=torch.channels_last))
-        return y, self.network.h_a(y)
+        y, z, _ = self._analyse(rgb, Constant())
+        return y, z
 
     @torch.inference_mode()
-    def synthesise(self, y_hat: Tensor, height: int, width: int, q: float) -> np.ndarray:
+    def _analyse(self, rgb: np.ndarray, steerer: Steerer) -> tuple[Tensor, Tensor, Steering]:
+        pixels = torch.from_numpy(np.require(rgb, requirements=["C", "W"])).to(self.device)
+        x = pixels.permute(2, 0, 1)[None].float() / 255
+        return self.network.analyse(pad_to_multiple(x, STRIDE).contiguous(memory_format=torch.channels_last), steerer)
+
+    @torch.inference_mode()
+    def synthesise(
+        self,
+        y_hat: Tensor,
+        height: int,
+        width: int,
+        q: float,
+        steered: Steered | None = None,
+        z_hat: Tensor | None = None,
+    ) -> np.ndarray:
         """uint8 pixels (height, width, 3) of the decoded, gained latent (1, M, h/16, w/16)."""
-        y = (y_hat * self.coder.gains(q).y_inverse).float().to(self.device)
-        x = self.network.g_s(y.contiguous(memory_format=torch.channels_last))[0, :, :height, :width]
+        gains = self.coder.gains(q)
+        if steered is not None:
+            gains = gains.times(steered.latents().gains)
+        y = (y_hat * gains.y_inverse).float().to(self.device).contiguous(memory_format=torch.channels_last)
+        steer = None
+        if steered is not None and z_hat is not None:
+            steer = steered.for_decoder(Decoded(z_hat.float().to(self.device), y)).within("g_s")
+        x = self.network.g_s(y, steer)[0, :, :height, :width]
         pixels = (x.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0)
         return np.ascontiguousarray(pixels.cpu().numpy())
 
@@ -136,3 +176,8 @@ class Codec:
         if not 0 <= quality <= 100:
             raise UsageError(f"quality {quality} is outside 0..100")
         return round(quality / 100 * Q_STEPS)
+
+
+def _named(adapters: tuple[AdapterRecord, ...]) -> str:
+    several = "adapters" if len(adapters) > 1 else "adapter"
+    return f"{several} {', '.join(f'{a.name} ({a.fingerprint.hex()})' for a in adapters)}"

@@ -27,6 +27,7 @@ ICC = 0x04
 EXIF = 0x05 | ANCILLARY
 XMP = 0x06 | ANCILLARY
 SOURCE_HASH = 0x07 | ANCILLARY
+ADAPTERS = 0x08
 
 _GREY, _ALPHA = 0x01, 0x02
 _FIXED = struct.Struct("<B8s4sH")  # flags, probability and pixel fingerprints, q
@@ -34,6 +35,9 @@ _CHECKSUM = struct.Struct("<I")
 _CRC = struct.Struct("<I")
 HEADER_BYTES = 64  # no header chunk, signature included, is longer
 HASH_BYTES = 8
+
+FINGERPRINT_BYTES = 8  # of an adapter
+MAX_NAME = 100  # bytes of an adapter's name
 
 EXIF_PREFIX = b"Exif\x00\x00"  # before EXIF data in JPEG files and in Pillow's info; not in ours
 
@@ -65,6 +69,15 @@ class Tile:
 
 
 @dataclass(frozen=True)
+class AdapterRecord:
+    """An adapter that a decoder needs: its name, its fingerprint (8 bytes) and what its encoder half signalled."""
+
+    name: str
+    fingerprint: bytes
+    signal: bytes = b""
+
+
+@dataclass(frozen=True)
 class Metadata:
     """What travels beside the pixels; None where absent. ``alpha`` is the coded plane, see ``codec.alpha``."""
 
@@ -82,6 +95,7 @@ class PtcFile:
     header: Header
     tiles: tuple[Tile, ...]
     metadata: Metadata = field(default_factory=Metadata)
+    adapters: tuple[AdapterRecord, ...] = ()
 
 
 def pack(file: PtcFile) -> bytes:
@@ -97,6 +111,8 @@ def pack(file: PtcFile) -> bytes:
         bytes([VERSION]),
         _chunk(HEADER, size + _FIXED.pack(flags, header.probability, header.pixels, header.q)),
     ]
+    if file.adapters:
+        parts.append(_chunk(ADAPTERS, b"".join(map(_pack_adapter, file.adapters))))
     for kind, value in ((ICC, metadata.icc), (EXIF, metadata.exif), (XMP, metadata.xmp)):
         if value is not None:
             if len(value) > MAX_METADATA:
@@ -138,7 +154,9 @@ def unpack(data: bytes, max_pixels: int | None = MAX_PIXELS) -> PtcFile:
     if source_hash is not None and len(source_hash) != HASH_BYTES:
         raise FormatError(f"the source hash has {len(source_hash)} bytes, expected {HASH_BYTES}")
     icc, exif, xmp = (_inflate(kind, chunks[kind]) if kind in chunks else None for kind in (ICC, EXIF, XMP))
-    return PtcFile(header, (_tile(chunks[TILE]),), Metadata(icc, exif, xmp, chunks.get(ALPHA), source_hash))
+    metadata = Metadata(icc, exif, xmp, chunks.get(ALPHA), source_hash)
+    adapters = _unpack_adapters(chunks[ADAPTERS]) if ADAPTERS in chunks else ()
+    return PtcFile(header, (_tile(chunks[TILE]),), metadata, adapters)
 
 
 def read_header(file: IO[bytes] | bytes, max_pixels: int | None = MAX_PIXELS) -> Header:
@@ -148,7 +166,7 @@ def read_header(file: IO[bytes] | bytes, max_pixels: int | None = MAX_PIXELS) ->
 
 _NAMES = {
     HEADER: "header", TILE: "tile", ALPHA: "alpha", ICC: "ICC profile", EXIF: "EXIF", XMP: "XMP",
-    SOURCE_HASH: "source hash",
+    SOURCE_HASH: "source hash", ADAPTERS: "adapters",
 }  # fmt: skip
 
 
@@ -185,6 +203,38 @@ def _check_size(width: int, height: int, max_pixels: int | None) -> None:
         raise LimitError(f"a picture of {width} x {height} pixels; at most {MAX_SIDE} a side are allowed")
     if max_pixels is not None and width * height > max_pixels:
         raise LimitError(f"a picture of {width} x {height} pixels; at most {max_pixels} in all are allowed")
+
+
+def _pack_adapter(record: AdapterRecord) -> bytes:
+    name = record.name.encode()
+    if len(record.fingerprint) != FINGERPRINT_BYTES or not 0 < len(name) <= MAX_NAME:
+        raise FormatError(f"an adapter has a name of 1 to {MAX_NAME} bytes and a fingerprint of {FINGERPRINT_BYTES}")
+    return record.fingerprint + leb128(len(name)) + name + leb128(len(record.signal)) + record.signal
+
+
+def _unpack_adapters(payload: bytes) -> tuple[AdapterRecord, ...]:
+    found, position = [], 0
+    while position < len(payload):
+        fingerprint = payload[position : position + FINGERPRINT_BYTES]
+        name, position = _counted(payload, position + FINGERPRINT_BYTES)
+        signal, position = _counted(payload, position)
+        try:
+            found.append(AdapterRecord(name.decode(), fingerprint, signal))
+        except UnicodeDecodeError:
+            raise FormatError("the name of an adapter is no UTF-8") from None
+        if not 0 < len(name) <= MAX_NAME:
+            raise FormatError(f"the name of an adapter has {len(name)} bytes, expected 1 to {MAX_NAME}")
+    if not found:
+        raise FormatError("the adapters chunk is empty")
+    return tuple(found)
+
+
+def _counted(payload: bytes, position: int) -> tuple[bytes, int]:
+    """Bytes with their number in front, and the position after them."""
+    count, start = read_leb128(payload, position)
+    if start + count > len(payload):
+        raise FormatError("the adapters chunk ends inside an adapter")
+    return payload[start : start + count], start + count
 
 
 def _tile(payload: bytes) -> Tile:

@@ -6,7 +6,8 @@ import copy
 import itertools
 import math
 import zlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -18,8 +19,9 @@ from promptcodec.codec.coder import Step as CoderStep
 from promptcodec.codec.exact import GRID, choose_offsets, pieces, quantise_parameters
 from promptcodec.codec.tables import gaussian_tables
 from promptcodec.errors import FormatError, PromptcodecError
-from promptcodec.model.base import STRIDE, Gains
+from promptcodec.model.base import STRIDE
 from promptcodec.model.schedule import Schedule, Step, all_at_once, run
+from promptcodec.model.steering import Decoded, Gains, Steering
 from promptcodec.zoo.model_file import StoredModel
 
 LATENTS_A_SIDE = 4  # elements of y along a side for one of z
@@ -44,6 +46,21 @@ class QuantisedLatents:
     checksum: int
 
 
+@dataclass(frozen=True)
+class LatentSteering:
+    """What steers the coding itself, float64 on the CPU: gains beside the model's own, sites in h_s as a function of ẑ,
+    and, for an encoder, masks of what is kept (see ``Steering``).
+    """
+
+    gains: Gains = field(default_factory=Gains)
+    entropy: Callable[[Decoded], Steering] = lambda decoded: Steering()
+    keep_y: Tensor | None = None
+    keep_z: Tensor | None = None
+
+
+PLAIN = LatentSteering()
+
+
 class LatentCoder:
     """Codes y and z of one model. Holds a float64 copy of all that decides a probability, always on the CPU."""
 
@@ -61,53 +78,62 @@ class LatentCoder:
         return Gains() if self.gain is None else Gains(*self.gain(torch.tensor([q], dtype=torch.float64)))
 
     @torch.inference_mode()
-    def parameters(self, z_symbols: Tensor, q: float) -> tuple[Tensor, Tensor]:
+    def parameters(self, z_symbols: Tensor, q: float, steering: LatentSteering = PLAIN) -> tuple[Tensor, Tensor]:
         """log sigma and mean of the gained y, float64 (1, M, h/16, w/16), from the integers of z (1, N, h/64, w/64)."""
-        gains = self.gains(q)
+        gains = self.gains(q).times(steering.gains)
+        z_hat = (z_symbols + self.medians) * gains.z_inverse
         with torch.autocast("cpu", enabled=False):
-            scales, means = self.h_s((z_symbols + self.medians) * gains.z_inverse).chunk(2, 1)
+            scales, means = self.h_s(z_hat, steering.entropy(Decoded(z_hat)).within("h_s")).chunk(2, 1)
         log_sigma = scales if self.config.scale == "log" else scales.clamp_min(0).log()
         gain = torch.as_tensor(gains.y, dtype=torch.float64)
         return log_sigma + gain.log(), means * gain
 
-    def schedule(self, z_symbols: Tensor, q: float) -> Schedule:
+    def schedule(self, z_symbols: Tensor, q: float, steering: LatentSteering = PLAIN) -> Schedule:
         """The steps in which y is coded, given the integers of z; see ``model.schedule``. Scales are log sigma."""
-        return all_at_once(*self.parameters(z_symbols, q))
+        return all_at_once(*self.parameters(z_symbols, q, steering))
 
     @torch.inference_mode()
-    def quantise(self, y: Tensor, z: Tensor, q: float) -> QuantisedLatents:
+    def quantise(self, y: Tensor, z: Tensor, q: float, steering: LatentSteering = PLAIN) -> QuantisedLatents:
         """y (1, M, h/16, w/16) and z (1, N, h/64, w/64), before gains, of any floating type and device, to symbols.
 
         Raises PromptcodecError where the networks gave values that are not finite or out of all bounds.
         """
-        gains = self.gains(q)
+        gains = self.gains(q).times(steering.gains)
         y = y.cpu().double() * gains.y
-        z_symbols = _symbols(z.cpu().double() * gains.z - self.medians)
+        z_symbols = _kept(_symbols(z.cpu().double() * gains.z - self.medians), steering.keep_z)
         coded: list[CoderStep] = [(_flat(z_symbols), self._channels(z_symbols), self.hyper_tables)]
         offsets = bytearray()
 
         def code(step: Step) -> Tensor:
             chosen = choose_offsets(step.scale, step.mean)
             quantised = quantise_parameters(step.scale, step.mean, chosen)
-            symbols = _symbols(y[step.where] - quantised.means / GRID)
+            keep = None if steering.keep_y is None else steering.keep_y.expand_as(y)[step.where]
+            symbols = _kept(_symbols(y[step.where] - quantised.means / GRID), keep)
             coded.append((_flat(symbols), quantised.bins.flatten().numpy(), self.tables))
             offsets.extend(chosen)
             return symbols + quantised.means / GRID
 
-        y_hat = run(self.schedule(z_symbols, q), code, tuple(y.shape))
+        y_hat = run(self.schedule(z_symbols, q, steering), code, tuple(y.shape))
         return QuantisedLatents(tuple(coded), bytes(offsets), _checksum(z_symbols, y_hat))
 
-    def encode(self, y: Tensor, z: Tensor, q: float) -> CodedLatents:
+    def encode(self, y: Tensor, z: Tensor, q: float, steering: LatentSteering = PLAIN) -> CodedLatents:
         """As ``quantise``, and code the symbols."""
-        latents = self.quantise(y, z, q)
+        latents = self.quantise(y, z, q, steering)
         return CodedLatents(encode(latents.steps), latents.offsets, latents.checksum)
 
-    @torch.inference_mode()
     def decode(self, coded: CodedLatents, height: int, width: int, q: float) -> Tensor:
-        """The gained y_hat, (1, M, h/16, w/16) float64, every element an integer over 256.
+        """The gained y_hat; see ``decode_both``."""
+        return self.decode_both(coded, height, width, q)[1]
 
-        ``height`` and ``width`` are the picture's, in pixels. Raises FormatError unless the stream is consumed exactly,
-        ends in the coder's initial state and gives the integers that the encoder saw.
+    @torch.inference_mode()
+    def decode_both(
+        self, coded: CodedLatents, height: int, width: int, q: float, steering: LatentSteering = PLAIN
+    ) -> tuple[Tensor, Tensor]:
+        """ẑ as the hyper synthesis sees it, (1, N, h/64, w/64) float64, and the gained ŷ.
+
+        ŷ is (1, M, h/16, w/16) float64, every element an integer over 256. ``height`` and ``width`` are the picture's,
+        in pixels. Raises FormatError unless the stream is consumed exactly, ends in the coder's initial state and gives
+        the integers that the encoder saw.
         """
         rows, columns = -(-height // STRIDE), -(-width // STRIDE)
         shape = (1, self.config.latent_channels, rows * LATENTS_A_SIDE, columns * LATENTS_A_SIDE)
@@ -122,14 +148,14 @@ class LatentCoder:
             symbols = decoder.pull(quantised.bins.flatten().numpy(), self.tables)
             return torch.from_numpy(symbols).reshape(quantised.means.shape) + quantised.means / GRID
 
-        y_hat = run(self.schedule(z_symbols, q), code, shape)
+        y_hat = run(self.schedule(z_symbols, q, steering), code, shape)
         decoder.finish()
         if next(offsets, None) is not None or _checksum(z_symbols, y_hat) != coded.checksum:
             raise FormatError(
                 "the decoded latents do not have the checksum in the file: it is damaged, or was made by a machine "
                 "whose arithmetic this one cannot follow"
             )
-        return y_hat
+        return (z_symbols + self.medians) * self.gains(q).times(steering.gains).z_inverse, y_hat
 
     def _channels(self, z: Tensor) -> NDArray[np.uint8]:
         """Table of each element of z: its channel."""
@@ -146,6 +172,11 @@ def _symbols(values: Tensor) -> Tensor:
             f"the analysis gave a latent of {largest}, beyond {LARGEST_SYMBOL}: the model's weights are damaged"
         )
     return rounded.to(torch.int32)
+
+
+def _kept(symbols: Tensor, keep: Tensor | None) -> Tensor:
+    """Zero where ``keep`` is."""
+    return symbols if keep is None else symbols * (keep.cpu() > 0.5)
 
 
 def _flat(symbols: Tensor) -> NDArray[np.int32]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -13,21 +12,12 @@ from promptcodec.model import config
 from promptcodec.model.entropy import FactorizedPrior, gaussian_likelihood
 from promptcodec.model.gain import RateGain
 from promptcodec.model.schedule import EVERYWHERE, Step, Where, all_at_once, run
+from promptcodec.model.steering import Constant, Decoded, Gains, Steerer, Steering, TransformSteer
 from promptcodec.model.transforms import Transform, depth, pad_to_multiple
 
 STRIDE = 64  # pixels per element of z
 
 Quantisation = Literal["noise", "mixed", "round"]
-
-
-@dataclass(frozen=True)
-class Gains:
-    """Per-channel factors (B, C, 1, 1) of y and z before quantisation, and of their decoded values."""
-
-    y: Tensor | float = 1.0
-    y_inverse: Tensor | float = 1.0
-    z: Tensor | float = 1.0
-    z_inverse: Tensor | float = 1.0
 
 
 class CompressionModel(nn.Module):
@@ -52,31 +42,54 @@ class CompressionModel(nn.Module):
             raise UsageError(f"model {self.config.name} takes {wants}")
         return Gains() if self.gain is None else Gains(*self.gain(q))
 
-    def hyper_parameters(self, z_hat: Tensor, gains: Gains) -> tuple[Tensor, Tensor]:
+    def hyper_parameters(
+        self, z_hat: Tensor, gains: Gains, steer: TransformSteer | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Scales and means of the (gained) latent from the decoded (gained) z (B, N, H/64, W/64)."""
         with torch.autocast(z_hat.device.type, enabled=False):  # probabilities are never computed in bfloat16
-            scales, means = self.h_s(z_hat * gains.z_inverse).chunk(2, 1)
+            scales, means = self.h_s(z_hat * gains.z_inverse, steer).chunk(2, 1)
         scales = scales.exp() if self.config.scale == "log" else scales
         return scales * gains.y, means * gains.y
 
-    def forward(self, x: Tensor, q: Tensor | None = None, quantisation: Quantisation | None = None) -> dict[str, Any]:
+    def forward(
+        self,
+        x: Tensor,
+        q: Tensor | None = None,
+        quantisation: Quantisation | None = None,
+        steering: Steering | Steerer | None = None,
+    ) -> dict[str, Any]:
         """Reconstruction and likelihoods, as CompressAI's models return them.
 
         x: (B, 3, H, W) in [0, 1], any size from 1x1. q: (B,) in [0, 1] for models of variable rate.
         ``quantisation``: ``noise`` adds uniform noise (Ballé et al. 2017); ``mixed`` uses noise for the likelihoods
         and straight-through rounding for what the decoder sees; ``round`` is what a decoder gets. By default ``noise``
-        in training mode and ``round`` else.
+        in training mode and ``round`` else. ``steering``: what conditions the pass, or what makes it on the way.
 
         Returns ``x_hat`` (B, 3, H, W), not clamped, and ``likelihoods`` with ``y`` (B, M, h/16, w/16) and ``z``
         (B, N, h/64, w/64), where h and w are H and W padded to multiples of 64.
         """
-        mode = quantisation or ("noise" if self.training else "round")
         height, width = x.shape[-2:]
-        gains = self.gains(q)
-        y = self.g_a(pad_to_multiple(x, STRIDE))
-        z = self.h_a(y).to(y.dtype) * gains.z
-        y = y * gains.y
+        steerer = Constant(steering or Steering()) if steering is None or isinstance(steering, Steering) else steering
+        y, z, steer = self.analyse(pad_to_multiple(x, STRIDE), steerer)
+        out = self.reconstruct(y, z, self.gains(q).times(steer.gains), quantisation, steerer, steer)
+        return {**out, "x_hat": out["x_hat"][..., :height, :width]}
+
+    def analyse(self, x: Tensor, steerer: Steerer) -> tuple[Tensor, Tensor, Steering]:
+        """y and z before gains, and the encoder's steering, of a padded picture (B, 3, h, w)."""
+        steer = steerer.for_encoder(x)
+        y = self.g_a(x, steer.within("g_a"))
+        steer = steer.then(steerer.for_hyper(y))
+        return y, self.h_a(y, steer.within("h_a")).to(y.dtype), steer
+
+    def reconstruct(
+        self, y: Tensor, z: Tensor, gains: Gains, quantisation: Quantisation | None, steerer: Steerer, steer: Steering
+    ) -> dict[str, Any]:
+        """What ``forward`` returns, in the padded size, from y and z before gains; ``steer`` has the masks."""
+        mode = quantisation or ("noise" if self.training else "round")
+        y, z = y * gains.y, z * gains.z
         medians = self.prior.medians
+        if steer.keep_z is not None:
+            z = torch.lerp(medians.expand_as(z), z, steer.keep_z)
         z_noisy = z + torch.empty_like(z).uniform_(-0.5, 0.5) if mode != "round" else z
         z_round = _straight_through(z - medians) + medians
         z_hat = z_noisy if mode == "noise" else z_round
@@ -84,18 +97,23 @@ class CompressionModel(nn.Module):
 
         def code(step: Step) -> Tensor:
             values, means = y[step.where], step.mean
+            if steer.keep_y is not None:
+                values = torch.lerp(means, values, steer.keep_y.expand_as(y)[step.where])
             rounded = _straight_through(values - means) + means
             noisy = values + torch.empty_like(values).uniform_(-0.5, 0.5) if mode != "round" else rounded
             likelihood.append((step.where, gaussian_likelihood(noisy - means, step.scale)))
             return noisy if mode == "noise" else rounded
 
-        y_hat = run(all_at_once(*self.hyper_parameters(z_hat, gains)), code, tuple(y.shape))
+        decoded = Decoded(z_hat * gains.z_inverse)
+        scales, means = self.hyper_parameters(z_hat, gains, steerer.for_entropy(decoded).within("h_s"))
+        y_hat = run(all_at_once(scales, means), code, tuple(y.shape))
         likelihoods = {
             "y": _assembled(likelihood, y),
             "z": self.prior.likelihood(z_round if mode == "round" else z_noisy),
         }
-        x_hat = self.g_s(y_hat * gains.y_inverse)
-        return {"x_hat": x_hat[..., :height, :width], "likelihoods": likelihoods}
+        y_hat = y_hat * gains.y_inverse
+        x_hat = self.g_s(y_hat, steerer.for_decoder(Decoded(decoded.z, y_hat)).within("g_s"))
+        return {"x_hat": x_hat, "likelihoods": likelihoods}
 
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from promptcodec.errors import UsageError
 from promptcodec.model import config
 from promptcodec.model.linear import linear, linear_gelu
 from promptcodec.model.mixers import DepthwiseMixer, WindowAttention
+from promptcodec.model.steering import BlockSteer, Prompt
 
 
 class FeedForward(nn.Sequential):
@@ -56,17 +58,33 @@ class Block(nn.Module):
                 nn.init.zeros_(self.mixer.proj.weight)
             nn.init.zeros_(self.ffn[2].weight)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor, prompts: Tensor | None = None) -> Tensor:
-        """``prompts``: see ``WindowAttention``; only blocks with attention take them."""
+    def forward(self, x: Tensor, steer: BlockSteer | None = None) -> Tensor:
+        """Raises UsageError for prompts where there is no attention to take them."""
+        prompts = self._prompts(steer)
         if isinstance(self.mixer, WindowAttention):
             if x.device.type == "cpu" and not torch.is_grad_enabled():
-                return self._in_strips(x, self.mixer, prompts)
+                return _finish(steer, self._in_strips(x, self.mixer, prompts))
             x = x + self._drop(self.mixer(self.norm1(x), prompts))
         elif self.mixer is not None:
             x = x + self._drop(self.mixer(self.norm1(x)))
-        return x + self._drop(self.ffn(self.norm2(x)))
+        return _finish(steer, x + self._drop(self.ffn(self.norm2(x))))
 
-    def _in_strips(self, x: Tensor, mixer: WindowAttention, prompts: Tensor | None) -> Tensor:
+    def forward_carrying(self, x: Tensor, steer: BlockSteer) -> tuple[Tensor, tuple[Prompt, ...]]:
+        """As ``forward``, and the prompts that are carried on to the next block, updated."""
+        prompts = self._prompts(steer)
+        if not isinstance(self.mixer, WindowAttention):
+            return self(x, steer), ()
+        mixed, carried = self.mixer.forward_carrying(self.norm1(x), prompts)
+        x = x + self._drop(mixed)
+        return _finish(steer, x + self._drop(self.ffn(self.norm2(x)))), carried
+
+    def _prompts(self, steer: BlockSteer | None) -> tuple[Prompt, ...]:
+        prompts = steer.prompts if steer is not None else ()
+        if prompts and not isinstance(self.mixer, WindowAttention):
+            raise UsageError(f"a block with {_describe(self.mixer)} takes no prompt tokens")
+        return prompts
+
+    def _in_strips(self, x: Tensor, mixer: WindowAttention, prompts: Sequence[Prompt]) -> Tensor:
         """The same block, one row of windows at a time: nothing but the result leaves the cache."""
         grid = mixer.grid(x)
         keys = mixer.prompt_keys(prompts, grid)
@@ -75,7 +93,7 @@ class Block(nn.Module):
         out = torch.empty_like(x)
         for sample in range(batch):
             source, target = x[sample].flatten(0, 1), out[sample].flatten(0, 1)
-            own = keys.of_sample(sample) if keys is not None else None
+            own = [k.of_sample(sample) for k in keys]
             for row in range(grid.rows):
                 strip = grid.strip(row)
                 tokens = source.index_select(0, strip.gather)
@@ -105,10 +123,32 @@ class Stage(nn.Module):
             Block(channels, stage, stage.shift and i % 2 == 1, drop_path[i]) for i in range(stage.depth)
         )
 
-    def forward(self, x: Tensor, prompts: Sequence[Tensor | None] | None = None) -> Tensor:
-        """``prompts``: one entry a block (None where a block gets none)."""
+    def forward(self, x: Tensor, steer: StageSteer | None = None) -> Tensor:
+        """``steer``: what acts at each block, by its number, and at the output, by -1."""
+        steer = steer or {}
         tokens = x.permute(0, 2, 3, 1)
+        carried: tuple[Prompt, ...] = ()
         for i, block in enumerate(self.blocks):
-            tokens = block(tokens, prompts[i] if prompts is not None else None)
+            own = BlockSteer(carried).then(steer.get(i, _NOTHING)) if carried else steer.get(i)
+            if own is not None and i + 1 < len(self.blocks) and any(p.carry for p in own.prompts):
+                tokens, carried = block.forward_carrying(tokens, own)  # type: ignore[operator]
+            else:
+                tokens, carried = block(tokens, own), ()
         out = tokens.permute(0, 3, 1, 2)
-        return x + out if self.residual else out
+        out = x + out if self.residual else out
+        return steer[-1].finish(out) if -1 in steer else out
+
+
+StageSteer = Mapping[int, BlockSteer]
+_NOTHING = BlockSteer()
+
+
+def _finish(steer: BlockSteer | None, tokens: Tensor) -> Tensor:
+    """Apply a site's outputs to tokens (B, H, W, C)."""
+    if steer is None or not steer.outputs:
+        return tokens
+    return steer.finish(tokens.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+def _describe(mixer: DepthwiseMixer | WindowAttention | None) -> str:
+    return "a depthwise convolution as mixer" if isinstance(mixer, DepthwiseMixer) else "no mixer"

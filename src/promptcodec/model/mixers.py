@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from promptcodec.errors import UsageError
 from promptcodec.model.attention import window_attention
 from promptcodec.model.linear import linear
+from promptcodec.model.steering import Prompt
 from promptcodec.model.windows import WindowGrid, relative_index
 
 
 class WindowAttention(nn.Module):
-    """Multi-head self-attention inside windows, with relative position bias (Swin) and optional prompt tokens.
+    """Multi-head self-attention inside windows, with relative position bias (Swin) and optional prompts.
 
-    Prompts are further keys and values only, with zero relative bias: either one set shared by all windows,
-    (P, C), or a map at half the resolution, (B, ceil(H/2), ceil(W/2), C), whose tokens are visible where their region
-    of the shifted map is (papers 000, 001, 002, 003).
+    Prompts are further keys and values only, in front of the window's tokens (papers 000, 001, 002, 003).
     """
 
     def __init__(self, channels: int, heads: int, window: int, shift: int) -> None:
@@ -28,70 +29,119 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(channels, channels)
         self.relative_bias = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
 
-    def forward(self, x: Tensor, prompts: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, prompts: Sequence[Prompt] = ()) -> Tensor:
         """x: normalised tokens (B, H, W, C)."""
         grid = self.grid(x)
         return grid.merge(self.attend(grid.partition(x), grid, self.prompt_keys(prompts, grid)))
+
+    def forward_carrying(self, x: Tensor, prompts: Sequence[Prompt]) -> tuple[Tensor, tuple[Prompt, ...]]:
+        """As ``forward``, and those of ``prompts`` that are carried on, updated by the same attention.
+
+        They are queries as well, see all keys of their region, and pass the output projection; a set that all windows
+        share becomes its mean over the windows, (B, P, C).
+        """
+        grid = self.grid(x)
+        windows, keys = grid.partition(x), self.prompt_keys(prompts, grid)
+        seen = self._project(windows, grid, keys, slice(None))
+        carried = tuple(
+            self._update(prompt, keyed, seen, grid) for prompt, keyed in zip(prompts, keys, strict=True) if prompt.carry
+        )
+        return grid.merge(self._attend(seen, grid, 0)), carried
 
     def grid(self, x: Tensor) -> WindowGrid:
         """The windows of a map (B, H, W, C)."""
         return WindowGrid(x.shape[1], x.shape[2], self.window, self.shift)
 
-    def attend(self, windows: Tensor, grid: WindowGrid, prompts: PromptKeys | None, row: int | None = None) -> Tensor:
+    def attend(
+        self, windows: Tensor, grid: WindowGrid, prompts: Sequence[PromptKeys] = (), row: int | None = None
+    ) -> Tensor:
         """Attention inside windows (B, rows, cols, tokens, C): all of the grid's rows, or only the row ``row``."""
-        batch, rows, cols, tokens, channels = windows.shape
         rows_of_grid = slice(None) if row is None else slice(row, row + 1)
+        return self._attend(self._project(windows, grid, prompts, rows_of_grid), grid, row or 0)
+
+    def _project(self, windows: Tensor, grid: WindowGrid, prompts: Sequence[PromptKeys], row: slice) -> _Seen:
+        batch, rows, cols = windows.shape[:3]
         qkv = linear(windows, self.qkv).unflatten(-1, (3, self.heads, -1)).movedim((4, 5), (0, 4))
         q, k, v = qkv.unbind(0)  # each (B, rows, cols, heads, tokens, head dim)
         bias = self.relative_bias[relative_index(self.window).to(windows.device)].permute(2, 0, 1)[None].to(q.dtype)
-        labels = grid.labels().to(windows.device)[rows_of_grid]
-        key_labels = labels
-        if prompts is not None:
-            count = prompts.key.shape[4]
-            expand = (batch, rows, cols, -1, -1, -1)
-            k = torch.cat([_rows(prompts.key, rows_of_grid).expand(expand), k], dim=4)
-            v = torch.cat([_rows(prompts.value, rows_of_grid).expand(expand), v], dim=4)
-            bias = F.pad(bias, (count, 0))
-            if prompts.labels is None:
-                key_labels = F.pad(labels, (count, 0), value=_SHARED)
-            else:
-                key_labels = torch.cat([prompts.labels.to(windows.device)[rows_of_grid], labels], dim=2)
+        labels = grid.labels().to(windows.device)[row]
+        if not prompts:
+            return _Seen(q, k, v, bias, labels, labels)
+        expand = (batch, rows, cols, -1, -1, -1)
+        k = torch.cat([_rows(p.key, row).expand(expand) for p in prompts] + [k], dim=4)
+        v = torch.cat([_rows(p.value, row).expand(expand) for p in prompts] + [v], dim=4)
+        bias = F.pad(bias, (k.shape[4] - labels.shape[2], 0))
+        regions = [_labels(p, labels, row) for p in prompts]
+        image_first = any(p.compat_mask for p in prompts)
+        key_labels = torch.cat([labels, *regions] if image_first else [*regions, labels], dim=2)
+        return _Seen(q, k, v, bias, labels, key_labels)
+
+    def _attend(self, seen: _Seen, grid: WindowGrid, first_row: int) -> Tensor:
+        batch, rows, cols, heads, tokens, width = seen.q.shape
 
         def part(inside: slice, across: slice, masked: bool) -> Tensor:
-            query, key, value = (t[:, inside, across] for t in (q, k, v))
-            mask = bias
+            query, key, value = (t[:, inside, across] for t in (seen.q, seen.k, seen.v))
+            mask = seen.bias
             if masked:
-                seen = _visible(labels[inside, across], key_labels[inside, across]).flatten(0, 1)[:, None]
-                mask = bias.masked_fill(~seen, float("-inf")).repeat(batch, 1, 1, 1)
+                visible = _visible(seen.labels[inside, across], seen.key_labels[inside, across])
+                visible = visible.flatten(0, 1)[:, None]
+                mask = seen.bias.masked_fill(~visible, float("-inf")).repeat(batch, 1, 1, 1)
             out = window_attention(query.flatten(0, 2), key.flatten(0, 2), value.flatten(0, 2), mask)
             return out.view(*query.shape[:3], *out.shape[1:])
 
         # Only windows at the bottom and right need a mask: attend everywhere with the broadcast bias, then mend those.
-        clean_rows = min(max(grid.clean_rows - (row or 0), 0), rows)
+        clean_rows = min(max(grid.clean_rows - first_row, 0), rows)
         clean_cols = grid.clean_cols
         everything = slice(None)
         if clean_rows == 0 or clean_cols == 0:
             out = part(everything, everything, masked=True)
         else:
             out = part(everything, everything, masked=False)
+            if torch.is_grad_enabled() and (clean_rows < rows or clean_cols < cols):
+                out = out.clone()  # fused attention keeps its output for the backward pass, where the bias is frozen
             if clean_rows < rows:
                 out[:, clean_rows:] = part(slice(clean_rows, None), everything, masked=True)
             if clean_cols < cols:
                 out[:, :clean_rows, clean_cols:] = part(slice(0, clean_rows), slice(clean_cols, None), masked=True)
-        return linear(out.transpose(3, 4).reshape(batch, rows, cols, tokens, channels), self.proj)
+        return linear(out.transpose(3, 4).reshape(batch, rows, cols, tokens, heads * width), self.proj)
 
-    def prompt_keys(self, prompts: Tensor | None, grid: WindowGrid) -> PromptKeys | None:
-        """Project prompts once a map: a shared set (P, C), or a map (B, ceil(H/2), ceil(W/2), C)."""
-        if prompts is None:
-            return None
+    def prompt_keys(self, prompts: Sequence[Prompt], grid: WindowGrid) -> tuple[PromptKeys, ...]:
+        """Project prompts, once a map. Raises UsageError where they do not fit these windows."""
+        return tuple(self._keys(prompt, grid) for prompt in prompts)
+
+    def _keys(self, prompt: Prompt, grid: WindowGrid) -> PromptKeys:
         channels = self.proj.in_features
-        kv = F.linear(prompts, self.qkv.weight[channels:], self.qkv.bias[channels:])
-        if prompts.dim() == 2:
-            key, value = kv.unflatten(-1, (2, self.heads, -1)).permute(1, 2, 0, 3)
-            return PromptKeys(key[None, None, None], value[None, None, None], None)
-        half = WindowGrid(-(-grid.height // 2), -(-grid.width // 2), grid.window // 2, grid.shift // 2)
-        key, value = half.partition(kv).unflatten(-1, (2, self.heads, -1)).movedim((4, 5), (0, 4))
-        return PromptKeys(key, value, half.labels())
+        if prompt.channels != channels:
+            raise UsageError(f"prompts of {prompt.channels} channels do not fit a block of {channels}")
+        tokens = prompt.tokens.permute(0, 2, 3, 1) if prompt.is_map else prompt.tokens
+        kv = F.linear(tokens, self.qkv.weight[channels:], self.qkv.bias[channels:])
+        if not prompt.is_map:
+            key, value = kv.unflatten(-1, (2, self.heads, -1)).movedim((-3, -2), (0, -3))
+            shape = (-1, 1, 1, *key.shape[-3:])
+            return PromptKeys(key.reshape(shape), value.reshape(shape), None)
+        own = _prompt_grid(prompt, grid)
+        key, value = own.partition(kv).unflatten(-1, (2, self.heads, -1)).movedim((4, 5), (0, 4))
+        return PromptKeys(key, value, own.labels(), prompt.compat_mask)
+
+    def _update(self, prompt: Prompt, keys: PromptKeys, seen: _Seen, grid: WindowGrid) -> Prompt:
+        channels = self.proj.in_features
+        batch, rows, cols = seen.k.shape[:3]
+        tokens = prompt.tokens.permute(0, 2, 3, 1) if prompt.is_map else prompt.tokens
+        q = F.linear(tokens, self.qkv.weight[:channels], self.qkv.bias[:channels])
+        if prompt.is_map:
+            own = _prompt_grid(prompt, grid)
+            q = own.partition(q).unflatten(-1, (self.heads, -1)).transpose(3, 4)
+        else:
+            q = q.unflatten(-1, (self.heads, -1)).transpose(-3, -2).reshape(-1, 1, 1, *keys.key.shape[3:])
+            q = q.expand(batch, rows, cols, -1, -1, -1)
+        visible = _visible(_labels(keys, seen.labels, slice(None)), seen.key_labels).flatten(0, 1)[:, None]
+        mask = torch.zeros_like(visible, dtype=q.dtype).masked_fill(~visible, float("-inf"))
+        mask = mask.repeat(batch, self.heads, 1, 1)
+        out = window_attention(q.flatten(0, 2), seen.k.flatten(0, 2), seen.v.flatten(0, 2), mask)
+        out = linear(out.view(*q.shape).transpose(3, 4).flatten(4), self.proj)
+        if prompt.is_map:
+            return replace(prompt, tokens=prompt.tokens + own.merge(out).permute(0, 3, 1, 2))
+        return replace(prompt, tokens=prompt.tokens + out.mean(dim=(1, 2)))
 
 
 @dataclass(frozen=True)
@@ -104,24 +154,63 @@ class PromptKeys:
     key: Tensor
     value: Tensor
     labels: Tensor | None
+    compat_mask: bool = False
 
     def of_sample(self, index: int) -> PromptKeys:
         """Those of one sample of the batch; a shared set is everyone's."""
         if self.key.shape[0] == 1:
             return self
-        return PromptKeys(self.key[index : index + 1], self.value[index : index + 1], self.labels)
+        return replace(self, key=self.key[index : index + 1], value=self.value[index : index + 1])
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Queries (B, rows, cols, heads, tokens, head dim), all keys and values, bias (1, heads, tokens, keys), regions."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    bias: Tensor
+    labels: Tensor
+    key_labels: Tensor
+
+
+def _prompt_grid(prompt: Prompt, grid: WindowGrid) -> WindowGrid:
+    """The windows of a prompt map, shifted along with those of the tokens."""
+    stride, size = prompt.stride, tuple(prompt.tokens.shape[2:])
+    expected = (-(-grid.height // stride), -(-grid.width // stride))
+    if grid.window % stride or grid.shift % stride:
+        raise UsageError(
+            f"prompts with one token for {stride} x {stride} do not divide windows of {grid.window}, shifted by "
+            f"{grid.shift}"
+        )
+    if size != expected:
+        raise UsageError(
+            f"a prompt map of {size[0]} x {size[1]} does not fit {grid.height} x {grid.width} tokens at stride "
+            f"{stride}: expected {expected[0]} x {expected[1]}"
+        )
+    return WindowGrid(*expected, grid.window // stride, grid.shift // stride)
 
 
 def _rows(keys: Tensor, rows: slice) -> Tensor:
     return keys if keys.shape[1] == 1 else keys[:, rows]
 
 
-_SHARED = -2  # label of tokens that every query sees
+def _labels(keys: PromptKeys, image: Tensor, rows: slice) -> Tensor:
+    """Regions of the prompts of some rows of windows, beside those of their image tokens (rows, cols, tokens)."""
+    if keys.labels is None:
+        return torch.full((*image.shape[:2], keys.key.shape[4]), _SHARED, device=image.device)
+    return keys.labels.to(image.device)[rows]
+
+
+_PADDING = -1  # label of what lies outside the map
+_SHARED = -2  # label of tokens that see, and are seen from, every real token of a window
 
 
 def _visible(query: Tensor, key: Tensor) -> Tensor:
     """(…, queries) and (…, keys) labels to a boolean (…, queries, keys)."""
-    return (query[..., :, None] == key[..., None, :]) | (key[..., None, :] == _SHARED)
+    query, key = query[..., :, None], key[..., None, :]
+    return (query == key) | (key == _SHARED) | ((query == _SHARED) & (key != _PADDING))
 
 
 class DepthwiseMixer(nn.Module):

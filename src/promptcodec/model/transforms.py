@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from promptcodec.model import config
 from promptcodec.model.blocks import Stage
+from promptcodec.model.steering import TransformSteer
 
 
 class Transform(nn.Module):
@@ -23,7 +24,7 @@ class Transform(nn.Module):
             if isinstance(layer, config.Stage):
                 self.layers.append(Stage(channels, layer, [next(drop_path) for _ in range(layer.depth)]))
             else:
-                self.layers.append(_resample(channels, layer))
+                self.layers.append(resample(channels, layer))
                 channels = layer.channels
         self.shortcut: BlockAnalysis | BlockSynthesis | None = None
         if cfg.shortcut:
@@ -31,10 +32,14 @@ class Transform(nn.Module):
             linear = BlockSynthesis if up else BlockAnalysis
             self.shortcut = linear(cfg.in_channels, channels, cfg.shortcut)
 
-    def forward(self, x: Tensor) -> Tensor:
-        out = x
+    def forward(self, x: Tensor, steer: TransformSteer | None = None) -> Tensor:
+        out, stage = x, 0
         for layer in self.layers:
-            out = layer(out)
+            if isinstance(layer, Stage):
+                own = {site[1]: s for site, s in steer.items() if site[0] == stage} if steer else None
+                out, stage = layer(out, own), stage + 1
+            else:
+                out = layer(out)
         if self.shortcut is None:
             return out
         with torch.autocast(x.device.type, enabled=False):  # its values are large: bfloat16 would round them to a unit
@@ -70,7 +75,8 @@ class BlockSynthesis(nn.Module):
         return blocks.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
 
 
-def _resample(channels: int, layer: config.Resample) -> nn.Module:
+def resample(channels: int, layer: config.Resample) -> nn.Module:
+    """The layer that a configuration describes, for maps of ``channels`` channels."""
     stride, kernel = layer.stride, layer.kernel or layer.stride
     padding = layer.kernel // 2
     if layer.kind == "down":

@@ -1,0 +1,201 @@
+"""Steering as data: tensors that condition a frozen model, kept by the place in the network where they act.
+
+A model takes a ``Steering`` and asks nothing of where it came from. ``Steering()`` changes no bit of any output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol
+
+from torch import Tensor
+
+TransformName = Literal["g_a", "h_a", "h_s", "g_s"]
+
+
+@dataclass(frozen=True, order=True)
+class Site:
+    """A place where steering acts: block ``block`` of stage ``stage`` of a transform, or with -1 the stage's output.
+
+    Both are counted from 0 in the order of computation; resampling layers are not counted.
+    """
+
+    transform: TransformName
+    stage: int
+    block: int = -1
+
+    def __str__(self) -> str:
+        end = f", block {self.block}" if self.block >= 0 else "'s output"
+        return f"{self.transform} stage {self.stage}{end}"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Tokens that a block's attention takes as further keys and values, with zero relative bias, not normalised.
+
+    ``tokens``: one set for all windows, (P, C) or (B, P, C), or a map (B, C, ceil(H/stride), ceil(W/stride)) whose
+    tokens are seen from where their region of the shifted map is. ``carry`` updates the tokens in the attention and
+    hands them to the stage's next block (paper 002, A3.1: "shallow"). ``compat_mask`` reproduces a bug of the code of
+    papers 002 and Kao et al. for weights that were trained with it: there, in shifted blocks, the mask's columns stand
+    image first, although the keys stand prompts first.
+    """
+
+    tokens: Tensor
+    stride: int = 2
+    carry: bool = False
+    compat_mask: bool = False
+
+    @property
+    def is_map(self) -> bool:
+        """Whether the tokens have places."""
+        return self.tokens.dim() == 4
+
+    @property
+    def channels(self) -> int:
+        """Width of a token."""
+        return self.tokens.shape[1 if self.is_map else -1]
+
+
+@dataclass(frozen=True)
+class Affine:
+    """x * (1 + scale) + shift; both (B or 1, C, 1, 1) or (B or 1, C, H, W), None for zero."""
+
+    scale: Tensor | None = None
+    shift: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W)."""
+        if self.scale is not None:
+            x = x * (1 + self.scale)
+        return x if self.shift is None else x + self.shift
+
+
+Output = Affine | Callable[[Tensor], Tensor]  # maps (B, C, H, W) to the same shape
+
+
+@dataclass(frozen=True)
+class BlockSteer:
+    """What acts at one site: prompts into its attention, then functions of its output, in order."""
+
+    prompts: tuple[Prompt, ...] = ()
+    outputs: tuple[Output, ...] = ()
+
+    def then(self, other: BlockSteer) -> BlockSteer:
+        """Both: prompts concatenate, outputs apply one after the other."""
+        return BlockSteer(self.prompts + other.prompts, self.outputs + other.outputs)
+
+    def finish(self, x: Tensor) -> Tensor:
+        """Apply the outputs to x (B, C, H, W)."""
+        for output in self.outputs:
+            x = output(x)
+        return x
+
+
+@dataclass(frozen=True)
+class Gains:
+    """Per-channel factors (B, C, 1, 1) of y and z before quantisation, and of their decoded values."""
+
+    y: Tensor | float = 1.0
+    y_inverse: Tensor | float = 1.0
+    z: Tensor | float = 1.0
+    z_inverse: Tensor | float = 1.0
+
+    def times(self, other: Gains) -> Gains:
+        """Both, one after the other."""
+        return Gains(
+            _times(self.y, other.y),
+            _times(self.y_inverse, other.y_inverse),
+            _times(self.z, other.z),
+            _times(self.z_inverse, other.z_inverse),
+        )
+
+
+TransformSteer = Mapping[tuple[int, int], BlockSteer]  # by stage and block, within one transform
+
+
+@dataclass(frozen=True)
+class Steering:
+    """All that conditions one pass: what acts at which site, gains, and which latents are kept.
+
+    ``keep_y`` and ``keep_z`` are masks (1 or B, 1 or C, 1 or h, 1 or w): where 1, an element is coded as it is,
+    where 0, as the symbol 0, its likeliest value. Only the encoder needs them.
+    """
+
+    sites: Mapping[Site, BlockSteer] = field(default_factory=dict)
+    gains: Gains = field(default_factory=Gains)
+    keep_y: Tensor | None = None
+    keep_z: Tensor | None = None
+
+    def then(self, other: Steering) -> Steering:
+        """Ordered composition: this one acts first."""
+        sites = dict(self.sites)
+        for site, steer in other.sites.items():
+            sites[site] = sites[site].then(steer) if site in sites else steer
+        gains = self.gains.times(other.gains)
+        return Steering(sites, gains, _both(self.keep_y, other.keep_y), _both(self.keep_z, other.keep_z))
+
+    def within(self, transform: TransformName) -> TransformSteer:
+        """The part that acts in one transform."""
+        return {(site.stage, site.block): s for site, s in self.sites.items() if site.transform == transform}
+
+    def without_gains(self) -> Steering:
+        """The same with gains of one."""
+        return replace(self, gains=Gains())
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a decoder knows: ``z`` (B, N, h/64, w/64) as the hyper synthesis sees it; ``y`` (B, M, h/16, w/16) as the
+    synthesis sees it, None before it is known.
+    """
+
+    z: Tensor
+    y: Tensor | None = None
+
+
+class Steerer(Protocol):
+    """Makes the steering of every part of a pass from what that part may know."""
+
+    def for_encoder(self, x: Tensor) -> Steering:
+        """Sites in g_a and h_a, gains and masks, from the padded picture (B, 3, h, w) in [0, 1]."""
+
+    def for_hyper(self, y: Tensor) -> Steering:
+        """Further sites in h_a, and masks, from y (B, M, h/16, w/16) before gains."""
+
+    def for_entropy(self, decoded: Decoded) -> Steering:
+        """Sites in h_s, from ẑ."""
+
+    def for_decoder(self, decoded: Decoded) -> Steering:
+        """Sites in g_s, from ẑ and ŷ."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same steering for all parts of a pass."""
+
+    steering: Steering = field(default_factory=Steering)
+
+    def for_encoder(self, x: Tensor) -> Steering:
+        """All of it."""
+        return self.steering
+
+    def for_hyper(self, y: Tensor) -> Steering:
+        """Nothing more."""
+        return Steering()
+
+    def for_entropy(self, decoded: Decoded) -> Steering:
+        """All of it."""
+        return self.steering
+
+    def for_decoder(self, decoded: Decoded) -> Steering:
+        """All of it."""
+        return self.steering
+
+
+def _times(a: Tensor | float, b: Tensor | float) -> Tensor | float:
+    return a if isinstance(b, float) and b == 1.0 else b if isinstance(a, float) and a == 1.0 else a * b
+
+
+def _both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    return b if a is None else a if b is None else a * b

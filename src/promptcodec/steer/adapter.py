@@ -1,0 +1,90 @@
+"""The adapter: one module that makes steering for the encoder, for the decoder, or for both."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from promptcodec.errors import FormatError, UsageError
+from promptcodec.model import config
+from promptcodec.model.steering import Decoded, Gains, Steering
+from promptcodec.steer.controls import Controls
+
+LEVELS = 2**16 - 1  # of a scalar that travels in a file
+
+
+class Adapter(nn.Module):
+    """Base of all steering methods. Subclasses name their ``kind``, take the base's configuration and options, and
+    override the halves that they have.
+
+    ``signals``: names of the scalars in [0, 1] that travel in the file, 16 bits each. The encoder steers with the
+    values read back from them. ``settable``: those of them that a user may set anew when decoding, because nothing that
+    was coded depends on them. ``maps``: maps that the encoder half needs. An adapter without decoder half leaves
+    nothing in a file, and any decoder opens it.
+    """
+
+    kinds: ClassVar[dict[str, type[Adapter]]] = {}
+    kind: ClassVar[str] = ""
+    signals: tuple[str, ...] = ()
+    maps: tuple[str, ...] = ()
+
+    def __init_subclass__(cls, kind: str = "", **rest: Any) -> None:
+        super().__init_subclass__(**rest)
+        if kind:
+            cls.kind = kind
+            Adapter.kinds[kind] = cls
+
+    def __init__(self, base: config.Model, name: str = "", **options: Any) -> None:
+        """``options``: what ``base`` leaves open, in types that JSON knows; they are stored with the weights."""
+        super().__init__()
+        self.base, self.name, self.options = base, name or self.kind, options
+
+    def for_encoder(self, x: Tensor, controls: Controls) -> Steering:
+        """Sites in g_a and h_a, and masks, from the padded picture (B, 3, h, w) in [0, 1] and all that was asked."""
+        return Steering()
+
+    def for_hyper(self, y: Tensor, controls: Controls) -> Steering:
+        """Further sites in h_a, and masks, from the latent y (B, M, h/16, w/16) before gains."""
+        return Steering()
+
+    def gains(self, signalled: Controls) -> Gains:
+        """Gains of y and z, which both sides need: float64 when a file is coded."""
+        return Gains()
+
+    def for_entropy(self, decoded: Decoded, signalled: Controls) -> Steering:
+        """Sites in h_s, from ẑ: decides probabilities, so that it runs in float64 on the CPU when a file is coded."""
+        return Steering()
+
+    def for_decoder(self, decoded: Decoded, signalled: Controls) -> Steering:
+        """Sites in g_s, from what a decoder knows."""
+        return Steering()
+
+    @property
+    def decodes(self) -> bool:
+        """Whether a decoder needs this adapter."""
+        halves = ("gains", "for_entropy", "for_decoder")
+        return any(getattr(type(self), half) is not getattr(Adapter, half) for half in halves)
+
+    @property
+    def settable(self) -> tuple[str, ...]:
+        """Signalled scalars that may be set anew when decoding."""
+        return ()
+
+    def signal(self, controls: Controls) -> bytes:
+        """The signalled scalars of one picture. Raises UsageError where one is missing or outside 0..1."""
+        data = b""
+        for name in self.signals:
+            value = controls.scalar(name)
+            if value.numel() != 1 or not 0 <= float(value) <= 1:
+                raise UsageError(f"{name} of adapter {self.name} is {value.tolist()}, expected a number in 0..1")
+            data += round(float(value) * LEVELS).to_bytes(2, "little")
+        return data
+
+    def read(self, data: bytes) -> Controls:
+        """The scalars in what ``signal`` wrote, float64. Raises FormatError for other lengths."""
+        if len(data) != 2 * len(self.signals):
+            raise FormatError(f"adapter {self.name} signals {2 * len(self.signals)} bytes, the file has {len(data)}")
+        values = [int.from_bytes(data[2 * i : 2 * i + 2], "little") / LEVELS for i in range(len(self.signals))]
+        return Controls({n: torch.tensor([v], dtype=torch.float64) for n, v in zip(self.signals, values, strict=True)})

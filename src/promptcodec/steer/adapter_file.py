@@ -1,0 +1,112 @@
+"""Adapter files: the adapter's own tensors in half precision, its kind and options, and the base that it belongs to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from promptcodec.errors import ModelMismatchError, UsageError
+from promptcodec.model.base import CompressionModel
+from promptcodec.steer.adapter import Adapter
+from promptcodec.steer.kinds import BUILT_IN
+
+FORMAT = "promptcodec-adapter-1"
+FINGERPRINT_BYTES = 8
+
+
+@dataclass(frozen=True)
+class StoredAdapter:
+    """An adapter as read from its file (float32, evaluation mode), and what identifies it in .ptc files."""
+
+    adapter: Adapter
+    fingerprint: bytes
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.adapter.name
+
+
+def base_fingerprint(network: CompressionModel) -> str:
+    """Identifies all weights of a base, rounded to half precision as model files store them."""
+    return _digest(network.state_dict(), network.config.to_json()).hex()
+
+
+def save_adapter(adapter: Adapter, network: CompressionModel, path: str | Path) -> None:
+    """Write ``adapter``, made for ``network``. Raises UsageError for weights that are not finite in half precision."""
+    tensors = {name: _half(value) for name, value in adapter.state_dict().items()}
+    for name, value in tensors.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise UsageError(f"cannot store adapter {adapter.name}: {name} is not finite in half precision")
+    about = {"kind": adapter.kind, "name": adapter.name, "options": adapter.options}
+    metadata = {
+        "format": FORMAT,
+        "about": json.dumps(about, sort_keys=True),
+        "base": base_fingerprint(network),
+        "base_name": network.config.name,
+    }
+    metadata["fingerprint"] = _digest(tensors, metadata["about"] + metadata["base"]).hex()
+    save_file(tensors, path, metadata=metadata)
+
+
+def load_adapter(path: str | Path, network: CompressionModel) -> StoredAdapter:
+    """Read an adapter for ``network``.
+
+    Raises ModelMismatchError where it is foreign, damaged, or made for another base, UsageError for unknown kinds.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (OSError, SafetensorError) as error:
+        raise ModelMismatchError(f"adapter file {path} cannot be read: {error}") from None
+    if metadata.get("format") != FORMAT:
+        found = metadata.get("format", "no promptcodec adapter at all")
+        raise ModelMismatchError(f"adapter file {path}: found {found}, expected {FORMAT}")
+    fingerprint = _digest(tensors, metadata["about"] + metadata["base"])
+    if fingerprint.hex() != metadata["fingerprint"]:
+        raise ModelMismatchError(f"adapter file {path} is damaged: its tensors do not have the fingerprint it states")
+    about = json.loads(metadata["about"])
+    own = base_fingerprint(network)
+    if metadata["base"] != own:
+        raise ModelMismatchError(
+            f"adapter {about['name']} was trained on {metadata['base_name']} {metadata['base']}, this base is "
+            f"{network.config.name} {own}; load that base, or train the adapter anew on this one"
+        )
+    adapter = adapter_class(about["kind"])(network.config, name=about["name"], **about["options"])
+    adapter.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
+    return StoredAdapter(adapter.eval().requires_grad_(False), fingerprint)
+
+
+def adapter_class(kind: str) -> type[Adapter]:
+    """The class of a kind. Raises UsageError for kinds that neither the package nor the running program defines."""
+    if kind not in Adapter.kinds and kind in BUILT_IN:
+        import_module(BUILT_IN[kind])
+    if kind not in Adapter.kinds:
+        known = ", ".join(sorted(BUILT_IN | Adapter.kinds.keys()))
+        raise UsageError(
+            f"unknown kind of adapter {kind!r}; known are {known}; import the module that defines it first"
+        )
+    return Adapter.kinds[kind]
+
+
+def _half(value: Tensor) -> Tensor:
+    value = value.detach().cpu().contiguous()
+    return value.half() if value.is_floating_point() else value
+
+
+def _digest(tensors: dict[str, Tensor], about: str) -> bytes:
+    digest = hashlib.sha256(about.encode())
+    for name in sorted(tensors):
+        value = _half(tensors[name])
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.numpy().tobytes())
+    return digest.digest()[:FINGERPRINT_BYTES]

@@ -1,0 +1,51 @@
+"""Channel selection (Liu et al. 2022): code only the channels of y that a machine task needs."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from promptcodec.model import config
+from promptcodec.model.steering import Steering
+from promptcodec.steer.adapter import Adapter
+from promptcodec.steer.controls import Controls
+
+
+class ChannelSelection(Adapter, kind="channels"):
+    """A gate on y: global mean, two linear layers, two logits a channel; while training a hard Gumbel softmax chooses.
+
+    Dropped channels are coded as their likeliest values, so that any base decoder opens the file. 111,168 parameters
+    with 192 channels.
+    """
+
+    def __init__(self, base: config.Model, name: str = "") -> None:
+        super().__init__(base, name)
+        channels = base.latent_channels
+        self.gate = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, 2 * channels))
+
+    def for_hyper(self, y: Tensor, controls: Controls) -> Steering:
+        """The mask of y's channels, (B, M, 1, 1), of zeros and ones."""
+        logits = self.gate(y.mean(dim=(2, 3))).unflatten(1, (-1, 2))
+        if self.training:
+            keep = F.gumbel_softmax(logits, hard=True)[..., 1]
+        else:
+            keep = (logits[..., 1] > logits[..., 0]).to(y.dtype)
+        return Steering(keep_y=keep[..., None, None])
+
+
+class FeatureTransform(nn.Module):
+    """From the decoded ŷ straight to a recogniser's features at 1/8, without a picture between.
+
+    The paper states 0.84 million parameters and no layers; these have 840,384 with 192 channels in and 256 out.
+    """
+
+    def __init__(self, latent: int, features: int = 256) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(latent, latent, 3, padding=1), nn.LeakyReLU(),
+            nn.ConvTranspose2d(latent, features, 3, 2, 1, 1), nn.LeakyReLU(), nn.Conv2d(features, features, 1),
+        )  # fmt: skip
+
+    def forward(self, y: Tensor) -> Tensor:
+        """y: (B, M, h, w). (B, features, 2h, 2w)."""
+        return self.layers(y)  # type: ignore[no-any-return]

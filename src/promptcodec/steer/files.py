@@ -1,0 +1,181 @@
+"""Adapters in files: encode pictures with them, and open what needs them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from promptcodec.codec.codec import Codec
+from promptcodec.codec.container import MAX_PIXELS, AdapterRecord
+from promptcodec.codec.latents import LatentSteering
+from promptcodec.codec.picture import Picture
+from promptcodec.errors import ModelMismatchError, UsageError
+from promptcodec.model.steering import Decoded, Steering
+from promptcodec.steer.adapter import Adapter
+from promptcodec.steer.adapter_file import StoredAdapter, load_adapter
+from promptcodec.steer.attached import Attached
+from promptcodec.steer.controls import Controls, constant
+from promptcodec.steer.region_map import region_map
+
+if TYPE_CHECKING:
+    from promptcodec.codec.picture_io import Source
+
+
+class SteeredCodec:
+    """A codec with adapters, in the order in which they act. Files that need none of them open as well."""
+
+    def __init__(self, codec: Codec, adapters: Sequence[StoredAdapter]) -> None:
+        self.codec = codec
+        self.adapters = tuple(adapters)
+        for stored in self.adapters:
+            stored.adapter.to(codec.device)
+        self._exact = {stored.fingerprint: _exact(stored.adapter) for stored in self.adapters}
+
+    @staticmethod
+    def load(codec: Codec, paths: Sequence[str | Path]) -> SteeredCodec:
+        """With the adapters in files. Raises ModelMismatchError for those of another base, UsageError."""
+        return SteeredCodec(codec, [load_adapter(path, codec.network) for path in paths])
+
+    def encode(
+        self,
+        image: Source,
+        quality: float | None = None,
+        *,
+        settings: Mapping[str, float] | None = None,
+        roi: str | Path | Tensor | None = None,
+        strip: bool = False,
+        source_hash: bytes | None = None,
+    ) -> bytes:
+        """As ``Codec.encode``, steered by all adapters.
+
+        ``settings``: scalars by name, 0 to 1. ``roi``: a grey picture of any size, ``x,y,w,h`` in pixels, or a map
+        (1, 1, H, W) in [0, 1]. Raises UsageError for what an adapter lacks and for what none takes.
+        """
+        given = dict(settings or {})
+        self._check_given(given, roi is not None)
+        scalars = {name: constant(value) for name, value in given.items()}
+
+        def steered(height: int, width: int) -> FileSteering:
+            maps = {} if roi is None else {"roi": region_map(roi, height, width).to(self.codec.device)}
+            controls = Controls(scalars, maps)
+            signals = [stored.adapter.signal(controls) for stored in self.adapters]
+            return FileSteering(self.codec, self.adapters, signals, self._exact, controls)
+
+        return self.codec.encode(image, quality, strip=strip, source_hash=source_hash, steered=steered)
+
+    def decode_picture(
+        self, data: bytes, settings: Mapping[str, float] | None = None, *, max_pixels: int | None = MAX_PIXELS
+    ) -> Picture:
+        """The picture in a .ptc file. ``settings`` set anew what an adapter of the file leaves to the decoder.
+
+        Raises ModelMismatchError where an adapter that the file needs is not here, UsageError for settings that are
+        fixed in the file or that no adapter of it takes.
+        """
+        given = dict(settings or {})
+        used: set[str] = set()
+
+        def opener(records: tuple[AdapterRecord, ...]) -> FileSteering:
+            chosen = [self._find(record) for record in records]
+            signals = []
+            for record, stored in zip(records, chosen, strict=True):
+                signals.append(_set_anew(stored.adapter, record.signal, given))
+                used.update(stored.adapter.settable)
+            _check_used(given, used)
+            return FileSteering(self.codec, chosen, signals, self._exact)
+
+        picture = self.codec.decode_picture(data, opener, max_pixels=max_pixels)
+        _check_used(given, used)
+        return picture
+
+    def _find(self, record: AdapterRecord) -> StoredAdapter:
+        for stored in self.adapters:
+            if stored.fingerprint == record.fingerprint:
+                return stored
+        here = ", ".join(f"{s.name} ({s.fingerprint.hex()})" for s in self.adapters) or "none"
+        raise ModelMismatchError(
+            f"the file needs adapter {record.name} ({record.fingerprint.hex()}), which is not here (attached: {here}); "
+            "give its file, with --adapter"
+        )
+
+    def _check_given(self, given: Mapping[str, float], roi: bool) -> None:
+        wanted = {name for stored in self.adapters for name in _scalars(stored.adapter)}
+        for name in given:
+            if name not in wanted:
+                raise UsageError(f"no adapter takes {name!r}; {_listed(wanted)}")
+        if roi and not any("roi" in stored.adapter.maps for stored in self.adapters):
+            raise UsageError("no adapter takes a region of interest; give one that does, with --adapter")
+
+
+class FileSteering:
+    """The adapters of one file with what they signal: what ``codec.steered.Steered`` asks for.
+
+    Without ``controls``, a decoder's.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        adapters: Sequence[StoredAdapter],
+        signals: Sequence[bytes],
+        exact: Mapping[bytes, Adapter],
+        controls: Controls | None = None,
+    ) -> None:
+        base = codec.network.config
+        read = [stored.adapter.read(signal) for stored, signal in zip(adapters, signals, strict=True)]
+        pairs = list(zip(adapters, signals, strict=True))
+        self._attached = Attached(base, [s.adapter for s in adapters], controls, read)
+        self._exact = Attached(base, [exact[s.fingerprint] for s in adapters], None, read)
+        self.records = tuple(
+            AdapterRecord(stored.name, stored.fingerprint, signal) for stored, signal in pairs if stored.adapter.decodes
+        )
+        self.for_encoder = self._attached.for_encoder
+        self.for_hyper = self._attached.for_hyper
+        self.for_entropy = self._attached.for_entropy
+
+    def for_decoder(self, decoded: Decoded) -> Steering:
+        """Sites in g_s, from ẑ and ŷ."""
+        return self._attached.for_decoder(decoded)
+
+    def latents(self, encoder: Steering | None = None) -> LatentSteering:
+        """What decides the coding, float64 on the CPU."""
+        masks = encoder or Steering()
+        return LatentSteering(self._exact.gains(), self._exact.for_entropy, masks.keep_y, masks.keep_z)
+
+
+def _exact(adapter: Adapter) -> Adapter:
+    """A float64 copy on the CPU, where it decides a probability: that runs there."""
+    halves = ("gains", "for_entropy")
+    if all(getattr(type(adapter), half) is getattr(Adapter, half) for half in halves):
+        return adapter
+    return copy.deepcopy(adapter).cpu().double()
+
+
+def _set_anew(adapter: Adapter, signal: bytes, given: Mapping[str, float]) -> bytes:
+    """The signal with those settings that are the decoder's to choose."""
+    scalars = dict(adapter.read(signal).scalars)
+    for name, value in given.items():
+        if name not in adapter.settable and name in adapter.signals:
+            raise UsageError(
+                f"{name} of adapter {adapter.name} was fixed when the file was made: encode it again to change it"
+            )
+        if name in adapter.settable:
+            scalars[name] = constant(value)
+    return adapter.signal(Controls(scalars))
+
+
+def _check_used(given: Mapping[str, float], used: set[str]) -> None:
+    for name in given:
+        if name not in used:
+            raise UsageError(f"no adapter of this file takes {name!r}; {_listed(used)}")
+
+
+def _scalars(adapter: Adapter) -> set[str]:
+    return set(adapter.signals) | set(getattr(adapter, "scalars", ()))
+
+
+def _listed(names: set[str]) -> str:
+    return f"what can be set: {', '.join(sorted(names))}" if names else "there is nothing to set"

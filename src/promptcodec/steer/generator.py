@@ -1,0 +1,103 @@
+"""Prompts generated from a map by a pyramid of convolutions (Kao et al. 2023; papers 000, 002 and 003).
+
+The trunk mirrors the resampling layers of the transform that is steered, so that its features have the resolution and
+width of each stage; one strided convolution a block makes that block's prompts. No activations.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from promptcodec.errors import UsageError
+from promptcodec.model import config
+from promptcodec.model.steering import BlockSteer, Prompt, Site, Steering, TransformName
+from promptcodec.model.transforms import resample
+from promptcodec.steer.sites import SiteInfo, StageInfo, stages, stages_with_tokens, transform_config
+
+
+class PromptPyramid(nn.Module):
+    """Prompt maps for the blocks of the stages of ``transform`` that take them, or of the ``wanted`` ones.
+
+    ``extra``: channels of the input beyond the transform's own. ``first`` replaces the trunk's first step.
+    ``prompts``: how many a window gets (a square). In the stages ``carry`` only the first block gets generated prompts,
+    which are updated and handed on. ``pooled`` averages each map into one set of ``prompts`` tokens for all windows.
+    Without ``layers`` a max-pool takes the place of the convolution a block (paper 001). Nothing is computed beyond the
+    last prompted stage.
+    """
+
+    def __init__(
+        self,
+        base: config.Model,
+        transform: TransformName,
+        extra: int = 0,
+        wanted: Sequence[int] | None = None,
+        first: nn.Module | None = None,
+        prompts: int = 16,
+        carry: Sequence[int] = (),
+        pooled: bool = False,
+        layers: bool = True,
+        compat_mask: bool = False,
+    ) -> None:
+        super().__init__()
+        self.prompted = {stage.index: stage for stage in stages_with_tokens(base, transform, wanted)}
+        self.carry, self.pooled, self.compat_mask = frozenset(carry), pooled, compat_mask
+        self.side, self.strides = math.isqrt(prompts), {}
+        self.heads, self.trunk = nn.ModuleDict(), nn.ModuleList()
+        channels = transform_config(base, transform).in_channels + extra
+        for stage in stages(base, transform)[: max(self.prompted) + 1]:
+            self.trunk.append(first if first is not None and stage.index == 0 else _step(channels, stage))
+            channels = stage.channels
+            if stage.index in self.prompted:
+                stride = self.strides[stage.index] = _stride(prompts, stage.blocks[0])
+                blocks = self._steered(stage)
+                heads = [
+                    nn.Conv2d(channels, channels, 3, stride, 1) if layers else nn.MaxPool2d(stride, ceil_mode=True)
+                    for _ in blocks
+                ]
+                self.heads[str(stage.index)] = nn.ModuleList(heads)
+
+    def forward(self, x: Tensor) -> Steering:
+        """x: (B, C, H, W) at the resolution of the transform's input."""
+        found: dict[Site, BlockSteer] = {}
+        for index, step in enumerate(self.trunk):
+            x = step(x)
+            if index in self.prompted:
+                heads = self.heads[str(index)]
+                assert isinstance(heads, nn.ModuleList)
+                for info, head in zip(self._steered(self.prompted[index]), heads, strict=True):
+                    found[info.site] = BlockSteer((self._prompt(head(x), index),))
+        return Steering(found)
+
+    def _steered(self, stage: StageInfo) -> tuple[SiteInfo, ...]:
+        return stage.blocks[:1] if stage.index in self.carry else stage.blocks
+
+    def _prompt(self, tokens: Tensor, index: int) -> Prompt:
+        if self.pooled:
+            tokens = nn.functional.adaptive_avg_pool2d(tokens, self.side).flatten(2).transpose(1, 2)
+        return Prompt(tokens, self.strides[index], index in self.carry, self.compat_mask)
+
+
+def _step(channels: int, stage: StageInfo) -> nn.Module:
+    """Layers that take the features of the stage before to this one's resolution and width."""
+    if not stage.before:  # a synthesis begins with a stage: its input only has to be brought to its width
+        return nn.Conv2d(channels, stage.channels, 3, padding=1)
+    layers = []
+    for layer in stage.before:
+        layers.append(resample(channels, dataclasses.replace(layer, zero_init=False)))
+        channels = layer.channels
+    return nn.Sequential(*layers) if len(layers) > 1 else layers[0]
+
+
+def _stride(prompts: int, block: SiteInfo) -> int:
+    """Tokens a side that one prompt of a map stands for. Raises UsageError where windows do not divide so."""
+    side = math.isqrt(prompts)
+    if prompts < 1 or side * side != prompts or block.window % side or (block.window // 2) % (block.window // side):
+        raise UsageError(
+            f"{prompts} generated prompts do not divide the windows of {block.window} x {block.window} tokens of "
+            f"{block.site}, half shifted; try {(block.window // 2) ** 2}"
+        )
+    return block.window // side

@@ -1,0 +1,12 @@
+"""The kinds of adapters in the package, and the modules that define them."""
+
+BUILT_IN = {
+    "pyramid": "promptcodec.steer.pyramid",
+    "beta": "promptcodec.steer.beta",
+    "channels": "promptcodec.steer.channels",
+    "gain-units": "promptcodec.steer.gain_units",
+    "lpm": "promptcodec.steer.lpm",
+    "sft": "promptcodec.steer.sft",
+    "step": "promptcodec.steer.editing",
+    "transtic": "promptcodec.steer.transtic",
+}

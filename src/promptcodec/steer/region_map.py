@@ -1,0 +1,41 @@
+"""Regions of interest: a mask file, a rectangle or a map, as a map of the picture's size."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from promptcodec.errors import ImageError, UsageError
+
+_RECTANGLE = re.compile(r"^\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*$")
+
+
+def region_map(roi: str | Path | Tensor, height: int, width: int) -> Tensor:
+    """(1, 1, height, width) in [0, 1], 1 where the picture matters most.
+
+    ``roi``: ``x,y,w,h`` in pixels of the upright picture (1 inside, 0 outside, cut at its borders), a grey picture of
+    any size (white matters), or a map (1, 1, H, W) of this size. Raises UsageError and ImageError.
+    """
+    if isinstance(roi, Tensor):
+        if tuple(roi.shape) != (1, 1, height, width):
+            raise UsageError(f"a region map of shape {tuple(roi.shape)}, expected (1, 1, {height}, {width})")
+        return roi.float().clamp(0, 1)
+    rectangle = _RECTANGLE.match(str(roi))
+    if rectangle:
+        x, y, w, h = map(int, rectangle.groups())
+        result = torch.zeros(1, 1, height, width)
+        result[..., max(y, 0) : max(y + h, 0), max(x, 0) : max(x + w, 0)] = 1.0
+        if not result.any():
+            raise UsageError(f"the region {roi} lies outside the picture of {width} x {height} pixels")
+        return result
+    try:
+        with Image.open(roi) as image:
+            mask = image.convert("L").resize((width, height), Image.Resampling.BILINEAR)
+    except (OSError, UnidentifiedImageError) as error:
+        raise ImageError(f"the region {roi} is neither x,y,w,h nor a picture that can be read: {error}") from None
+    return torch.from_numpy(np.asarray(mask, dtype=np.float32) / 255)[None, None]

@@ -1,0 +1,137 @@
+"""Where a model can be steered: its sites, from its configuration alone, and refusals in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from promptcodec.errors import UsageError
+from promptcodec.model import config
+from promptcodec.model.steering import Site, Steering, TransformName
+
+
+@dataclass(frozen=True)
+class SiteInfo:
+    """A block of a model: its place, width, and what can act there. ``window`` is 0 where there is no attention."""
+
+    site: Site
+    channels: int
+    mixer: str
+    window: int = 0
+    shift: int = 0
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether prompts can join its attention."""
+        return self.window > 0
+
+
+@dataclass(frozen=True)
+class StageInfo:
+    """A stage: the resampling layers between the stage before (or the input) and it, its width and its blocks."""
+
+    transform: TransformName
+    index: int
+    before: tuple[config.Resample, ...]
+    channels: int
+    blocks: tuple[SiteInfo, ...]
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether prompts can join the attention of its blocks."""
+        return any(block.takes_tokens for block in self.blocks)
+
+    @property
+    def output(self) -> Site:
+        """The site at its end."""
+        return Site(self.transform, self.index)
+
+
+def transform_config(cfg: config.Model, name: TransformName) -> config.Transform:
+    """The configuration of a transform by its short name."""
+    return {"g_a": cfg.analysis, "h_a": cfg.hyper_analysis, "h_s": cfg.hyper_synthesis, "g_s": cfg.synthesis}[name]
+
+
+def stages(cfg: config.Model, transform: TransformName) -> tuple[StageInfo, ...]:
+    """The stages of a transform, in the order of computation."""
+    found: list[StageInfo] = []
+    chain = transform_config(cfg, transform)
+    channels, before = chain.in_channels, []
+    for layer in chain.layers:
+        if isinstance(layer, config.Resample):
+            before.append(layer)
+            channels = layer.channels
+            continue
+        index = len(found)
+        blocks = tuple(_block(Site(transform, index, i), channels, layer) for i in range(layer.depth))
+        found.append(StageInfo(transform, index, tuple(before), channels, blocks))
+        before = []
+    return tuple(found)
+
+
+def sites(cfg: config.Model) -> tuple[SiteInfo, ...]:
+    """Every block of a model."""
+    names: tuple[TransformName, ...] = ("g_a", "h_a", "h_s", "g_s")
+    return tuple(block for name in names for stage in stages(cfg, name) for block in stage.blocks)
+
+
+def stages_with_tokens(cfg: config.Model, transform: TransformName, wanted: Iterable[int] | None) -> list[StageInfo]:
+    """The stages of a transform that take prompts: all of them, or the ``wanted`` ones by index.
+
+    Raises UsageError where a wanted stage does not exist or takes none, or where there is none at all.
+    """
+    known = stages(cfg, transform)
+    takers = [stage.index for stage in known if stage.takes_tokens]
+    for index in wanted or ():
+        if not 0 <= index < len(known):
+            raise UsageError(f"{transform} of {cfg.name} has stages 0 to {len(known) - 1}, there is no stage {index}")
+        if index not in takers:
+            raise UsageError(
+                f"{transform} stage {index} of {cfg.name} uses {known[index].blocks[0].mixer}, which takes no prompt "
+                f"tokens; {_advice(takers)}"
+            )
+    chosen = takers if wanted is None else list(wanted)
+    if not chosen:
+        raise UsageError(f"no stage of {transform} of {cfg.name} has attention to take prompts; {_advice(takers)}")
+    return [known[i] for i in chosen]
+
+
+def check_steering(cfg: config.Model, steering: Steering) -> None:
+    """Raise UsageError where steering acts at sites that ``cfg`` does not have, or with prompts that do not fit."""
+    for site, steer in steering.sites.items():
+        known = stages(cfg, site.transform)
+        if not 0 <= site.stage < len(known):
+            raise UsageError(f"{cfg.name} has no {site}: {site.transform} has {len(known)} stages, counted from 0")
+        stage = known[site.stage]
+        if not -1 <= site.block < len(stage.blocks):
+            raise UsageError(f"{cfg.name} has no {site}: that stage has {len(stage.blocks)} blocks, counted from 0")
+        if not steer.prompts:
+            continue
+        if site.block == -1:
+            raise UsageError(f"prompts cannot join {site}: they go to its blocks")
+        block = stage.blocks[site.block]
+        if not block.takes_tokens:
+            takers = [s.index for s in known if s.takes_tokens]
+            raise UsageError(
+                f"{site} of {cfg.name} uses {block.mixer}, which takes no prompt tokens; {_advice(takers)}"
+            )
+        for prompt in steer.prompts:
+            if prompt.channels != block.channels:
+                raise UsageError(
+                    f"prompts of {prompt.channels} channels do not fit {site} of {cfg.name}, whose width is "
+                    f"{block.channels}; build the adapter for this model"
+                )
+
+
+def _advice(takers: list[int]) -> str:
+    if takers:
+        return f"stages that take them: {', '.join(map(str, takers))}"
+    return "steer it with affines (SFT, beta) or gains instead"
+
+
+def _block(site: Site, channels: int, stage: config.Stage) -> SiteInfo:
+    mixer = stage.mixer
+    if isinstance(mixer, config.Attention):
+        shifted = stage.shift and site.block % 2 == 1
+        return SiteInfo(site, channels, "window attention", mixer.window, mixer.window // 2 if shifted else 0)
+    return SiteInfo(site, channels, "depthwise-convolution mixers" if mixer else "no mixers")

@@ -1,0 +1,87 @@
+"""TransTIC (paper 002): prompts that turn a codec for people into one for machines, and all its ablations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor
+
+from promptcodec.errors import UsageError
+from promptcodec.model import config
+from promptcodec.model.steering import Decoded, Steering
+from promptcodec.steer.adapter import Adapter
+from promptcodec.steer.controls import Controls
+from promptcodec.steer.generator import PromptPyramid
+from promptcodec.steer.sites import stages
+from promptcodec.steer.tokens import SharedTokens
+from promptcodec.steer.unet import UNet
+
+EncoderPrompts = Literal["generated", "pooled", "tokens", "none"]
+DecoderPrompts = Literal["tokens", "none"]
+
+
+class TransTIC(Adapter, kind="transtic"):
+    """Prompts from the picture in the first encoder stages, learned tokens in all decoder stages.
+
+    ``encoder``: ``generated`` from the picture by a U-Net (IP), the same ``pooled`` into one set for all windows
+    (IP-shared), learned ``tokens`` (TP), or ``none``. ``decoder``: ``tokens`` or ``none``. ``prompts``: 4, 16 or 64 a
+    window. ``encoder_stages`` and ``decoder_stages``: None is the first two, and all. In the stages ``encoder_carry``
+    and ``decoder_carry`` prompts enter at the first block and are updated on the way (A3.1, "shallow").
+    1,589,248 + 30,720 parameters on ``tic``.
+    """
+
+    def __init__(
+        self,
+        base: config.Model,
+        name: str = "",
+        *,
+        encoder: EncoderPrompts = "generated",
+        decoder: DecoderPrompts = "tokens",
+        prompts: int = 16,
+        encoder_stages: Sequence[int] | None = None,
+        decoder_stages: Sequence[int] | None = None,
+        encoder_carry: Sequence[int] = (),
+        decoder_carry: Sequence[int] = (),
+        width: int = 32,
+        compat_mask: bool = False,
+    ) -> None:
+        super().__init__(
+            base, name, encoder=encoder, decoder=decoder, prompts=prompts, encoder_stages=encoder_stages,
+            decoder_stages=decoder_stages, encoder_carry=list(encoder_carry), decoder_carry=list(decoder_carry),
+            width=width, compat_mask=compat_mask,
+        )  # fmt: skip
+        if encoder not in ("generated", "pooled", "tokens", "none") or decoder not in ("tokens", "none"):
+            raise UsageError(f"TransTIC has no prompts {encoder!r} in the encoder with {decoder!r} in the decoder")
+        known = stages(base, "g_a")
+        if encoder_stages is None:
+            encoder_stages = [s.index for s in known if s.takes_tokens][:2]
+        self.encoder: PromptPyramid | SharedTokens | None = None
+        if encoder in ("generated", "pooled"):
+            stride = math.prod(layer.stride for layer in known[0].before)
+            unet = UNet(base.analysis.in_channels, known[0].channels, stride, width)
+            self.encoder = PromptPyramid(
+                base, "g_a", wanted=encoder_stages, first=unet, prompts=prompts, carry=encoder_carry,
+                pooled=encoder == "pooled", compat_mask=compat_mask,
+            )  # fmt: skip
+        elif encoder == "tokens":
+            self.encoder = SharedTokens(base, "g_a", encoder_stages, prompts, encoder_carry)
+        self.decoder: SharedTokens | None = None
+        if decoder == "tokens":
+            self.decoder = SharedTokens(base, "g_s", decoder_stages, prompts, decoder_carry)
+
+    def for_encoder(self, x: Tensor, controls: Controls) -> Steering:
+        """Prompts of the first stages."""
+        if isinstance(self.encoder, SharedTokens):
+            return self.encoder()  # type: ignore[no-any-return]
+        return self.encoder(x) if self.encoder is not None else Steering()
+
+    def for_decoder(self, decoded: Decoded, signalled: Controls) -> Steering:
+        """The learned tokens."""
+        return self.decoder() if self.decoder is not None else Steering()
+
+    @property
+    def decodes(self) -> bool:
+        """Whether there are tokens in the decoder."""
+        return self.decoder is not None

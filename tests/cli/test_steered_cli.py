@@ -1,0 +1,70 @@
+"""The command line with adapters."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from promptcodec.cli import app
+from promptcodec.steer.adapter_file import save_adapter
+from promptcodec.steer.pyramid import look, region
+
+
+@pytest.fixture
+def run(monkeypatch, capfd, tmp_path, photo, codec):
+    """Run the command line in a folder with a.png, mask.png and two adapters: (exit code, standard error)."""
+    torch.manual_seed(0)
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(photo).save("a.png")
+    Image.fromarray(np.eye(20, dtype=np.uint8) * 255).save("mask.png")
+    save_adapter(look(codec.network.config, decoder_only=True), codec.network, "look.safetensors")
+    save_adapter(region(codec.network.config), codec.network, "region.safetensors")
+
+    def call(line):
+        monkeypatch.setattr(sys, "argv", ["promptcodec", *line.split()])
+        try:
+            app.main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        return code, capfd.readouterr().err
+
+    return call
+
+
+def test_encode_and_decode_with_adapters(run):
+    steer = "--adapter look.safetensors --adapter region.safetensors"
+    assert run(f"encode a.png {steer} --roi mask.png --look 0.3")[0] == 0
+    assert run("decode a.ptc --adapter look.safetensors -o low.png")[0] == 0
+    assert run("decode a.ptc --adapter look.safetensors --look 0.9 -o high.png")[0] == 0
+    assert (np.asarray(Image.open("low.png")) != np.asarray(Image.open("high.png"))).any()
+    code, error = run("decode a.ptc -o none.png")
+    assert (code, "needs adapter look (" in error) == (1, True)
+    assert run("encode a.png -o b.ptc --adapter region.safetensors --roi 10,10,50,50")[0] == 0
+    assert run("decode b.ptc")[0] == 0
+    assert run("info a.ptc")[0] == 0
+
+
+def test_what_makes_no_sense(run):
+    for line, message in (
+        ("encode a.png --roi 1,2,3,4", "no adapter takes a region"),
+        ("encode a.png --look 0.5", "no adapter takes 'look'"),
+        ("encode a.png --adapter look.safetensors --set look", "--set takes NAME=VALUE"),
+        ("encode a.png --adapter look.safetensors", "needs a value for 'look'"),
+    ):
+        code, error = run(line)
+        assert (code, message in error) == (2, True), error
+    code, error = run("encode a.png --adapter a.png --look 0.1")
+    assert (code, "cannot be read" in error) == (1, True)
+
+
+def test_skip_existing_follows_what_was_asked_for(run, tmp_path):
+    line = "encode a.png --adapter region.safetensors --skip-existing --roi "
+    run(line + "10,10,50,50")
+    first = (tmp_path / "a.ptc").read_bytes()
+    run(line + "10,10,50,50")
+    assert (tmp_path / "a.ptc").read_bytes() == first
+    run(line + "mask.png")
+    assert (tmp_path / "a.ptc").read_bytes() != first

@@ -1,0 +1,39 @@
+"""Reading golden vectors: numbers computed with the authors' implementations."""
+
+import re
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+
+def load(path: Path) -> dict[str, Tensor]:
+    with safe_open(path, "pt") as file:
+        return {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+
+
+def part(tensors: dict[str, Tensor], prefix: str, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+    found = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    return {k: v.to(dtype) if v.is_floating_point() else v for k, v in found.items()}
+
+
+def assert_matches(found: Tensor, golden: dict[str, Tensor], name: str, tolerance: float) -> None:
+    """Compare a full tensor with what is stored of it: itself, or samples and means."""
+    compared = 0
+    for key, expected in golden.items():
+        match = re.fullmatch(re.escape(name) + r"(?:\.(every\d+|rowmean|colmean))?", key)
+        if match is None:
+            continue
+        thinning = match[1] or ""
+        if thinning.startswith("every"):
+            step = int(thinning.removeprefix("every"))
+            actual = found[..., ::step, ::step]
+        else:
+            means = {"": lambda t: t, "rowmean": lambda t: t.mean(-1), "colmean": lambda t: t.mean(-2)}
+            actual = means[thinning](found)
+        assert actual.shape == expected.shape
+        difference = (actual.double() - expected.double()).abs().max().item()
+        assert difference <= tolerance, f"{key}: {difference}"
+        compared += 1
+    assert compared, f"no golden tensor {name}"

@@ -1,0 +1,111 @@
+"""LPM, SFT, beta, gain units, channel selection and code editing: counts, and that they do what they are for."""
+
+import pytest
+import torch
+from torch import nn
+
+from promptcodec.model.base import CompressionModel
+from promptcodec.model.presets import nano, tic
+from promptcodec.steer.adapter import Adapter
+from promptcodec.steer.attached import Attached
+from promptcodec.steer.beta import Beta
+from promptcodec.steer.channels import ChannelSelection, FeatureTransform
+from promptcodec.steer.controls import Controls, constant
+from promptcodec.steer.editing import QuantisationStep, edit_latents
+from promptcodec.steer.gain_units import GainUnits
+from promptcodec.steer.lpm import LPM
+from promptcodec.steer.modulation import SFTLayer, SFTResidual
+from promptcodec.steer.sft import SFT
+
+SMALL = tic(16, 32)
+
+
+def count(*modules: nn.Module | None) -> int:
+    return sum(p.numel() for m in modules if m is not None for p in m.parameters())
+
+
+def test_counts() -> None:
+    base = tic()
+    lpm = LPM(base)
+    seed = lpm.get_submodule("encoder.trunk.0.0")
+    assert (count(seed), count(lpm.encoder), count(lpm)) == (24_609, 24_609 + 517_824, 1_427_937)
+    sft = SFT(base)
+    assert count(sft.analysis, sft.hyper) + 3_648_640 == 11_945_856
+    assert count(sft.synthesis) + 3_862_083 == 9_593_603
+    assert 14e6 < count(SFT(base, scalars=("look",))) < 15e6
+    assert (count(SFTLayer(128)), count(SFTLayer(192))) == (369_024, 516_608)
+    assert count(SFTResidual(192)) == 1_697_152
+    assert count(ChannelSelection(base)) == 111_168
+    assert count(FeatureTransform(192)) == 840_384
+    assert count(GainUnits(base)) == 8 * 2 * (192 + 128)
+    assert count(Beta(base)) == 273_408 + 2 * (12 * 65_664 + 2 * 98_496)
+
+
+@pytest.mark.parametrize("base", [SMALL, nano()], ids=lambda base: base.name)
+@pytest.mark.parametrize(
+    "make",
+    [
+        LPM,
+        lambda base: SFT(base, scalars=("look",), maps=("roi",)),
+        lambda base: SFT(base, residual=False),
+        lambda base: Beta(base, hidden=16),
+        GainUnits,
+        ChannelSelection,
+    ],
+    ids=["lpm", "sft", "sft-plain", "beta", "gain", "channels"],
+)
+def test_every_parameter_learns(base, make) -> None:
+    torch.manual_seed(0)
+    model = CompressionModel(base).requires_grad_(False)
+    adapter: Adapter = make(base)
+    controls = Controls(
+        {"look": torch.tensor([0.1, 0.9]), "rate": torch.tensor([0.1, 0.9])}, {"roi": torch.rand(2, 1, 65, 64)}
+    )
+    q = torch.tensor([0.2, 0.8]) if model.gain is not None else None
+    out = model(torch.rand(2, 3, 65, 64), q, "mixed", Attached(base, [adapter], controls))
+    (out["x_hat"].square().mean() + sum(-p.log2().mean() for p in out["likelihoods"].values())).backward()
+    silent = [n for n, p in adapter.named_parameters() if p.grad is None]
+    assert not silent
+
+
+def test_channel_selection_saves_bits_and_any_decoder_opens_the_result() -> None:
+    torch.manual_seed(0)
+    model, x = CompressionModel(SMALL).eval(), torch.rand(1, 3, 64, 64)
+    adapter = ChannelSelection(SMALL).eval()
+    assert not adapter.decodes
+    with torch.no_grad():
+        model.g_a.layers[6].weight.mul_(20)  # type: ignore[union-attr, operator]
+        masked = model(x, steering=Attached(SMALL, [adapter]))
+    keep = adapter.for_hyper(model.g_a(x), Controls()).keep_y
+    assert keep is not None
+    assert 0 < keep.sum() < keep.numel()
+    assert -masked["likelihoods"]["y"].log2().sum() < -model(x)["likelihoods"]["y"].log2().sum()
+
+
+def test_code_editing_lowers_the_cost_that_it_states() -> None:
+    torch.manual_seed(0)
+    model, x = CompressionModel(nano()).eval().requires_grad_(False), torch.rand(1, 3, 40, 70)
+    q, attached = (
+        torch.tensor([0.5]),
+        Attached(model.config, [QuantisationStep(model.config)], Controls({"step": constant(0.6)})),
+    )
+
+    def cost(y: torch.Tensor, z: torch.Tensor) -> float:
+        steer = attached.for_encoder(x)
+        out = model.reconstruct(y, z, model.gains(q).times(steer.gains), "round", attached, steer)
+        bits = sum(-p.log2().sum() for p in out["likelihoods"].values())
+        return float(0.01 * 255**2 * (out["x_hat"][..., :40, :70] - x).square().mean() + bits / (40 * 70))
+
+    with torch.no_grad():
+        y, z, _ = model.analyse(nn.functional.pad(x, (0, 58, 0, 24), mode="replicate"), attached)
+    edited = edit_latents(model, x, 0.01, q, attached, steps=15, learning_rate=0.02)
+    with torch.no_grad():
+        assert cost(*edited) < 0.97 * cost(y, z)
+
+
+def test_quantisation_step() -> None:
+    step = QuantisationStep(SMALL)
+    for value, width in ((0.0, 1 / 8), (0.5, 1.0), (1.0, 8.0)):
+        gains = step.gains(Controls({"step": constant(value)}))
+        assert float(gains.y_inverse) == pytest.approx(width)
+        assert float(gains.y) == pytest.approx(1 / width)

@@ -1,0 +1,80 @@
+"""Prompted models against numbers computed with the authors' implementations, in float64."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from golden import assert_matches, load, part
+
+from promptcodec.model.base import CompressionModel
+from promptcodec.model.presets import tic
+from promptcodec.model.steering import Decoded, Site
+from promptcodec.steer.attached import Attached
+from promptcodec.steer.controls import Controls
+from promptcodec.steer.pyramid import rate_and_region
+from promptcodec.steer.transtic import TransTIC
+from promptcodec.zoo.reference import from_reference
+from promptcodec.zoo.reference_prompts import split_prompts
+
+
+@pytest.mark.parametrize("variant", ["ref", "fix"])
+@torch.inference_mode()
+def test_transtic(shared: Path, variant: str) -> None:
+    tensors = load(shared / "golden/transtic.safetensors")
+    base, prompts = split_prompts(part(tensors, "param/"))
+    model = CompressionModel(tic(16, 48))
+    model.load_state_dict(from_reference(base))
+    adapter = TransTIC(model.config, compat_mask=variant == "ref")
+    adapter.load_state_dict(prompts)
+    model, adapter = model.double().eval(), adapter.double().eval()
+    x = tensors["input/x_u8"].double() / 256
+    outputs = part(tensors, "output/")
+    golden = part(outputs, f"{variant}/")
+    steering = adapter.for_encoder(x, Controls())
+    assert adapter.encoder is not None
+    assert_matches(adapter.encoder.trunk[0](x), outputs, "extractor_feature", 1e-9)
+    for stage, name, depth in ((0, "g_a1", 2), (1, "g_a3", 4)):
+        for i in range(depth):
+            (prompt,) = steering.sites[Site("g_a", stage, i)].prompts
+            assert_matches(prompt.tokens, outputs, f"prompt.{name}.{i}", 1e-9)
+    attached = Attached(model.config, [adapter])
+    y = model.g_a(x, steering.within("g_a"))
+    assert_matches(y, golden, "y", 1e-9)
+    out = model(x, steering=attached)
+    assert_matches(out["x_hat"], golden, "x_hat", 1e-9)
+    for key in ("y", "z"):
+        bits = -out["likelihoods"][key].log2().sum()
+        assert bits.item() == pytest.approx(golden[f"{key}_bits"].item(), abs=1e-7)
+
+
+@pytest.mark.parametrize("variant", ["ref", "fix"])
+@torch.inference_mode()
+def test_kao(shared: Path, variant: str) -> None:
+    tensors = load(shared / "golden/kao_varroi.safetensors")
+    base, prompts = split_prompts(part(tensors, "param/"))
+    model = CompressionModel(tic(16, 32))
+    model.load_state_dict(from_reference(base))
+    adapter = rate_and_region(model.config, compat_mask=variant == "ref")
+    adapter.load_state_dict(prompts)
+    model, adapter = model.double().eval(), adapter.double().eval()
+    x, roi = tensors["input/x_u8"].double() / 256, tensors["input/roi_u8"].double() / 256
+    outputs = part(tensors, "output/")
+    for i, value in enumerate(tensors["input/lambda_values"].double()):
+        golden = part(outputs, f"{variant}/lam{i}/")
+        attached = Attached(model.config, [adapter], Controls({"rate": value[None]}, {"roi": roi}))
+        out = model(x, steering=attached)
+        assert_matches(out["x_hat"], golden, "x_hat", 1e-9)
+        for key in ("y", "z"):
+            bits = -out["likelihoods"][key].log2().sum()
+            assert bits.item() == pytest.approx(golden[f"{key}_bits"].item(), abs=1e-7)
+        if variant == "ref":
+            continue
+        steering = attached.for_encoder(x)
+        assert_matches(model.g_a(x, steering.within("g_a")), golden, "y", 1e-9)
+        decoded = Decoded(golden["z_hat"], golden["y_hat"])
+        steering = steering.then(attached.for_decoder(decoded))
+        for site, steer in steering.sites.items():
+            layer = 2 * site.stage + (site.transform == "g_a")
+            name = f"prompt.{site.transform}{layer}.{site.block}"
+            assert_matches(steer.prompts[0].tokens, part(outputs, f"lam{i}/"), name, 1e-9)
+        assert len(steering.sites) == 28

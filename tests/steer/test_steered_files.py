@@ -1,0 +1,182 @@
+"""Files that need adapters: what they record, what a decoder refuses, and what it may set anew."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import promptcodec
+from promptcodec.codec.container import ADAPTERS, AdapterRecord, Header, PtcFile, Tile, pack, unpack
+from promptcodec.errors import FormatError, ImageError, ModelMismatchError, UsageError
+from promptcodec.model.steering import Affine, BlockSteer, Decoded, Site, Steering
+from promptcodec.steer.adapter import Adapter
+from promptcodec.steer.adapter_file import save_adapter
+from promptcodec.steer.channels import ChannelSelection
+from promptcodec.steer.controls import Controls
+from promptcodec.steer.editing import QuantisationStep
+from promptcodec.steer.files import SteeredCodec
+from promptcodec.steer.gain_units import GainUnits
+from promptcodec.steer.pyramid import look, region
+from promptcodec.steer.region_map import region_map
+
+
+class HyperShift(Adapter, kind="test-hyper-shift"):
+    """Shifts the hyper synthesis by a signalled amount: decides probabilities."""
+
+    signals = ("amount",)
+
+    def __init__(self, base, name=""):
+        super().__init__(base, name)
+        self.weight = nn.Parameter(torch.randn(128))
+
+    def for_entropy(self, decoded: Decoded, signalled: Controls) -> Steering:
+        shift = (0.1 * signalled.scalar("amount").to(self.weight) * self.weight)[None, :, None, None]
+        return Steering({Site("h_s", 0): BlockSteer(outputs=(Affine(shift=shift),))})
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory, codec) -> dict[str, Path]:
+    """Untrained adapters on the shipped model."""
+    torch.manual_seed(0)
+    base, folder = codec.network.config, tmp_path_factory.mktemp("adapters")
+    units = GainUnits(base)
+    nn.init.uniform_(units.y, 0.5, 2.0)
+    units.y_inverse.data = 1 / units.y.data
+    adapters = {
+        "look": look(base, decoder_only=True),
+        "both": look(base, name="both"),
+        "region": region(base),
+        "gain": units,
+        "hyper": HyperShift(base),
+        "channels": ChannelSelection(base),
+        "step": QuantisationStep(base),
+    }
+    for parameter in adapters["region"].parameters():
+        parameter.data *= 4  # so that a fresh one moves symbols
+    for name, adapter in adapters.items():
+        save_adapter(adapter, codec.network, folder / f"{name}.safetensors")
+    return {name: folder / f"{name}.safetensors" for name in adapters}
+
+
+def steered(codec, paths, *names) -> SteeredCodec:
+    return SteeredCodec.load(codec, [paths[name] for name in names])
+
+
+def test_one_file_decodes_to_any_look(codec, paths, photo):
+    with_look = steered(codec, paths, "look")
+    data = with_look.encode(photo, 40, settings={"look": 0.25})
+    (record,) = unpack(data).adapters
+    assert (record.name, len(record.signal)) == ("look", 2)
+    assert promptcodec.info(data)["adapters"] == ["look"]
+    as_coded, again, other = (with_look.decode_picture(data, s).rgb for s in (None, {"look": 0.25}, {"look": 1.0}))
+    assert (as_coded == again).all()
+    assert (as_coded != other).any()
+    assert len(data) - len(codec.encode(photo, 40)) < 32
+    assert unpack(data).tiles == unpack(codec.encode(photo, 40)).tiles
+
+
+def test_a_missing_adapter_is_named(codec, paths, photo):
+    data = steered(codec, paths, "both").encode(photo, 40, settings={"look": 0.25})
+    with pytest.raises(ModelMismatchError, match=r"the file needs adapter both \([0-9a-f]{16}\); give"):
+        promptcodec.decode(data)
+    with pytest.raises(ModelMismatchError, match=r"needs adapter both .* \(attached: look \("):
+        steered(codec, paths, "look").decode_picture(data)
+    with pytest.raises(UsageError, match="look of adapter both was fixed when the file was made"):
+        steered(codec, paths, "both").decode_picture(data, {"look": 0.5})
+    with pytest.raises(UsageError, match="no adapter of this file takes 'lok'"):
+        steered(codec, paths, "both").decode_picture(data, {"lok": 0.5})
+    with pytest.raises(UsageError, match="no adapter takes 'rate'; what can be set: look"):
+        steered(codec, paths, "both").encode(photo, settings={"rate": 0.5})
+    with pytest.raises(UsageError, match="needs a value for 'look'"):
+        steered(codec, paths, "both").encode(photo)
+    with pytest.raises(UsageError, match="no adapter takes a region"):
+        steered(codec, paths, "both").encode(photo, roi="0,0,4,4", settings={"look": 0.5})
+
+
+def test_an_encoders_adapter_leaves_no_trace(codec, paths, photo):
+    with_region = steered(codec, paths, "region", "channels")
+    data = with_region.encode(photo, 40, roi="20,30,64,64")
+    assert unpack(data).adapters == ()
+    assert (np.asarray(promptcodec.decode(data)) == with_region.decode_picture(data).rgb).all()
+    assert data != with_region.encode(photo, 40, roi="90,30,64,64")
+    with pytest.raises(UsageError, match="needs a map 'roi'"):
+        with_region.encode(photo)
+
+
+@pytest.mark.parametrize("names", [("gain",), ("hyper",), ("step",), ("gain", "hyper", "region", "both", "step")])
+def test_what_decides_probabilities_decodes(codec, paths, photo, names):
+    values = {"gain": {"rate": 0.3}, "hyper": {"amount": 0.9}, "step": {"step": 0.6}, "both": {"look": 0.1}}
+    settings = {k: v for name in names for k, v in values.get(name, {}).items()}
+    with_all = steered(codec, paths, *names)
+    data = with_all.encode(photo, 40, settings=settings, roi="0,0,50,50" if "region" in names else None)
+    assert [a.name for a in unpack(data).adapters] == [n for n in map(_name, names) if n != "region"]
+    picture = with_all.decode_picture(data)
+    assert picture.rgb.shape == photo.shape
+    reverse = steered(codec, paths, *reversed(names))  # the file says in which order they act
+    assert (reverse.decode_picture(data).rgb == picture.rgb).all()
+    assert unpack(data).tiles != unpack(codec.encode(photo, 40)).tiles
+
+
+def _name(name: str) -> str:
+    return {"gain": "gain-units", "hyper": "test-hyper-shift"}.get(name, name)
+
+
+def test_functions(paths, photo, tmp_path):
+    mask = np.zeros((16, 16), np.uint8)
+    mask[:8] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    files = [paths["look"], paths["region"]]
+    data = promptcodec.encode(photo, 30, adapters=files, settings={"look": 0.5}, roi=tmp_path / "mask.png")
+    one, two = (promptcodec.decode(data, adapters=files[:1], settings={"look": v}) for v in (0.0, 1.0))
+    assert (np.asarray(one) != np.asarray(two)).any()
+    plain = promptcodec.encode(photo, 30)
+    assert (np.asarray(promptcodec.decode(plain, adapters=files)) == np.asarray(promptcodec.decode(plain))).all()
+
+
+def test_region_maps(tmp_path):
+    assert region_map("2,1,3,9", 4, 6)[0, 0].tolist() == [[0] * 6] + [[0, 0, 1, 1, 1, 0]] * 3
+    assert region_map("-2,-1,4,3", 3, 3)[0, 0].sum() == 4
+    with pytest.raises(UsageError, match="outside the picture of 6 x 4"):
+        region_map("6,0,3,3", 4, 6)
+    with pytest.raises(ImageError, match="neither x,y,w,h nor a picture"):
+        region_map(tmp_path / "none.png", 4, 6)
+    with pytest.raises(UsageError, match="expected \\(1, 1, 4, 6\\)"):
+        region_map(torch.zeros(1, 1, 6, 4), 4, 6)
+
+
+def test_the_chunk_survives_no_damage():
+    header, tiles = Header(64, 64, b"12345678", b"abcd", 0), (Tile(1, b"\0", b"xyz"),)
+    records = (AdapterRecord("look", b"abcdefgh", b"\x01\x02"), AdapterRecord("Nähe", b"12345678"))
+    data = pack(PtcFile(header, tiles, adapters=records))
+    assert unpack(data).adapters == records
+    for end in range(1, 40):
+        with pytest.raises(FormatError):
+            unpack(data[:-end])
+    for name in ("", "x" * 101):
+        with pytest.raises(FormatError, match="name of 1 to 100"):
+            pack(PtcFile(header, tiles, adapters=(AdapterRecord(name, b"12345678"),)))
+    from promptcodec.codec import container
+
+    for payload in (
+        b"",
+        b"1234567",
+        b"12345678\x05ab",
+        b"12345678\x01\xff\x00",
+        b"12345678\x00\x00",
+        b"12345678\x01a\x09",
+    ):
+        chunk = container._chunk(ADAPTERS, payload)
+        plain = pack(PtcFile(header, tiles))
+        with pytest.raises(FormatError):
+            unpack(_insert(plain, chunk))
+
+
+def _insert(data: bytes, chunk: bytes) -> bytes:
+    """``chunk`` after the header's."""
+    from promptcodec.codec.container import _one_chunk
+
+    end = _one_chunk(data, 5)[2]
+    return data[:end] + chunk + data[end:]
