@@ -40,9 +40,21 @@ def load(model: str | Path | None = None, device: str = "cpu") -> Codec:
         return _loaded[key]
 
 
-def encode(image: Source, quality: float | None = None, *, model: str | None = None, device: str = "cpu") -> bytes:
-    """Compress a picture into the bytes of a .ptc file; see ``Codec.encode``."""
-    return load(model, device).encode(image, quality)
+def encode(
+    image: Source, quality: float | None = None, *, target_size: float | None = None, target_bpp: float | None = None,
+    target_psnr: float | None = None, target_ms_ssim: float | None = None, model: str | None = None,
+    device: str = "cpu",
+) -> bytes:  # fmt: skip
+    """Compress a picture into the bytes of a .ptc file; see ``Codec.encode``.
+
+    Instead of a quality one target may be given: ``target_size`` in bytes or ``target_bpp`` in bits per pixel, which
+    the file comes close to and never exceeds, or ``target_psnr`` in dB or ``target_ms_ssim``, which the decoded
+    picture reaches. Raises TargetError where the target is out of this picture's range.
+    """
+    from promptcodec.codec.search import one_target
+
+    target = one_target(target_size, target_bpp, target_psnr, target_ms_ssim)
+    return load(model, device).encode(image, quality, target=target)
 
 
 def decode(file: File, *, device: str = "cpu") -> Image.Image:

@@ -7,7 +7,7 @@ import json
 import sys
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -17,13 +17,19 @@ import typer
 from promptcodec.cli import jobs, options, runtime
 from promptcodec.codec.atomic import atomic_write
 from promptcodec.codec.container import HASH_BYTES, unpack
+from promptcodec.codec.search import Target, one_target
 from promptcodec.errors import PromptcodecError, UsageError
 from promptcodec.zoo.shipped import DEFAULT, find_model, read_metadata
 
 DEFAULT_QUALITY = 50.0
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif", ".jp2", ".ppm", ".pgm")
 
-Quality = Annotated[float, typer.Option("-q", "--quality", min=0, max=100, help="0 (smallest) to 100 (best).")]
+Quality = Annotated[
+    float | None,
+    typer.Option(
+        "-q", "--quality", min=0, max=100, help=f"0 (smallest) to 100 (best); {DEFAULT_QUALITY:g} by default."
+    ),
+]
 Skip = Annotated[
     bool,
     typer.Option("--skip-existing", help="Leave outputs that this option made from the same picture and settings."),
@@ -34,7 +40,8 @@ Skip = Annotated[
 class Settings:
     """All that decides an output beside its picture, and where to compute it."""
 
-    quality: float
+    quality: float | None
+    target: Target | None
     model: str | None
     strip: bool
     device: str
@@ -45,7 +52,11 @@ class Settings:
 def command(
     inputs: options.Inputs,
     output: options.Output = None,
-    quality: Quality = DEFAULT_QUALITY,
+    quality: Quality = None,
+    target_size: options.TargetSize = None,
+    target_bpp: options.TargetBpp = None,
+    target_psnr: options.TargetPsnr = None,
+    target_ms_ssim: options.TargetMsSsim = None,
     recursive: options.Recursive = False,
     overwrite: options.Overwrite = False,
     skip_existing: Skip = False,
@@ -60,8 +71,14 @@ def command(
     options.one_choice(overwrite, skip_existing)
     if output is not None and output != jobs.PIPE and Path(output).suffix.lower() in EXTENSIONS:
         raise UsageError(f"encode writes .ptc files, but -o names {output}; `promptcodec decode` writes pictures")
+    size = None if target_size is None else options.parse_size(target_size)
+    target = one_target(size, target_bpp, target_psnr, target_ms_ssim)
+    if target is None and quality is None:
+        quality = DEFAULT_QUALITY
+    elif target is not None and quality is not None:
+        raise UsageError(f"--quality and a target {target.name} exclude each other")
     planned = jobs.plan(inputs, output, ".ptc", EXTENSIONS, recursive)
-    settings = Settings(quality, model, strip, device, overwrite, skip_existing)
+    settings = Settings(quality, target, model, strip, device, overwrite, skip_existing)
     prepare = partial(runtime.prepare, 1 if processes > 1 else threads)
     sys.exit(jobs.run(planned, partial(encode_file, settings), processes, prepare, as_json))
 
@@ -78,8 +95,9 @@ def encode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         coded = runtime.codec(settings.model, settings.device).encode(
-            data, settings.quality, strip=settings.strip, source_hash=stamp if settings.skip_existing else None
-        )
+            data, settings.quality, target=settings.target, strip=settings.strip,
+            source_hash=stamp if settings.skip_existing else None,
+        )  # fmt: skip
     for warning in caught:
         name = "standard input" if job.source == jobs.PIPE else job.source
         print(f"promptcodec: {name}: {warning.message}", file=sys.stderr)
@@ -101,7 +119,8 @@ def encode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
 def _stamp(data: bytes, settings: Settings) -> bytes:
     """8 bytes over the picture and the settings that its file depends on, the model's fingerprint among them."""
     fingerprint = read_metadata(find_model(settings.model or DEFAULT))["fingerprint"]
-    described = json.dumps([settings.quality, settings.strip, fingerprint]).encode()
+    rate = settings.quality if settings.target is None else asdict(settings.target)
+    described = json.dumps([rate, settings.strip, fingerprint]).encode()
     return hashlib.sha256(hashlib.sha256(data).digest() + described).digest()[:HASH_BYTES]
 
 

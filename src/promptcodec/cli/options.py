@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,12 @@ Threads = Annotated[int, typer.Option("--threads", min=0, help="Threads for one 
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda or mps.")]
 ModelName = Annotated[str | None, typer.Option("--model", help="A shipped model's name, or a model file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON line a file.")]
+TargetSize = Annotated[
+    str | None, typer.Option("--target-size", help="Largest size of the file: bytes, or such as 40k, 1.5M, 64KiB.")
+]
+TargetBpp = Annotated[float | None, typer.Option("--target-bpp", help="Most bits per pixel.")]
+TargetPsnr = Annotated[float | None, typer.Option("--target-psnr", help="Least PSNR in dB.")]
+TargetMsSsim = Annotated[float | None, typer.Option("--target-ms-ssim", help="Least MS-SSIM, 0 to 1.")]
 Strip = Annotated[bool, typer.Option("--strip", help="Leave out EXIF and XMP metadata.")]
 
 
@@ -36,3 +43,12 @@ def one_choice(overwrite: bool, skip_existing: bool) -> None:
     """Raise UsageError where both are set."""
     if overwrite and skip_existing:
         raise UsageError("--overwrite and --skip-existing exclude each other")
+
+
+def parse_size(text: str) -> float:
+    """Bytes in ``40000``, ``40k``, ``1.5M``, ``40kB`` or ``64KiB``. Raises UsageError."""
+    found = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([kKmM]?)(i?)[bB]?", text.strip())
+    if not found or (found[3] and not found[2]):
+        raise UsageError(f"a size is a number of bytes such as 40000, 40k, 1.5M or 64KiB, not {text!r}")
+    unit = 1024 if found[3] else 1000
+    return float(found[1]) * float(unit ** " km".index(found[2].lower() or " "))
