@@ -49,6 +49,10 @@ def encode(
     image: Source,
     quality: float | None = None,
     *,
+    target_size: float | None = None,
+    target_bpp: float | None = None,
+    target_psnr: float | None = None,
+    target_ms_ssim: float | None = None,
     model: str | None = None,
     device: str | torch.device = "cpu",
     adapters: Sequence[str | Path] = (),
@@ -57,12 +61,20 @@ def encode(
 ) -> bytes:
     """Compress a picture into the bytes of a .ptc file; see ``Codec.encode``.
 
-    ``adapters``: adapter files, in the order in which they act; ``settings`` and ``roi`` are what they are asked for,
-    see ``steer.files.SteeredCodec.encode``.
+    Instead of a quality one target may be given: ``target_size`` in bytes or ``target_bpp`` in bits per pixel, which
+    the file comes close to and never exceeds, or ``target_psnr`` in dB or ``target_ms_ssim``, which the decoded
+    picture reaches. ``adapters``: adapter files, in the order in which they act; ``settings`` and ``roi`` are what they
+    are asked for, see ``steer.files.SteeredCodec.encode``. Raises TargetError where the target is out of this picture's
+    range, UsageError for a target together with adapters.
     """
+    from promptcodec.codec.search import one_target
+
+    target = one_target(target_size, target_bpp, target_psnr, target_ms_ssim)
     codec = load(model, device)
     if not adapters and not settings and roi is None:
-        return codec.encode(image, quality)
+        return codec.encode(image, quality, target=target)
+    if target is not None:
+        raise UsageError("a target and adapters do not go together yet; give a quality")
     return steered(codec, adapters).encode(image, quality, settings=settings, roi=roi)
 
 

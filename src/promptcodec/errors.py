@@ -27,3 +27,7 @@ class ImageError(PromptcodecError):
 
 class UsageError(PromptcodecError):
     """The caller asked for something that does not exist or does not fit together."""
+
+
+class TargetError(PromptcodecError):
+    """The wanted size or quality lies outside what the model can do with this picture."""

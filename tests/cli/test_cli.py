@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import promptcodec
-from promptcodec.cli import app, jobs
+from promptcodec.cli import app, jobs, options
 from promptcodec.codec import atomic
 
 
@@ -72,6 +72,28 @@ def test_quality_and_output(run, folder):
     assert sizes[2] > 2 * sizes[0]
     assert run("decode", folder / "50.ptc", "-o", folder / "out.webp")[0] == 0
     assert Image.open(folder / "out.webp").format == "WEBP"
+
+
+def test_targets(run, folder):
+    assert run("encode", folder / "a.png", "-q", 50)[0] == 0
+    size = (folder / "a.ptc").stat().st_size + 200
+    for option, value in (("--target-size", size), ("--target-size", f"{size / 1000}k"),
+                          ("--target-bpp", 8 * size / (160 * 208))):  # fmt: skip
+        assert run("encode", folder / "a.png", option, value, "--overwrite")[0] == 0
+        assert 0.99 * size <= (folder / "a.ptc").stat().st_size <= size
+    assert run("encode", folder / "a.png", "--target-psnr", 27, "--overwrite")[0] == 0
+    code, _, err = run("encode", folder / "a.png", folder / "b.jpg", "--target-size", 20, "-o", folder / "small")
+    assert code == 1
+    assert [line.split(": ")[2].partition(" with")[0] for line in error_lines(err)] == ["20 bytes is out of range"] * 2
+    for wrong in (["--target-size", "much"], ["--target-size", "4k", "--target-bpp", 1], ["-q", 3, "--target-bpp", 1]):
+        assert run("encode", folder / "a.png", "-o", folder / "x.ptc", *wrong)[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("40000", 40_000), ("40k", 40_000), ("1.5M", 1.5e6), ("64KiB", 65_536), ("40 kB", 40_000)]
+)
+def test_sizes_as_people_write_them(text, size):
+    assert options.parse_size(text) == size
 
 
 def test_folders_and_processes(run, folder):

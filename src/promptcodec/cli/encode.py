@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +16,7 @@ import typer
 from promptcodec.cli import jobs, options, runtime
 from promptcodec.codec.atomic import atomic_write
 from promptcodec.codec.container import HASH_BYTES, SIGNATURE, unpack
+from promptcodec.codec.search import Target, one_target
 from promptcodec.errors import PromptcodecError, UsageError
 from promptcodec.zoo.shipped import DEFAULT, find_model, read_metadata
 
@@ -46,6 +47,7 @@ class Settings:
     """All that decides an output beside its picture, and where to compute it."""
 
     quality: float | None
+    target: Target | None
     model: str | None
     strip: bool
     device: str
@@ -66,6 +68,10 @@ def command(
     inputs: options.Inputs,
     output: options.Output = None,
     quality: Quality = None,
+    target_size: options.TargetSize = None,
+    target_bpp: options.TargetBpp = None,
+    target_psnr: options.TargetPsnr = None,
+    target_ms_ssim: options.TargetMsSsim = None,
     recursive: options.Recursive = False,
     overwrite: options.Overwrite = False,
     skip_existing: Skip = False,
@@ -84,13 +90,19 @@ def command(
     options.one_choice(overwrite, skip_existing)
     if output is not None and output != jobs.PIPE and Path(output).suffix.lower() in EXTENSIONS:
         raise UsageError(f"encode writes .ptc files, but -o names {output}; `promptcodec decode` writes pictures")
+    size = None if target_size is None else options.parse_size(target_size)
+    target = one_target(size, target_bpp, target_psnr, target_ms_ssim)
+    if target is not None and quality is not None:
+        raise UsageError(f"--quality and a target {target.name} exclude each other")
     planned = jobs.plan(inputs, output, ".ptc", EXTENSIONS, recursive)
     # A batch may be cut off and continued, so its files say what they were made from; a single file stays small.
     stamped = skip_existing or len(planned) > 1
     scalars = options.settings_of(look, set_)
     settings = Settings(
-        quality, model, strip, device, overwrite, skip_existing, stamped, tuple(adapter or ()), scalars, roi
+        quality, target, model, strip, device, overwrite, skip_existing, stamped, tuple(adapter or ()), scalars, roi
     )
+    if settings.steered and target is not None:
+        raise UsageError("a target and adapters do not go together yet; give --quality")
     processes = min(processes, len(planned))
     prepare = partial(runtime.prepare, 1 if processes > 1 else threads)
     sys.exit(jobs.run(planned, partial(encode_file, settings), processes, prepare, as_json))
@@ -123,7 +135,9 @@ def encode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
 def _encoded(data: bytes, settings: Settings, source_hash: bytes | None) -> bytes:
     if not settings.steered:
         codec = runtime.codec(settings.model, settings.device)
-        return codec.encode(data, settings.quality, strip=settings.strip, source_hash=source_hash)
+        return codec.encode(
+            data, settings.quality, target=settings.target, strip=settings.strip, source_hash=source_hash
+        )
     steered = runtime.steered(settings.model, settings.device, settings.adapters)
     return steered.encode(
         data, settings.quality, settings=dict(settings.scalars), roi=settings.roi, strip=settings.strip,
@@ -134,8 +148,10 @@ def _encoded(data: bytes, settings: Settings, source_hash: bytes | None) -> byte
 def _stamp(data: bytes, settings: Settings) -> bytes:
     """8 bytes over the picture and the settings that its file depends on, the model's fingerprint among them."""
     fingerprint = read_metadata(find_model(settings.model or DEFAULT))["fingerprint"]
-    quality = DEFAULT_QUALITY if settings.quality is None else settings.quality
-    asked: list[object] = [quality, settings.strip, fingerprint]
+    rate: object = DEFAULT_QUALITY if settings.quality is None else settings.quality
+    if settings.target is not None:
+        rate = asdict(settings.target)
+    asked: list[object] = [rate, settings.strip, fingerprint]
     if settings.steered:
         files = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in settings.adapters]
         roi = settings.roi

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,12 @@ Adapters = Annotated[
 ]
 Look = Annotated[float | None, typer.Option("--look", min=0, max=1, help="Short for --set look=VALUE.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE, 0 to 1, for an adapter that takes it.")]
+TargetSize = Annotated[
+    str | None, typer.Option("--target-size", help="Largest size of the file: bytes, or such as 40k, 1.5M, 64KiB.")
+]
+TargetBpp = Annotated[float | None, typer.Option("--target-bpp", help="Most bits per pixel.")]
+TargetPsnr = Annotated[float | None, typer.Option("--target-psnr", help="Least PSNR in dB.")]
+TargetMsSsim = Annotated[float | None, typer.Option("--target-ms-ssim", help="Least MS-SSIM, 0 to 1.")]
 Strip = Annotated[bool, typer.Option("--strip", help="Leave out EXIF and XMP metadata.")]
 
 
@@ -53,3 +60,12 @@ def settings_of(look: float | None, assignments: list[str] | None) -> tuple[tupl
         if not equals or not name.strip():
             raise UsageError(f"--set takes NAME=VALUE with a number, not {assignment!r}")
     return tuple(sorted(found.items()))
+
+
+def parse_size(text: str) -> float:
+    """Bytes in ``40000``, ``40k``, ``1.5M``, ``40kB`` or ``64KiB``. Raises UsageError."""
+    found = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([kKmM]?)(i?)[bB]?", text.strip())
+    if not found or (found[3] and not found[2]):
+        raise UsageError(f"a size is a number of bytes such as 40000, 40k, 1.5M or 64KiB, not {text!r}")
+    unit = 1024 if found[3] else 1000
+    return float(found[1]) * float(unit ** " km".index(found[2].lower() or " "))

@@ -12,12 +12,14 @@ from torch import Tensor
 
 from promptcodec.codec.alpha import decode_alpha, encode_alpha
 from promptcodec.codec.container import MAX_PIXELS, AdapterRecord, Header, Metadata, PtcFile, Tile, pack, unpack
+from promptcodec.codec.goals import goal_of
 from promptcodec.codec.latents import PLAIN, CodedLatents, LatentCoder
 from promptcodec.codec.lossless import lossless_is_smaller
 from promptcodec.codec.memory import check_memory
 from promptcodec.codec.picture import Picture
 from promptcodec.codec.picture_io import read
 from promptcodec.codec.picture_write import to_pil
+from promptcodec.codec.search import Target, search
 from promptcodec.errors import ModelMismatchError, UsageError
 from promptcodec.model.base import STRIDE
 from promptcodec.model.steering import Constant, Decoded, Steerer, Steering
@@ -58,34 +60,41 @@ class Codec:
         image: Source,
         quality: float | None = None,
         *,
+        target: Target | None = None,
         strip: bool = False,
         source_hash: bytes | None = None,
         steered: Callable[[int, int], Steered] | None = None,
     ) -> bytes:
         """A .ptc file of ``image`` (path, file object, bytes, PIL image, NumPy array or tensor).
 
-        ``quality``: 0 (smallest) to 100 (best), 50 by default. ``strip`` leaves out EXIF and XMP; ``source_hash``
-        (8 bytes) is stored for programs that compare. ``steered`` attaches adapters for a picture of the height and
-        width that it is given; ``promptcodec.steer.files`` makes it. Warns where a lossless PNG would be smaller.
-        Raises ImageError, LimitError and UsageError.
+        ``quality``: 0 (smallest) to 100 (best), 50 by default; or a ``target``, whose quality is searched: the picture
+        is analysed once. ``strip`` leaves out EXIF and XMP; ``source_hash`` (8 bytes) is stored for programs that
+        compare. ``steered`` attaches adapters for a picture of the height and width that it is given;
+        ``promptcodec.steer.files`` makes it. Warns where a lossless PNG would be smaller.
+        Raises ImageError, LimitError, UsageError, and TargetError for targets out of this picture's range.
         """
         picture = read(image)
         check_memory(*picture.rgb.shape[:2])
-        q = self._rate_step(quality)
+        q = self._rate_step(quality, target)
         height, width = picture.rgb.shape[:2]
         attached = steered(height, width) if steered is not None else None
         y, z, steer = self._analyse(picture.rgb, attached or Constant())
-        coded = self.coder.encode(y, z, q / Q_STEPS, attached.latents(steer) if attached is not None else PLAIN)
-        header = Header(
-            width=width, height=height, grey=picture.grey, alpha=picture.alpha is not None,
-            probability=self.model.probability, pixels=self.model.pixels, q=q,
-        )  # fmt: skip
+        latents = attached.latents(steer) if attached is not None else PLAIN
+        records = attached.records if attached is not None else ()
         metadata = Metadata(
             icc=picture.icc, exif=None if strip else picture.exif, xmp=None if strip else picture.xmp,
             alpha=None if picture.alpha is None else encode_alpha(picture.alpha), source_hash=source_hash,
         )  # fmt: skip
-        records = attached.records if attached is not None else ()
-        data = pack(PtcFile(header, (Tile(coded.checksum, coded.offsets, coded.stream),), metadata, records))
+
+        def file_at(q: int) -> bytes:
+            coded = self.coder.encode(y, z, q / Q_STEPS, latents)
+            header = Header(
+                width=width, height=height, grey=picture.grey, alpha=picture.alpha is not None,
+                probability=self.model.probability, pixels=self.model.pixels, q=q,
+            )  # fmt: skip
+            return pack(PtcFile(header, (Tile(coded.checksum, coded.offsets, coded.stream),), metadata, records))
+
+        data = file_at(q) if target is None else search(file_at, *goal_of(target, self, picture), Q_STEPS)
         if lossless_is_smaller(picture, len(data)):
             warnings.warn(
                 "a lossless PNG of this picture would be smaller; this codec is made for photos", stacklevel=2
@@ -167,11 +176,14 @@ class Codec:
         pixels = (x.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0)
         return np.ascontiguousarray(pixels.cpu().numpy())
 
-    def _rate_step(self, quality: float | None) -> int:
+    def _rate_step(self, quality: float | None, target: Target | None) -> int:
         if self.network.gain is None:
-            if quality is not None:
-                raise UsageError(f"model {self.name} was trained for one rate and takes no quality")
+            if quality is not None or target is not None:
+                what = "quality" if target is None else "target"
+                raise UsageError(f"model {self.name} was trained for one rate and takes no {what}")
             return 0
+        if quality is not None and target is not None:
+            raise UsageError(f"a quality and a target {target.name} exclude each other")
         quality = DEFAULT_QUALITY if quality is None else float(quality)
         if not 0 <= quality <= 100:
             raise UsageError(f"quality {quality} is outside 0..100")

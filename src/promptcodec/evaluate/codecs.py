@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -78,17 +80,24 @@ class OurCodec(EvaluatedCodec):
         return np.asarray(self._codec.decode(data).convert("RGB"))
 
 
+def peers() -> dict[str, Callable[[], EvaluatedCodec]]:
+    """What opens each classical codec, by name; UsageError where its library is missing."""
+    from promptcodec.evaluate.anchors import ANCHORS, Anchor
+    from promptcodec.evaluate.heic import PARAMETERS, Heic
+    from promptcodec.evaluate.jpegxl import JpegXl
+    from promptcodec.evaluate.vvc import Vvc
+
+    by_pillow = {name: partial(Anchor, name) for name in ANCHORS}
+    by_libheif = {name: partial(Heic, name) for name in PARAMETERS}
+    return {**by_pillow, JpegXl.name: JpegXl, **by_libheif, Vvc.name: Vvc}
+
+
 def open_codec(name: str) -> EvaluatedCodec:
     """``promptcodec``, ``promptcodec:MODEL`` (name or path) or a classical codec by name. Raises UsageError."""
-    from promptcodec.evaluate.anchors import ANCHORS, Anchor
-    from promptcodec.evaluate.jpegxl import JpegXl
-
     ours, _, model = name.partition(":")
     if ours == OURS:
         return OurCodec(model or None)
-    if name == JpegXl.name:
-        return JpegXl()
-    if name not in ANCHORS:
-        known = ", ".join([OURS, f"{OURS}:MODEL", *ANCHORS, JpegXl.name])
-        raise UsageError(f"there is no codec {name!r} (known: {known})")
-    return Anchor(name)
+    classical = peers()
+    if name not in classical:
+        raise UsageError(f"there is no codec {name!r} (known: {', '.join([OURS, f'{OURS}:MODEL', *classical])})")
+    return classical[name]()
