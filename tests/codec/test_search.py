@@ -5,9 +5,9 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import make_photo
 from hypothesis import given
 from hypothesis import strategies as st
+from pictures import make_photo
 
 import promptcodec
 from promptcodec.codec.codec import Codec
@@ -73,8 +73,8 @@ def test_nothing_forbidden_is_handed_out(leaps, where, limits_size):
 @pytest.fixture
 def counted(monkeypatch):
     """Counts (analyses, encodes)."""
-    counts = {"analyse": 0, "encode": 0}
-    for owner, name in ((Codec, "analyse"), (LatentCoder, "encode")):
+    counts = {"_analyse": 0, "encode": 0}
+    for owner, name in ((Codec, "_analyse"), (LatentCoder, "encode")):
         original = getattr(owner, name)
 
         def wrapped(*arguments, _original=original, _name=name):
@@ -94,10 +94,10 @@ def picture():
 def test_size_and_rate(picture, counted, part):
     ends = [len(promptcodec.encode(picture, q)) for q in (0, 100)]
     size = round(ends[0] ** (1 - part) * ends[1] ** part)
-    counted.update(analyse=0, encode=0)
+    counted.update(_analyse=0, encode=0)
     data = promptcodec.encode(picture, target_size=size)
     assert 0.99 * size <= len(data) <= size
-    assert counted["analyse"] == 1
+    assert counted["_analyse"] == 1
     assert counted["encode"] <= MOST_ENCODES
     assert promptcodec.encode(picture, target_bpp=8 * size / picture[:, :, 0].size) == data
 
@@ -105,11 +105,11 @@ def test_size_and_rate(picture, counted, part):
 def test_quality(picture, counted):
     middle = np.asarray(promptcodec.decode(promptcodec.encode(picture, 60)))
     for name, metric, slack in (("target_psnr", psnr, 0.1), ("target_ms_ssim", ms_ssim, 0.002)):
-        counted.update(analyse=0, encode=0)
+        counted.update(_analyse=0, encode=0)
         wanted = metric(picture, middle)
         reached = metric(picture, np.asarray(promptcodec.decode(promptcodec.encode(picture, **{name: wanted}))))
         assert wanted <= reached <= wanted + slack
-        assert counted["analyse"] == 1
+        assert counted["_analyse"] == 1
         assert counted["encode"] <= MOST_ENCODES
 
 

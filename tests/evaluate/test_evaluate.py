@@ -28,7 +28,7 @@ def test_psnr_of_a_known_error(photo):
 
 
 def test_ms_ssim_falls_with_distortion_and_needs_size():
-    from conftest import make_photo
+    from pictures import make_photo
 
     photo = make_photo(200, 200)
     rng = np.random.default_rng(0)
