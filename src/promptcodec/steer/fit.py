@@ -44,7 +44,7 @@ def trainable(model: CompressionModel, adapters: Sequence[Adapter], how: How) ->
         raise UsageError(f'train is "adapter" or "joint", not {how!r}')
     model.requires_grad_(how == "joint")
     model.train(how == "joint")  # a frozen base is what it will be in use: no stochastic depth
-    parameters = [p for adapter in adapters for p in adapter.train().parameters()]
+    parameters = [p for adapter in adapters for p in adapter.train().requires_grad_().parameters()]
     if how == "joint":
         parameters += [p for name, p in model.named_parameters() if name != "prior.quantiles"]
     if not parameters:
