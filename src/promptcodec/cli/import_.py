@@ -1,0 +1,20 @@
+"""``promptcodec import``: checkpoints of the papers' own code to our model and adapter files."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Checkpoint = Annotated[str, typer.Argument(help="A checkpoint (.pth.tar, .pth, .safetensors).", show_default=False)]
+Target = Annotated[str, typer.Argument(help="The model file to write.", show_default=False)]
+Source = Annotated[str, typer.Option("--from", help="transtic, kao or tic.", show_default=False)]
+Name = Annotated[str, typer.Option("--name", help="What the model and its adapter are called.")]
+
+
+def command(checkpoint: Checkpoint, target: Target, source: Source, name: Name = "") -> None:
+    """Import a published checkpoint: a base, and an adapter file beside it where there are prompts."""
+    from promptcodec.zoo.import_checkpoint import import_checkpoint
+
+    for path in import_checkpoint(source, checkpoint, target, name):
+        print(path)

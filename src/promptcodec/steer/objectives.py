@@ -1,0 +1,100 @@
+"""What adapters are trained for: one function an equation of the papers.
+
+``out`` is what ``CompressionModel.forward`` returns; x and x_hat are (B, 3, H, W) in [0, 1], x_hat not clamped. Rates
+are bits per pixel, squared errors on the 0..255 scale. All losses are means over the batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Distance = Callable[[Tensor, Tensor], Tensor]  # of (x_hat, x), each (B, 3, H, W), to (B,)
+Features = Callable[[Tensor], Sequence[Tensor]]  # of (B, 3, H, W) in [0, 1], levels of a frozen recogniser
+
+PSNR_WEIGHT = 0.01
+MS_SSIM_WEIGHT = 25.0
+LPIPS_WEIGHT = 2.5
+RATE_LAMBDAS = (0.0018, 0.0932)  # ends of Kao et al.'s range
+
+
+def bits_per_pixel(out: dict[str, Any], x: Tensor) -> Tensor:
+    """(B,), the model's estimate."""
+    bits = [-likelihood.flatten(1).log2().sum(1) for likelihood in out["likelihoods"].values()]
+    return torch.stack(bits).sum(0) / (x.shape[2] * x.shape[3])
+
+
+def squared_error(x_hat: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
+    """255² times the mean squared error, (B,); ``weight`` (B, 1, H, W) multiplies it place by place, not normalised."""
+    error = (x_hat.contiguous() - x.contiguous()).square()
+    return 255**2 * (error if weight is None else error * weight).flatten(1).mean(1)
+
+
+def look_loss(
+    out: dict[str, Any], x: Tensor, look: Tensor, rate_lambda: Tensor, distance: Distance, weight: float
+) -> Tensor:
+    """Paper 000, eq. 3 and 4: R_λ bpp + look weight d + (1 - look) 0.01 MSE.
+
+    ``look`` (B,) in [0, 1], drawn per sample. ``rate_lambda`` (B,): the base's trade-off at its q; R_λ = 0.01 /
+    rate_lambda makes look = 0 the loss that the base was trained with. ``distance``: LPIPS with weight 2.5, or
+    1 - MS-SSIM with 25.
+    """
+    psnr = PSNR_WEIGHT * squared_error(out["x_hat"], x)
+    other = weight * distance(out["x_hat"], x)
+    rate = PSNR_WEIGHT / rate_lambda * bits_per_pixel(out, x)
+    return (rate + look * other + (1 - look) * psnr).mean()
+
+
+def single_objective_loss(
+    out: dict[str, Any], x: Tensor, rate_lambda: Tensor, distance: Distance, weight: float, stabiliser: float = 0.1
+) -> Tensor:
+    """Paper 000's baseline for one perceptual metric alone: R_λ bpp + weight d + stabiliser 0.01 MSE.
+
+    The paper adds the last term "for stability" and gives it no weight; ours is a tenth of its weight at look = 0.
+    """
+    psnr = stabiliser * PSNR_WEIGHT * squared_error(out["x_hat"], x)
+    rate = PSNR_WEIGHT / rate_lambda * bits_per_pixel(out, x)
+    return (rate + weight * distance(out["x_hat"], x) + psnr).mean()
+
+
+def index_to_lambda(rate: Tensor) -> Tensor:
+    """Kao et al.: QIndex in [0, 1] to λ, log-spaced from 0.0018 to 0.0932."""
+    low, high = map(math.log, RATE_LAMBDAS)
+    return torch.exp(low + rate * (high - low))
+
+
+def lambda_to_index(rate_lambda: Tensor) -> Tensor:
+    """The inverse."""
+    low, high = map(math.log, RATE_LAMBDAS)
+    return (rate_lambda.log() - low) / (high - low)
+
+
+def stratified(count: int, generator: torch.Generator | None = None) -> Tensor:
+    """(count,): one number from each of ``count`` equal parts of [0, 1], in order (Kao et al.'s batches)."""
+    return (torch.arange(count) + torch.rand(count, generator=generator)) / count
+
+
+def region_loss(out: dict[str, Any], x: Tensor, rate_lambda: Tensor, roi: Tensor) -> Tensor:
+    """Kao et al., stage 3: λ 255² mean(roi (x - x_hat)²) + bpp; with a map of ones, their stage 2."""
+    return (rate_lambda * squared_error(out["x_hat"], x, roi) + bits_per_pixel(out, x)).mean()
+
+
+def machine_loss(
+    out: dict[str, Any], x: Tensor, rate_lambda: float, features: Features, scale: float = 1000.0
+) -> Tensor:
+    """Paper 002, eq. 3: scale λ d + bpp, with the distance in a frozen recogniser's features. Of its code: 1000."""
+    distance = feature_distance(features, out["x_hat"], x)
+    return (scale * rate_lambda * distance + bits_per_pixel(out, x)).mean()
+
+
+def feature_distance(features: Features, x_hat: Tensor, x: Tensor) -> Tensor:
+    """Mean squared difference a level, then the mean of the levels, (B,). x_hat is clamped before it is recognised."""
+    with torch.no_grad():
+        wanted = features(x)
+    found = features(x_hat.clamp(0, 1))
+    levels = [(a - b).square().flatten(1).mean(1) for a, b in zip(found, wanted, strict=True)]
+    return torch.stack(levels).mean(0)

@@ -1,0 +1,95 @@
+"""Import checkpoints of the papers' own code: a base as a model file, and its prompts as an adapter file beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from promptcodec.errors import ModelMismatchError, UsageError
+from promptcodec.model.base import CompressionModel
+from promptcodec.model.presets import tic
+from promptcodec.steer.adapter import Adapter
+from promptcodec.steer.adapter_file import save_adapter
+from promptcodec.steer.pyramid import rate_and_region
+from promptcodec.steer.transtic import TransTIC
+from promptcodec.zoo.model_file import save_model
+from promptcodec.zoo.reference import from_reference
+from promptcodec.zoo.reference_prompts import split_prompts
+
+SOURCES = ("transtic", "kao", "tic")
+
+
+def import_checkpoint(source: str, checkpoint: str | Path, target: str | Path, name: str = "") -> list[Path]:
+    """Write ``target``, a model file, and ``target`` with ``.adapter`` in its name where there are prompts.
+
+    ``source``: ``transtic`` (paper 002: base codecs and tasks), ``kao`` (Kao et al. 2023) or ``tic`` (the hyperprior
+    codec alone). Prompts keep the mask that they were trained with (``compat_mask``). Returns what was written. Raises
+    ModelMismatchError for files that are no such checkpoint, UsageError for other sources.
+    """
+    if source not in SOURCES:
+        raise UsageError(f"checkpoints come from {', '.join(SOURCES)}, not from {source!r}")
+    base, prompts = split_prompts(read_checkpoint(checkpoint))
+    try:
+        channels, latent = base["g_a0.weight"].shape[0], base["g_a6.weight"].shape[0]
+        model = CompressionModel(tic(channels, latent, name or source))
+        model.load_state_dict(from_reference(base))
+    except (KeyError, RuntimeError, UsageError) as error:
+        raise ModelMismatchError(f"{checkpoint} is no checkpoint of {source}: {str(error).splitlines()[0]}") from None
+    save_model(model, target, "imported")
+    written = [Path(target)]
+    if prompts:
+        adapter = _adapter(source, model, prompts, name)
+        try:
+            adapter.load_state_dict(prompts)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise ModelMismatchError(f"the prompts in {checkpoint} are not those of {source}: {reason}") from None
+        written.append(Path(target).with_suffix(".adapter" + Path(target).suffix))
+        save_adapter(adapter, model, written[-1])
+    return written
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """The parameters in a pickled or safetensors checkpoint. Pickles are read as tensors and nothing else.
+
+    Raises ModelMismatchError where there are none.
+    """
+    try:
+        if str(path).endswith(".safetensors"):
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        found: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ModelMismatchError(f"checkpoint {path} cannot be read: {error}") from None
+    except Exception as error:  # a damaged pickle raises whatever its bytes lead to
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ModelMismatchError(
+            f"checkpoint {path} holds something else than tensors, or is damaged: {reason}"
+        ) from None
+    for key in ("state_dict", "model", "net"):
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
+    if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
+        raise ModelMismatchError(f"checkpoint {path} holds no parameters by name")
+    return {str(k): v for k, v in found.items()}
+
+
+def _adapter(source: str, model: CompressionModel, prompts: Mapping[str, Tensor], name: str) -> Adapter:
+    """The adapter that the prompts' names and shapes belong to."""
+    if source == "kao":
+        return rate_and_region(model.config, compat_mask=True, name=name or source)
+    if source == "tic":
+        raise ModelMismatchError("the checkpoint has prompts: it is one of transtic or kao")
+    encoder = any(key.startswith("encoder.") for key in prompts)
+    tokens = [v for k, v in prompts.items() if k.startswith("decoder.tokens.")]
+    stages = sorted(int(k.rpartition(".")[2]) for k in prompts if k.startswith("decoder.tokens."))
+    return TransTIC(
+        model.config, name or source,
+        encoder="generated" if encoder else "none", decoder="tokens" if tokens else "none",
+        prompts=tokens[0].shape[1] if tokens else 16, decoder_stages=stages or None, compat_mask=True,
+    )  # fmt: skip
