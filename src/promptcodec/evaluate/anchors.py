@@ -60,17 +60,21 @@ class Anchor(EvaluatedCodec):
         self.name = name
         self.options = self._format.options
         self.settings = self._format.settings
-        self.quality_scale = not self._format.rate
+        self.quality_scale = self.whole_settings = not self._format.rate
+        self.extremes = (0.01, 24) if self._format.rate else (self._lowest, 100)
         self.version = f"Pillow {pillow_version}, {_library(self._format.feature)}"
+
+    @property
+    def _lowest(self) -> int:
+        return 1 if self._format.pillow_name == "JPEG" else 0  # to Pillow 0 is "the default"
 
     def check(self, quality: float) -> None:
         if self._format.rate:
             if not 0 < quality <= 24:
                 raise UsageError(f"{self.name} takes 0 to 24 bits per pixel, without 0, not {quality:g}")
             return
-        lowest = 1 if self._format.pillow_name == "JPEG" else 0  # to Pillow 0 is "the default"
-        if quality != int(quality) or not lowest <= quality <= 100:
-            raise UsageError(f"{self.name} takes a whole quality from {lowest} to 100, not {quality:g}")
+        if quality != int(quality) or not self._lowest <= quality <= 100:
+            raise UsageError(f"{self.name} takes a whole quality from {self._lowest} to 100, not {quality:g}")
 
     def encode(self, rgb: Pixels, quality: float) -> bytes:
         if self._format.rate:

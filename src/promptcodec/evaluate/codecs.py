@@ -6,12 +6,16 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from promptcodec.codec.container import unpack
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.metrics import Pixels
+
+if TYPE_CHECKING:
+    from promptcodec.codec.search import Target
 
 OURS = "promptcodec"
 
@@ -25,15 +29,18 @@ class EvaluatedCodec(ABC):
     """A codec under test.
 
     ``name``: as the user writes it; ``options``: all that changes its files except the setting (JSON values);
-    ``version``: of the library; ``settings``: the ladder measured by default; ``quality_scale``: whether a setting
-    is a quality from 0 to 100 and not something else.
+    ``version``: of the library; ``settings``: the ladder measured by default; ``extremes``: the settings of the
+    smallest and of the largest file; ``quality_scale``: whether a setting is a quality from 0 to 100 and not something
+    else; ``whole_settings``: whether it is a whole number.
     """
 
     name: str
     options: dict[str, Any]
     version: str
     settings: tuple[float, ...]
+    extremes: tuple[float, float] = (0, 100)
     quality_scale: bool = True
+    whole_settings: bool = True
 
     def key(self, quality: float) -> str:
         """Identifies the codec at this setting; equal keys mean equal files for equal pictures."""
@@ -56,6 +63,7 @@ class OurCodec(EvaluatedCodec):
     """promptcodec with one model, on the CPU."""
 
     settings = (0.0, 10, 25, 40, 55, 70, 85, 100)
+    whole_settings = False
 
     def __init__(self, model: str | None = None) -> None:
         """``model``: name or path, None for the default. Raises ModelMismatchError where there is none."""
@@ -75,6 +83,14 @@ class OurCodec(EvaluatedCodec):
 
         data: bytes = self._codec.encode(Image.fromarray(rgb), quality=quality)
         return data
+
+    def setting_for(self, rgb: Pixels, target: Target) -> float:
+        """The quality at which ``encode`` hits the target. Raises TargetError where there is none."""
+        from PIL import Image
+
+        from promptcodec.codec.codec import Q_STEPS
+
+        return 100 * unpack(self._codec.encode(Image.fromarray(rgb), target=target)).header.q / Q_STEPS
 
     def decode(self, data: bytes) -> Pixels:
         return np.asarray(self._codec.decode(data).convert("RGB"))

@@ -13,7 +13,8 @@ class JpegXl(EvaluatedCodec):
 
     name = "jpegxl"
     settings = (0.5, 1.0, 1.8, 3.0, 5.0, 8.0, 13.0, 20.0)
-    quality_scale = False
+    extremes = (25, 0.01)
+    quality_scale = whole_settings = False
 
     def __init__(self) -> None:
         self._library = import_extra("imagecodecs", "imagecodecs")

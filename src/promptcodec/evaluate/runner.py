@@ -40,12 +40,16 @@ def measure(pictures: Sequence[Path], plan: Plan, results: ResultsFile) -> Itera
                     if codec not in warm:
                         _warm_up(codec, setting)
                         warm.add(codec)
-                    row = _measure_one(codec, setting, picture, pixels)
+                    row, _ = measure_one(codec, setting, picture, pixels)
                     results.append(row)
                 yield row
 
 
-def _measure_one(codec: EvaluatedCodec, setting: float, picture: PictureFile, pixels: Pixels) -> Row:
+def measure_one(codec: EvaluatedCodec, setting: float, picture: PictureFile, pixels: Pixels) -> tuple[Row, Pixels]:
+    """The row of a picture with uint8 (H, W, 3) ``pixels``, and the decoded pixels.
+
+    Raises PromptcodecError where the codec fails on the picture.
+    """
     try:
         start = time.perf_counter()
         data = codec.encode(pixels, setting)
@@ -56,7 +60,7 @@ def _measure_one(codec: EvaluatedCodec, setting: float, picture: PictureFile, pi
     except (ImageError, LimitError, OSError, ValueError) as error:  # the last two are Pillow's
         raise PromptcodecError(f"{codec.name} at {setting:g} fails on {picture.name}: {error}") from error
     height, width, _ = pixels.shape
-    return Row(
+    row = Row(
         codec=codec.name,
         options=codec.options,
         version=codec.version,
@@ -72,6 +76,7 @@ def _measure_one(codec: EvaluatedCodec, setting: float, picture: PictureFile, pi
         encode_s=encoded - start,
         decode_s=end - encoded,
     )
+    return row, decoded
 
 
 def _warm_up(codec: EvaluatedCodec, setting: float) -> None:

@@ -24,6 +24,7 @@ class Vvc(EvaluatedCodec):
 
     name = "vvc"
     settings = (47.0, 43, 39, 35, 31, 27, 23, 19)
+    extremes = (63, 0)
     quality_scale = False
 
     def __init__(self) -> None:

@@ -1,0 +1,141 @@
+"""``promptcodec compare``: one picture, all codecs at our file size."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from promptcodec.cli import options, runtime
+from promptcodec.codec.search import one_target
+from promptcodec.errors import UsageError
+
+if TYPE_CHECKING:
+    from promptcodec.evaluate.codecs import EvaluatedCodec
+    from promptcodec.evaluate.compare import Contender
+    from promptcodec.evaluate.datasets import PictureFile
+    from promptcodec.evaluate.metrics import Pixels
+    from promptcodec.evaluate.montage import Crop
+
+DEFAULT_QUALITY = 50.0
+DEFAULT_PEERS = "jpeg,webp,jpeg2000,jpegxl,avif,avif-psnr,heic"
+
+
+def command(
+    picture: Annotated[Path, typer.Argument(help="A photo.", show_default=False)],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The montage, a PNG; NAME-compare.png.")] = None,
+    quality: Annotated[
+        float | None, typer.Option("-q", "--quality", min=0, max=100, help="Of promptcodec's file; 50 by default.")
+    ] = None,
+    target_size: options.TargetSize = None,
+    target_bpp: options.TargetBpp = None,
+    target_psnr: options.TargetPsnr = None,
+    target_ms_ssim: options.TargetMsSsim = None,
+    model: options.ModelName = None,
+    codecs: Annotated[
+        str | None,
+        typer.Option(help=f"Peers, commas between; {DEFAULT_PEERS}, as far as installed. vvc takes a minute."),
+    ] = None,
+    crop: Annotated[
+        str | None, typer.Option(help="LEFT,TOP,WIDTH,HEIGHT in pixels; a square with much detail by default.")
+    ] = None,
+    overwrite: options.Overwrite = False,
+    threads: options.Threads = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON line a codec.")] = False,
+) -> None:
+    """Encode a photo with every codec at the size of promptcodec's file; print a table and draw a montage."""
+    from promptcodec.evaluate.codecs import OurCodec
+    from promptcodec.evaluate.compare import compare
+    from promptcodec.evaluate.datasets import read_picture
+    from promptcodec.evaluate.montage import most_detailed
+
+    output = output or picture.with_name(f"{picture.stem}-compare.png")
+    if output.suffix.lower() != ".png":
+        raise UsageError(f"the montage is a PNG, but -o names {output}")
+    if output.exists() and not overwrite:
+        raise UsageError(f"{output} exists; --overwrite replaces it, -o names another")
+    size = None if target_size is None else options.parse_size(target_size)
+    target = one_target(size, target_bpp, target_psnr, target_ms_ssim)
+    if target is not None and quality is not None:
+        raise UsageError(f"--quality and a target {target.name} exclude each other")
+    runtime.prepare(threads)
+    file = read_picture(picture)
+    pixels = file.pixels()
+    area = most_detailed(pixels) if crop is None else _crop(crop)
+    ours = OurCodec(model)
+    ours.check(quality or 0)
+    setting = DEFAULT_QUALITY if quality is None else quality
+    if target is not None:
+        setting = ours.setting_for(pixels, target)
+    contenders = []
+    for contender in compare(file, ours, setting, _peers(codecs)):
+        contenders.append(contender)
+        if as_json:
+            typer.echo(json.dumps(asdict(contender.row)))
+    _draw(output, file, pixels, contenders, area)
+    if not as_json:
+        _print(contenders)
+        typer.echo(f"crops: {output}")
+
+
+def _crop(text: str) -> Crop:
+    try:
+        left, top, width, height = map(int, text.split(","))
+    except ValueError:
+        raise UsageError(f"--crop takes four whole numbers such as 100,80,224,224, not {text!r}") from None
+    return left, top, width, height
+
+
+def _peers(names: str | None) -> list[EvaluatedCodec]:
+    """Those named; by default those installed, and a line about each that is not."""
+    from promptcodec.evaluate.codecs import open_codec
+
+    opened = []
+    for name in dict.fromkeys((names or DEFAULT_PEERS).split(",")):
+        try:
+            opened.append(open_codec(name.strip()))
+        except UsageError as error:
+            if names is not None:
+                raise
+            typer.echo(f"without {name}: {error}", err=True)
+    return opened
+
+
+def _print(contenders: list[Contender]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    ours = contenders[0].row
+    title = f"{ours.picture}, {ours.width}x{ours.height}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=0)
+    table.add_column("codec", no_wrap=True)
+    for head in ("setting", "bytes", "vs ours", "bpp", "PSNR", "MS-SSIM", "enc s", "dec s"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in (c.row for c in contenders):
+        similarity = "-" if row.ms_ssim is None else f"{row.ms_ssim:.4f}"
+        more = "" if row is ours else f"{100 * (row.bytes / ours.bytes - 1):+.1f} %"
+        times = (f"{row.encode_s:.2f}", f"{row.decode_s:.3f}")
+        cells = (f"{row.setting:.4g}", f"{row.bytes:,}", more, f"{row.bpp:.3f}", f"{row.psnr:.2f}", similarity)
+        table.add_row(row.codec, *cells, *times)
+    Console().print(table)
+
+
+def _draw(output: Path, file: PictureFile, pixels: Pixels, contenders: list[Contender], area: Crop) -> None:
+    from promptcodec.codec.atomic import atomic_write
+    from promptcodec.evaluate.montage import Tile, montage
+
+    ours = contenders[0].row
+    original = (f"{len(file.data):,} bytes", f"{ours.width}x{ours.height} pixels", "")
+    tiles = [Tile(pixels, "original", original)]
+    for row, decoded in ((c.row, c.pixels) for c in contenders):
+        similarity = "" if row.ms_ssim is None else f"MS-SSIM {row.ms_ssim:.4f}"
+        lines = (f"{row.bytes:,} bytes, {row.bpp:.3f} bpp", f"PSNR {row.psnr:.2f} dB", similarity)
+        tiles.append(Tile(decoded, row.codec, lines, accent=row is ours))
+    title = f"{ours.picture} at {ours.bytes:,} bytes"
+    page = montage(title, tiles, area)
+    with atomic_write(output, overwrite=True) as out:
+        page.save(out, "PNG")

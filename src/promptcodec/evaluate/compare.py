@@ -1,0 +1,65 @@
+"""One picture through several codecs at one file size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from promptcodec.evaluate.codecs import EvaluatedCodec
+from promptcodec.evaluate.datasets import PictureFile
+from promptcodec.evaluate.metrics import Pixels
+from promptcodec.evaluate.results import Row
+from promptcodec.evaluate.runner import measure_one
+
+_BISECTIONS = 12  # enough for 100 whole qualities, and for 0.1 % of any rate or distance
+_CLOSE = 0.005  # of the size: no closer file is looked for
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A codec's file for the picture: what was measured, and the decoded uint8 (H, W, 3) pixels."""
+
+    row: Row
+    pixels: Pixels
+
+
+def compare(
+    picture: PictureFile, ours: EvaluatedCodec, setting: float, peers: Sequence[EvaluatedCodec]
+) -> Iterator[Contender]:
+    """Ours at ``setting``, then every peer at the setting whose file is closest to ours in size.
+
+    Raises PromptcodecError where a codec fails on the picture.
+    """
+    pixels = picture.pixels()
+    first = Contender(*measure_one(ours, setting, picture, pixels))
+    yield first
+    for peer in peers:
+        yield Contender(*measure_one(peer, closest_setting(peer, pixels, first.row.bytes), picture, pixels))
+
+
+def closest_setting(codec: EvaluatedCodec, pixels: Pixels, size: int) -> float:
+    """The setting whose file is closest to ``size`` bytes, by bisection; an end of the codec's range where the size
+    lies beyond it."""
+    smallest, largest = codec.extremes
+    sizes: dict[float, int] = {}
+
+    def bytes_at(setting: float) -> int:
+        if setting not in sizes:
+            sizes[setting] = len(codec.encode(pixels, setting))
+        return sizes[setting]
+
+    low, high = smallest, largest
+    if bytes_at(low) >= size:
+        return low
+    for _ in range(_BISECTIONS):
+        # Whole qualities are halved as they are, rates and distances, which span decades, on a logarithmic scale.
+        middle = (low + high) // 2 if codec.whole_settings else math.sqrt(low * high)
+        if middle in (low, high):
+            break
+        found = bytes_at(middle)
+        if abs(found - size) <= _CLOSE * size:
+            return middle
+        low, high = (middle, high) if found < size else (low, middle)
+    bytes_at(high)
+    return min(sizes, key=lambda setting: abs(sizes[setting] - size))
