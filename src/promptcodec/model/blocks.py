@@ -8,63 +8,65 @@ import torch
 from torch import Tensor, nn
 
 from promptcodec.model import config
-from promptcodec.model.linear import linear, linear_gelu
+from promptcodec.model.ffn import feed_forward, last_layer
 from promptcodec.model.mixers import DepthwiseMixer, WindowAttention
-
-
-class FeedForward(nn.Sequential):
-    """Linear C to ratio·C, exact GELU, linear back. Works on the last axis."""
-
-    def __init__(self, channels: int, ratio: float) -> None:
-        hidden = round(channels * ratio)
-        super().__init__(nn.Linear(channels, hidden), nn.GELU(), nn.Linear(hidden, channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        into, out = self[0], self[2]
-        assert isinstance(into, nn.Linear)
-        assert isinstance(out, nn.Linear)
-        return linear(linear_gelu(x, into), out)
+from promptcodec.model.s2c import SeparableConvMixer
 
 
 class Block(nn.Module):
-    """Pre-norm block: x + mixer(norm(x)), then x + feed-forward(norm(x)). Takes and gives (B, H, W, C)."""
+    """x + mixer(norm(x)), then x + feed-forward(norm(x)), or with norm(mixer(x)). Takes and gives (B, H, W, C)."""
 
     def __init__(self, channels: int, stage: config.Stage, shifted: bool, drop_path: float) -> None:
         super().__init__()
         mixer = stage.mixer
-        self.drop_path = drop_path
-        self.mixer: WindowAttention | DepthwiseMixer | None = None
-        if mixer is not None:
-            self.norm1 = nn.LayerNorm(channels)
+        self.drop_path, self.post_norm = drop_path, stage.norm == "post"
+        self.mixer: WindowAttention | DepthwiseMixer | SeparableConvMixer | None = None
+        self.norm1 = nn.LayerNorm(channels, stage.norm_eps) if _normed(mixer) else nn.Identity()
         if isinstance(mixer, config.Attention):
-            self.mixer = WindowAttention(channels, mixer.heads, mixer.window, mixer.window // 2 if shifted else 0)
+            shift = mixer.window // 2 if shifted else 0
+            self.mixer = WindowAttention(
+                channels, mixer.heads, mixer.window, shift, mixer.ngram, mixer.cosine, mixer.relative
+            )
         elif isinstance(mixer, config.Depthwise):
             self.mixer = DepthwiseMixer(channels, mixer.kernel)
-        self.norm2 = nn.LayerNorm(channels)
-        self.ffn = FeedForward(channels, stage.ffn_ratio)
+        elif isinstance(mixer, config.SeparableConv):
+            self.mixer = SeparableConvMixer(channels, channels, mixer.kernel, mixer.bias)
+        self.ffn = feed_forward(channels, stage)
+        self.norm2 = nn.LayerNorm(channels, stage.norm_eps) if self.ffn is not None else nn.Identity()
         self._initialise(stage.zero_init)
 
     def _initialise(self, zero: bool) -> None:
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02, a=-2, b=2)
-                nn.init.zeros_(module.bias)
-        if isinstance(self.mixer, WindowAttention):
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        if isinstance(self.mixer, WindowAttention) and self.mixer.relative_bias is not None:
             nn.init.trunc_normal_(self.mixer.relative_bias, std=0.02, a=-2, b=2)
         if zero:
-            if isinstance(self.mixer, WindowAttention):
+            if isinstance(self.mixer, (WindowAttention, SeparableConvMixer)):
                 nn.init.zeros_(self.mixer.proj.weight)
-            nn.init.zeros_(self.ffn[2].weight)  # type: ignore[arg-type]
+            if self.ffn is not None:
+                nn.init.zeros_(last_layer(self.ffn).weight)
 
-    def forward(self, x: Tensor, prompts: Tensor | None = None) -> Tensor:
-        """``prompts``: see ``WindowAttention``; only blocks with attention take them."""
+    def forward(self, x: Tensor, prompts: Tensor | None = None, region: Tensor | None = None) -> Tensor:
+        """``prompts`` and ``region``: see ``WindowAttention``; only blocks with attention take them."""
         if isinstance(self.mixer, WindowAttention):
-            if x.device.type == "cpu" and not torch.is_grad_enabled():
+            if self._in_strips_helps(x, self.mixer):
                 return self._in_strips(x, self.mixer, prompts)
-            x = x + self._drop(self.mixer(self.norm1(x), prompts))
+            mixed = self.mixer(x if self.post_norm else self.norm1(x), prompts, region)
+            x = x + self._drop(self.norm1(mixed) if self.post_norm else mixed)
         elif self.mixer is not None:
-            x = x + self._drop(self.mixer(self.norm1(x)))
-        return x + self._drop(self.ffn(self.norm2(x)))
+            x = x + self._drop(self._around(self.norm1, self.mixer, x))
+        return x if self.ffn is None else x + self._drop(self._around(self.norm2, self.ffn, x))
+
+    def _around(self, norm: nn.Module, branch: nn.Module, x: Tensor) -> Tensor:
+        out: Tensor = norm(branch(x)) if self.post_norm else branch(norm(x))
+        return out
+
+    def _in_strips_helps(self, x: Tensor, mixer: WindowAttention) -> bool:
+        """Only inference on the CPU; N-gram context wants the whole map first."""
+        return x.device.type == "cpu" and not torch.is_grad_enabled() and not self.post_norm and mixer.ngram is None
 
     def _in_strips(self, x: Tensor, mixer: WindowAttention, prompts: Tensor | None) -> Tensor:
         """The same block, one row of windows at a time: nothing but the result leaves the cache."""
@@ -81,7 +83,8 @@ class Block(nn.Module):
                 tokens = source.index_select(0, strip.gather)
                 windows = self.norm1(tokens).view(1, 1, grid.cols, -1, channels)
                 tokens += mixer.attend(windows, grid, own, row).view_as(tokens)
-                tokens += self.ffn(self.norm2(tokens))
+                if self.ffn is not None:
+                    tokens += self.ffn(self.norm2(tokens))
                 for top, rows, index in strip.bands:
                     torch.index_select(tokens, 0, index, out=target[top * width : (top + rows) * width])
         return out
@@ -105,10 +108,16 @@ class Stage(nn.Module):
             Block(channels, stage, stage.shift and i % 2 == 1, drop_path[i]) for i in range(stage.depth)
         )
 
-    def forward(self, x: Tensor, prompts: Sequence[Tensor | None] | None = None) -> Tensor:
-        """``prompts``: one entry a block (None where a block gets none)."""
+    def forward(
+        self, x: Tensor, prompts: Sequence[Tensor | None] | None = None, region: Tensor | None = None
+    ) -> Tensor:
+        """``prompts``: one entry a block (None where a block gets none). ``region``: see ``NgramContext``."""
         tokens = x.permute(0, 2, 3, 1)
         for i, block in enumerate(self.blocks):
-            tokens = block(tokens, prompts[i] if prompts is not None else None)
+            tokens = block(tokens, prompts[i] if prompts is not None else None, region)
         out = tokens.permute(0, 3, 1, 2)
         return x + out if self.residual else out
+
+
+def _normed(mixer: config.Attention | config.Depthwise | config.SeparableConv | None) -> bool:
+    return mixer is not None and not isinstance(mixer, config.SeparableConv)

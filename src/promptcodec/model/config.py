@@ -5,17 +5,31 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from promptcodec.errors import UsageError
+
+Value = TypeVar("Value")
+
+
+def _later(default: Value) -> Value:
+    """A field that older model files lack: left out of the JSON at its default, so that their fingerprints stay."""
+    return dataclasses.field(default=default, metadata={"later": True})  # type: ignore[no-any-return, call-overload]
 
 
 @dataclass(frozen=True)
 class Attention:
-    """Window attention mixer: ``heads`` heads over windows of ``window`` x ``window`` tokens."""
+    """Window attention mixer: ``heads`` heads over windows of ``window`` x ``window`` tokens.
+
+    ``ngram`` N > 0 adds the context of ``ngram`` x ``ngram`` windows to every token (paper 003), ``cosine`` makes the
+    logits scaled cosines, ``relative`` says whether there is a learned bias for relative positions.
+    """
 
     heads: int
     window: int = 8
+    ngram: int = _later(0)
+    cosine: bool = _later(False)
+    relative: bool = _later(True)
 
 
 @dataclass(frozen=True)
@@ -26,20 +40,36 @@ class Depthwise:
 
 
 @dataclass(frozen=True)
+class SeparableConv:
+    """Paper 004's convolutional mixer, without a norm before it: 1x1, LeakyReLU, depthwise ``kernel``, 1x1."""
+
+    kernel: int = 5
+    bias: bool = False
+
+
+@dataclass(frozen=True)
 class Stage:
     """``depth`` blocks (mixer, then feed-forward) at one resolution.
 
     ``mixer`` None leaves only the feed-forward half. ``shift`` lets every second attention block shift its windows by
     half a window. ``residual`` adds the stage's input to its output. ``zero_init`` starts every branch of the blocks
     at zero, so that a fresh stage passes its input through.
+
+    ``ffn``: ``mlp`` with biases (Swin), or paper 004's ``vanilla``, ``additive`` and ``gated`` without any, or
+    ``none``. ``gelu``: the exact one or the approximation by tanh (paper 003's TAG-MLP). ``norm``: before a branch, or
+    after it (Swin V2). ``norm_eps`` is 1e-6 in paper 004.
     """
 
     depth: int
-    mixer: Attention | Depthwise | None
+    mixer: Attention | Depthwise | SeparableConv | None
     ffn_ratio: float = 2.0
     shift: bool = True
     residual: bool = True
     zero_init: bool = False
+    ffn: Literal["mlp", "vanilla", "additive", "gated", "none"] = _later("mlp")
+    gelu: Literal["none", "tanh"] = _later("none")
+    norm: Literal["pre", "post"] = _later("pre")
+    norm_eps: float = _later(1e-5)
 
 
 @dataclass(frozen=True)
@@ -124,12 +154,18 @@ class Model:
         return config
 
 
-_KINDS = {kind.__name__: kind for kind in (Attention, Depthwise, Stage, Resample, Transform, Gain, Model)}
+_KINDS = {
+    kind.__name__: kind for kind in (Attention, Depthwise, SeparableConv, Stage, Resample, Transform, Gain, Model)
+}
 
 
 def _to_plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
-        fields = {f.name: _to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = {
+            f.name: _to_plain(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if not f.metadata or getattr(value, f.name) != f.default
+        }
         return {"kind": type(value).__name__, "fields": fields}
     return [_to_plain(v) for v in value] if isinstance(value, tuple) else value
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from promptcodec.model.attention import window_attention
 from promptcodec.model.linear import linear
+from promptcodec.model.ngram import NgramContext, cosine_scaled, initial_logit_scale
 from promptcodec.model.windows import WindowGrid, relative_index
 
 
@@ -21,15 +23,22 @@ class WindowAttention(nn.Module):
     of the shifted map is (papers 000, 001, 002, 003).
     """
 
-    def __init__(self, channels: int, heads: int, window: int, shift: int) -> None:
+    def __init__(
+        self, channels: int, heads: int, window: int, shift: int,
+        ngram: int = 0, cosine: bool = False, relative: bool = True,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.heads, self.window, self.shift = heads, window, shift
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
-        self.relative_bias = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
+        self.relative_bias = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads)) if relative else None
+        self.logit_scale = nn.Parameter(initial_logit_scale(heads)) if cosine else None
+        self.ngram = NgramContext(channels, heads, window, ngram) if ngram else None
 
-    def forward(self, x: Tensor, prompts: Tensor | None = None) -> Tensor:
-        """x: normalised tokens (B, H, W, C)."""
+    def forward(self, x: Tensor, prompts: Tensor | None = None, region: Tensor | None = None) -> Tensor:
+        """x: normalised tokens (B, H, W, C). ``region``: where the N-gram context acts, see ``NgramContext``."""
+        if self.ngram is not None:
+            x = x + self.ngram(x, region)
         grid = self.grid(x)
         return grid.merge(self.attend(grid.partition(x), grid, self.prompt_keys(prompts, grid)))
 
@@ -43,7 +52,7 @@ class WindowAttention(nn.Module):
         rows_of_grid = slice(None) if row is None else slice(row, row + 1)
         qkv = linear(windows, self.qkv).unflatten(-1, (3, self.heads, -1)).movedim((4, 5), (0, 4))
         q, k, v = qkv.unbind(0)  # each (B, rows, cols, heads, tokens, head dim)
-        bias = self.relative_bias[relative_index(self.window).to(windows.device)].permute(2, 0, 1)[None].to(q.dtype)
+        q, k, bias = self.query(q), self.key(k), self.bias(q)
         labels = grid.labels().to(windows.device)[rows_of_grid]
         key_labels = labels
         if prompts is not None:
@@ -61,8 +70,7 @@ class WindowAttention(nn.Module):
             query, key, value = (t[:, inside, across] for t in (q, k, v))
             mask = bias
             if masked:
-                seen = _visible(labels[inside, across], key_labels[inside, across]).flatten(0, 1)[:, None]
-                mask = bias.masked_fill(~seen, float("-inf")).repeat(batch, 1, 1, 1)
+                mask = self.masked(bias, labels[inside, across], key_labels[inside, across]).repeat(batch, 1, 1, 1)
             out = window_attention(query.flatten(0, 2), key.flatten(0, 2), value.flatten(0, 2), mask)
             return out.view(*query.shape[:3], *out.shape[1:])
 
@@ -80,6 +88,31 @@ class WindowAttention(nn.Module):
                 out[:, :clean_rows, clean_cols:] = part(slice(0, clean_rows), slice(clean_cols, None), masked=True)
         return linear(out.transpose(3, 4).reshape(batch, rows, cols, tokens, channels), self.proj)
 
+    def query(self, q: Tensor) -> Tensor:
+        """Queries (…, heads, tokens, d) as the attention wants them, which divides by sqrt(d) afterwards."""
+        return q if self.logit_scale is None else cosine_scaled(q, self.logit_scale) * math.sqrt(q.shape[-1])
+
+    def key(self, k: Tensor) -> Tensor:
+        """Keys of tokens or prompts (…, d) as the attention wants them."""
+        return k if self.logit_scale is None else F.normalize(k, dim=-1)
+
+    def bias(self, like: Tensor) -> Tensor:
+        """What relative positions add to the logits, (1, heads, window², window²)."""
+        if self.relative_bias is None:
+            return like.new_zeros(1, 1, self.window**2, self.window**2).expand(-1, self.heads, -1, -1)
+        return self.relative_bias[relative_index(self.window).to(like.device)].permute(2, 0, 1)[None].to(like.dtype)
+
+    def masked(self, bias: Tensor, labels: Tensor, key_labels: Tensor) -> Tensor:
+        """``bias`` with what tokens of other regions are hidden by; (windows, heads, queries, keys).
+
+        Scaled cosines are hidden by -100 as in Swin V2, which logits of up to 100 can shine through; padding never is.
+        """
+        hidden = ~_visible(labels, key_labels).flatten(0, 1)[:, None]
+        if self.logit_scale is None:
+            return bias.masked_fill(hidden, float("-inf"))
+        padding = (key_labels == -1).flatten(0, 1)[:, None, None]
+        return torch.where(hidden & padding, float("-inf"), bias - 100.0 * hidden)
+
     def prompt_keys(self, prompts: Tensor | None, grid: WindowGrid) -> PromptKeys | None:
         """Project prompts once a map: a shared set (P, C), or a map (B, ceil(H/2), ceil(W/2), C)."""
         if prompts is None:
@@ -88,10 +121,10 @@ class WindowAttention(nn.Module):
         kv = F.linear(prompts, self.qkv.weight[channels:], self.qkv.bias[channels:])
         if prompts.dim() == 2:
             key, value = kv.unflatten(-1, (2, self.heads, -1)).permute(1, 2, 0, 3)
-            return PromptKeys(key[None, None, None], value[None, None, None], None)
+            return PromptKeys(self.key(key)[None, None, None], value[None, None, None], None)
         half = WindowGrid(-(-grid.height // 2), -(-grid.width // 2), grid.window // 2, grid.shift // 2)
         key, value = half.partition(kv).unflatten(-1, (2, self.heads, -1)).movedim((4, 5), (0, 4))
-        return PromptKeys(key, value, half.labels())
+        return PromptKeys(self.key(key), value, half.labels())
 
 
 @dataclass(frozen=True)

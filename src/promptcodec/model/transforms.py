@@ -31,10 +31,11 @@ class Transform(nn.Module):
             linear = BlockSynthesis if up else BlockAnalysis
             self.shortcut = linear(cfg.in_channels, channels, cfg.shortcut)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, region: Tensor | None = None) -> Tensor:
+        """``region`` (B, 1, H, W) in [0, 1]: where N-gram context acts, everywhere by default (paper 003)."""
         out = x
         for layer in self.layers:
-            out = layer(out)
+            out = layer(out, region=region) if isinstance(layer, Stage) else layer(out)
         if self.shortcut is None:
             return out
         with torch.autocast(x.device.type, enabled=False):  # its values are large: bfloat16 would round them to a unit
