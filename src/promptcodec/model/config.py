@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from promptcodec.errors import UsageError
 
-Value = TypeVar("Value")
-
-
-def _later(default: Value) -> Value:
-    """A field that older model files lack: left out of the JSON at its default, so that their fingerprints stay."""
-    return dataclasses.field(default=default, metadata={"later": True})  # type: ignore[no-any-return, call-overload]
+# Fields that older model files lack are left out of the JSON at their defaults, so that these files' fingerprints stay.
+_LATER = {"later": True}
 
 
 @dataclass(frozen=True)
@@ -27,9 +23,9 @@ class Attention:
 
     heads: int
     window: int = 8
-    ngram: int = _later(0)
-    cosine: bool = _later(False)
-    relative: bool = _later(True)
+    ngram: int = field(default=0, metadata=_LATER)
+    cosine: bool = field(default=False, metadata=_LATER)
+    relative: bool = field(default=True, metadata=_LATER)
 
 
 @dataclass(frozen=True)
@@ -66,10 +62,10 @@ class Stage:
     shift: bool = True
     residual: bool = True
     zero_init: bool = False
-    ffn: Literal["mlp", "vanilla", "additive", "gated", "none"] = _later("mlp")
-    gelu: Literal["none", "tanh"] = _later("none")
-    norm: Literal["pre", "post"] = _later("pre")
-    norm_eps: float = _later(1e-5)
+    ffn: Literal["mlp", "vanilla", "additive", "gated", "none"] = field(default="mlp", metadata=_LATER)
+    gelu: Literal["none", "tanh"] = field(default="none", metadata=_LATER)
+    norm: Literal["pre", "post"] = field(default="pre", metadata=_LATER)
+    norm_eps: float = field(default=1e-5, metadata=_LATER)
 
 
 @dataclass(frozen=True)
@@ -89,11 +85,31 @@ class Resample:
 
 
 @dataclass(frozen=True)
+class Relu:
+    """max(x, 0)."""
+
+
+@dataclass(frozen=True)
+class Bottlenecks:
+    """``count`` residual bottlenecks (1x1, 3x3, 1x1 at half the width) as in ELIC."""
+
+    count: int
+
+
+@dataclass(frozen=True)
+class AttentionGate:
+    """ELIC's attention module: x + A(x) · sigmoid(B(x))."""
+
+
+Layer = Resample | Stage | Relu | Bottlenecks | AttentionGate
+
+
+@dataclass(frozen=True)
 class Transform:
     """A chain of layers. ``shortcut`` > 0 adds a learned linear block transform of that block size beside the chain."""
 
     in_channels: int
-    layers: tuple[Resample | Stage, ...]
+    layers: tuple[Layer, ...]
     shortcut: int = 0
     drop_path: float = 0.0
 
@@ -113,11 +129,36 @@ class Gain:
 
 
 @dataclass(frozen=True)
+class SpaceChannel:
+    """ELIC's context: channel ``groups`` one after the other, each in two passes over a checkerboard.
+
+    One group is the plain checkerboard. ``channel`` and ``aggregation`` say what the networks that look at earlier
+    groups and that join all contexts consist of: ELIC's convolutions, or the blocks of paper 004. ``hidden`` are the
+    widths inside the former.
+    """
+
+    groups: tuple[int, ...]
+    channel: Literal["conv", "s2c"] = "conv"
+    aggregation: Literal["conv", "s2c"] = "conv"
+    hidden: tuple[int, int] = (224, 128)
+
+
+@dataclass(frozen=True)
+class CausalAttention:
+    """TIC's context: attention among the ``window`` x ``window`` latents around the one to be coded."""
+
+    window: int = 5
+    heads: int = 16
+    ratio: float = 4.0
+
+
+@dataclass(frozen=True)
 class Model:
     """A whole codec: analysis, synthesis and hyper transforms and the entropy model's conventions.
 
     ``scale`` says what the first half of the hyper synthesis' output is: ``raw`` standard deviations (floored at
-    0.11), as in the papers, or their natural logarithm. ``gain`` None is a model for one rate.
+    0.11), as in the papers, or their natural logarithm. ``gain`` None is a model for one rate. ``context`` None is the
+    plain hyperprior; a context decides scales and means from the hyper synthesis' output and what is already decoded.
     """
 
     name: str
@@ -127,6 +168,7 @@ class Model:
     hyper_synthesis: Transform
     scale: Literal["raw", "log"] = "raw"
     gain: Gain | None = None
+    context: SpaceChannel | CausalAttention | None = field(default=None, metadata=_LATER)
 
     @property
     def latent_channels(self) -> int:
@@ -155,8 +197,12 @@ class Model:
 
 
 _KINDS = {
-    kind.__name__: kind for kind in (Attention, Depthwise, SeparableConv, Stage, Resample, Transform, Gain, Model)
-}
+    kind.__name__: kind
+    for kind in (
+        Attention, Depthwise, SeparableConv, Stage, Resample, Relu, Bottlenecks, AttentionGate, Transform, Gain,
+        SpaceChannel, CausalAttention, Model,
+    )
+}  # fmt: skip
 
 
 def _to_plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from promptcodec.model import config
 from promptcodec.model.blocks import Stage
+from promptcodec.model.elic import AttentionModule, Bottleneck
 
 
 class Transform(nn.Module):
@@ -22,9 +23,11 @@ class Transform(nn.Module):
         for layer in cfg.layers:
             if isinstance(layer, config.Stage):
                 self.layers.append(Stage(channels, layer, [next(drop_path) for _ in range(layer.depth)]))
-            else:
+            elif isinstance(layer, config.Resample):
                 self.layers.append(_resample(channels, layer))
                 channels = layer.channels
+            else:
+                self.layers.append(_plain(channels, layer))
         self.shortcut: BlockAnalysis | BlockSynthesis | None = None
         if cfg.shortcut:
             up = any(isinstance(l, config.Resample) and l.kind != "down" for l in cfg.layers)
@@ -84,6 +87,12 @@ def _resample(channels: int, layer: config.Resample) -> nn.Module:
         nn.init.zeros_(conv.weight)  # type: ignore[arg-type]
         nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
     return nn.Sequential(conv, nn.PixelShuffle(stride)) if layer.kind == "shuffle" else conv
+
+
+def _plain(channels: int, layer: config.Relu | config.Bottlenecks | config.AttentionGate) -> nn.Module:
+    if isinstance(layer, config.Bottlenecks):
+        return nn.Sequential(*(Bottleneck(channels) for _ in range(layer.count)))
+    return AttentionModule(channels) if isinstance(layer, config.AttentionGate) else nn.ReLU()
 
 
 def depth(cfg: config.Transform) -> int:
