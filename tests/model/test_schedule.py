@@ -37,8 +37,8 @@ def test_a_schedule_is_sent_what_was_decoded():
     seen = []
 
     def schedule():
-        seen.append((yield Step((slice(None), slice(0, 1), *EVERYWHERE[2:]), torch.ones(1), torch.zeros(1))))
-        seen.append((yield Step((slice(None), slice(1, 2), *EVERYWHERE[2:]), torch.ones(1), torch.zeros(1))))
+        seen.append((yield Step((slice(None), slice(0, 1), *EVERYWHERE[2:]), torch.ones(1), torch.zeros(1))).clone())
+        seen.append((yield Step((slice(None), slice(1, 2), *EVERYWHERE[2:]), torch.ones(1), torch.zeros(1))).clone())
 
     values = iter((torch.full((1, 1, 2, 2), 3.0), torch.full((1, 1, 2, 2), 5.0)))
     run(schedule(), lambda _: next(values), (1, 2, 2, 2))

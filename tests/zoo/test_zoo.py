@@ -111,4 +111,4 @@ def test_reference_checkpoints(shared):
     ours = from_reference(state)
     assert len(ours) == len(state)
     with pytest.raises(UsageError, match="belongs to no layer"):
-        from_reference({"context_prediction.weight": torch.zeros(1)})
+        from_reference({"projection.weight": torch.zeros(1)})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 import zlib
 from collections.abc import Callable
@@ -17,10 +16,12 @@ from torch import Tensor
 from promptcodec.codec.coder import Decoder, encode
 from promptcodec.codec.coder import Step as CoderStep
 from promptcodec.codec.exact import GRID, choose_offsets, pieces, quantise_parameters
+from promptcodec.codec.offsets import OffsetReader, pack_offsets
 from promptcodec.codec.tables import gaussian_tables
 from promptcodec.errors import FormatError, PromptcodecError
 from promptcodec.model.base import STRIDE
-from promptcodec.model.schedule import Schedule, Step, all_at_once, run
+from promptcodec.model.config import CausalAttention
+from promptcodec.model.schedule import Schedule, Step, all_at_once, in_units, run
 from promptcodec.model.steering import Decoded, Gains, Steering
 from promptcodec.zoo.model_file import StoredModel
 
@@ -30,7 +31,7 @@ LARGEST_SYMBOL = 2**20  # no picture comes near; what lies beyond is an error, n
 
 @dataclass(frozen=True)
 class CodedLatents:
-    """Coded symbols of one tile with what proves their decode: border offsets, one a piece of y, and a checksum."""
+    """Coded symbols of one tile with what proves their decode: border offsets of the pieces of y, and a checksum."""
 
     stream: bytes
     offsets: bytes
@@ -70,6 +71,8 @@ class LatentCoder:
         network = model.network
         self.config = network.config
         self.h_s = copy.deepcopy(network.h_s).cpu().double()
+        self.context = copy.deepcopy(network.context).cpu().double() if network.context is not None else None
+        self.sparse_offsets = isinstance(self.config.context, CausalAttention)
         self.gain = copy.deepcopy(network.gain).cpu().double() if network.gain is not None else None
         self.medians = network.prior.medians.cpu().double()
 
@@ -81,16 +84,26 @@ class LatentCoder:
     def parameters(self, z_symbols: Tensor, q: float, steering: LatentSteering = PLAIN) -> tuple[Tensor, Tensor]:
         """log sigma and mean of the gained y, float64 (1, M, h/16, w/16), from the integers of z (1, N, h/64, w/64)."""
         gains = self.gains(q).times(steering.gains)
-        z_hat = (z_symbols + self.medians) * gains.z_inverse
-        with torch.autocast("cpu", enabled=False):
-            scales, means = self.h_s(z_hat, steering.entropy(Decoded(z_hat)).within("h_s")).chunk(2, 1)
-        log_sigma = scales if self.config.scale == "log" else scales.clamp_min(0).log()
-        gain = torch.as_tensor(gains.y, dtype=torch.float64)
-        return log_sigma + gain.log(), means * gain
+        scales, means = self._hyper(z_symbols, gains, steering).chunk(2, 1)
+        return self._log_sigma(scales, gains.y), means * gains.y
 
     def schedule(self, z_symbols: Tensor, q: float, steering: LatentSteering = PLAIN) -> Schedule:
         """The steps in which y is coded, given the integers of z; see ``model.schedule``. Scales are log sigma."""
-        return all_at_once(*self.parameters(z_symbols, q, steering))
+        if self.context is None:
+            return all_at_once(*self.parameters(z_symbols, q, steering))
+        gains = self.gains(q).times(steering.gains)
+        return in_units(self.context.steps(self._hyper(z_symbols, gains, steering)), gains.y, self._log_sigma)
+
+    def _hyper(self, z_symbols: Tensor, gains: Gains, steering: LatentSteering) -> Tensor:
+        z_hat = (z_symbols + self.medians) * gains.z_inverse
+        with torch.autocast("cpu", enabled=False):
+            hyper: Tensor = self.h_s(z_hat, steering.entropy(Decoded(z_hat)).within("h_s"))
+        return hyper
+
+    def _log_sigma(self, scales: Tensor, gain: Tensor | float) -> Tensor:
+        """log of the gained standard deviation, of what the networks gave and the gain of the same elements."""
+        log_sigma = scales if self.config.scale == "log" else scales.clamp_min(0).log()
+        return log_sigma + torch.as_tensor(gain, dtype=torch.float64).log()
 
     @torch.inference_mode()
     def quantise(self, y: Tensor, z: Tensor, q: float, steering: LatentSteering = PLAIN) -> QuantisedLatents:
@@ -114,7 +127,8 @@ class LatentCoder:
             return symbols + quantised.means / GRID
 
         y_hat = run(self.schedule(z_symbols, q, steering), code, tuple(y.shape))
-        return QuantisedLatents(tuple(coded), bytes(offsets), _checksum(z_symbols, y_hat))
+        packed = pack_offsets(bytes(offsets), self.sparse_offsets)
+        return QuantisedLatents(tuple(coded), packed, _checksum(z_symbols, y_hat))
 
     def encode(self, y: Tensor, z: Tensor, q: float, steering: LatentSteering = PLAIN) -> CodedLatents:
         """As ``quantise``, and code the symbols."""
@@ -137,20 +151,19 @@ class LatentCoder:
         """
         rows, columns = -(-height // STRIDE), -(-width // STRIDE)
         shape = (1, self.config.latent_channels, rows * LATENTS_A_SIDE, columns * LATENTS_A_SIDE)
-        decoder, offsets = Decoder(coded.stream), iter(coded.offsets)
+        decoder, offsets = Decoder(coded.stream), OffsetReader(coded.offsets, self.sparse_offsets)
         z_symbols = torch.empty((1, self.config.hyper_channels, rows, columns), dtype=torch.int32)
         symbols = decoder.pull(self._channels(z_symbols), self.hyper_tables)
         z_symbols = torch.from_numpy(symbols).reshape(z_symbols.shape)
 
         def code(step: Step) -> Tensor:
-            chosen = bytes(itertools.islice(offsets, pieces(step.mean.numel())))
-            quantised = quantise_parameters(step.scale, step.mean, chosen)
+            quantised = quantise_parameters(step.scale, step.mean, offsets.take(pieces(step.mean.numel())))
             symbols = decoder.pull(quantised.bins.flatten().numpy(), self.tables)
             return torch.from_numpy(symbols).reshape(quantised.means.shape) + quantised.means / GRID
 
         y_hat = run(self.schedule(z_symbols, q, steering), code, shape)
         decoder.finish()
-        if next(offsets, None) is not None or _checksum(z_symbols, y_hat) != coded.checksum:
+        if not offsets.finish() or _checksum(z_symbols, y_hat) != coded.checksum:
             raise FormatError(
                 "the decoded latents do not have the checksum in the file: it is damaged, or was made by a machine "
                 "whose arithmetic this one cannot follow"

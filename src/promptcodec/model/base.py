@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from promptcodec.errors import UsageError
 from promptcodec.model import config
+from promptcodec.model.causal import CausalContext
+from promptcodec.model.context import context_model
 from promptcodec.model.entropy import FactorizedPrior, gaussian_likelihood
 from promptcodec.model.gain import RateGain
-from promptcodec.model.schedule import EVERYWHERE, Step, Where, all_at_once, run
+from promptcodec.model.schedule import EVERYWHERE, Schedule, Step, Where, all_at_once, in_units, run
 from promptcodec.model.steering import Constant, Decoded, Gains, Steerer, Steering, TransformSteer
 from promptcodec.model.transforms import Transform, depth, pad_to_multiple
 
@@ -33,6 +35,7 @@ class CompressionModel(nn.Module):
         self.h_s = Transform(cfg.hyper_synthesis, decoder)
         self.g_s = Transform(cfg.synthesis, decoder)
         self.prior = FactorizedPrior(cfg.hyper_channels)
+        self.context = context_model(cfg)
         self.gain = RateGain(cfg.gain, cfg.latent_channels, cfg.hyper_channels) if cfg.gain else None
 
     def gains(self, q: Tensor | None) -> Gains:
@@ -50,6 +53,24 @@ class CompressionModel(nn.Module):
             scales, means = self.h_s(z_hat * gains.z_inverse, steer).chunk(2, 1)
         scales = scales.exp() if self.config.scale == "log" else scales
         return scales * gains.y, means * gains.y
+
+    def schedule(
+        self, z_hat: Tensor, gains: Gains, known: Tensor | None = None, steer: TransformSteer | None = None
+    ) -> Schedule:
+        """The steps in which the (gained) latent is coded, given the decoded (gained) z; see ``model.schedule``.
+
+        ``known``: the latent as later steps will see it, where that is settled beforehand (noise in training).
+        ``steer`` acts in the hyper synthesis.
+        """
+        if self.context is None:
+            return all_at_once(*self.hyper_parameters(z_hat, gains, steer))
+        hyper = self.h_s(z_hat * gains.z_inverse, steer)
+        if isinstance(self.context, CausalContext) and known is not None:  # in one pass instead of hundreds
+            steps = all_at_once(*self.context.given(hyper, (known / gains.y).to(hyper.dtype)))
+        else:
+            steps = self.context.steps(hyper)
+        log = self.config.scale == "log"
+        return in_units(steps, gains.y, lambda scale, gain: (scale.exp() if log else scale) * gain)
 
     def forward(
         self,
@@ -93,6 +114,8 @@ class CompressionModel(nn.Module):
         z_noisy = z + torch.empty_like(z).uniform_(-0.5, 0.5) if mode != "round" else z
         z_round = _straight_through(z - medians) + medians
         z_hat = z_noisy if mode == "noise" else z_round
+        noise = torch.empty_like(y).uniform_(-0.5, 0.5) if mode != "round" else torch.zeros_like(y)
+        known = y + noise if mode == "noise" else None
         likelihood: list[tuple[Where, Tensor]] = []
 
         def code(step: Step) -> Tensor:
@@ -100,13 +123,14 @@ class CompressionModel(nn.Module):
             if steer.keep_y is not None:
                 values = torch.lerp(means, values, steer.keep_y.expand_as(y)[step.where])
             rounded = _straight_through(values - means) + means
-            noisy = values + torch.empty_like(values).uniform_(-0.5, 0.5) if mode != "round" else rounded
+            noisy = values + noise[step.where] if mode != "round" else rounded
             likelihood.append((step.where, gaussian_likelihood(noisy - means, step.scale)))
             return noisy if mode == "noise" else rounded
 
         decoded = Decoded(z_hat * gains.z_inverse)
-        scales, means = self.hyper_parameters(z_hat, gains, steerer.for_entropy(decoded).within("h_s"))
-        y_hat = run(all_at_once(scales, means), code, tuple(y.shape))
+        with torch.autocast(y.device.type, enabled=False):  # probabilities are never computed in bfloat16
+            steer_entropy = steerer.for_entropy(decoded).within("h_s")
+            y_hat = run(self.schedule(z_hat, gains, known, steer_entropy), code, tuple(y.shape))
         likelihoods = {
             "y": _assembled(likelihood, y),
             "z": self.prior.likelihood(z_round if mode == "round" else z_noisy),
@@ -126,7 +150,7 @@ def channels_last(network: Network) -> Network:
 
 def _assembled(parts: list[tuple[Where, Tensor]], y: Tensor) -> Tensor:
     """The parts that a schedule's steps gave, as one tensor of y's shape."""
-    if parts[0][0] == EVERYWHERE:
+    if parts[0][0] is EVERYWHERE:
         return parts[0][1]
     whole = torch.zeros(y.shape, dtype=parts[0][1].dtype, device=y.device)
     for where, part in parts:
@@ -142,4 +166,4 @@ def _straight_through(x: Tensor) -> Tensor:
 def _drop_rates(first: config.Transform, second: config.Transform):  # type: ignore[no-untyped-def]
     """Stochastic-depth rates rising linearly over the blocks of both transforms, in their order."""
     total = depth(first) + depth(second)
-    return iter(torch.linspace(0, first.drop_path, total).tolist())
+    return iter([first.drop_path * i / max(total - 1, 1) for i in range(total)])

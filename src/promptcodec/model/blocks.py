@@ -9,74 +9,81 @@ from torch import Tensor, nn
 
 from promptcodec.errors import UsageError
 from promptcodec.model import config
-from promptcodec.model.linear import linear, linear_gelu
+from promptcodec.model.ffn import feed_forward, last_layer
 from promptcodec.model.mixers import DepthwiseMixer, WindowAttention
+from promptcodec.model.s2c import SeparableConvMixer
 from promptcodec.model.steering import BlockSteer, Prompt
 
 
-class FeedForward(nn.Sequential):
-    """Linear C to ratio·C, exact GELU, linear back. Works on the last axis."""
-
-    def __init__(self, channels: int, ratio: float) -> None:
-        hidden = round(channels * ratio)
-        super().__init__(nn.Linear(channels, hidden), nn.GELU(), nn.Linear(hidden, channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        into, out = self[0], self[2]
-        assert isinstance(into, nn.Linear)
-        assert isinstance(out, nn.Linear)
-        return linear(linear_gelu(x, into), out)
-
-
 class Block(nn.Module):
-    """Pre-norm block: x + mixer(norm(x)), then x + feed-forward(norm(x)). Takes and gives (B, H, W, C)."""
+    """x + mixer(norm(x)), then x + feed-forward(norm(x)), or with norm(mixer(x)). Takes and gives (B, H, W, C)."""
 
     def __init__(self, channels: int, stage: config.Stage, shifted: bool, drop_path: float) -> None:
         super().__init__()
         mixer = stage.mixer
-        self.drop_path = drop_path
-        self.mixer: WindowAttention | DepthwiseMixer | None = None
-        if mixer is not None:
-            self.norm1 = nn.LayerNorm(channels)
+        self.drop_path, self.post_norm = drop_path, stage.norm == "post"
+        self.mixer: WindowAttention | DepthwiseMixer | SeparableConvMixer | None = None
+        self.norm1 = nn.LayerNorm(channels, stage.norm_eps) if _normed(mixer) else nn.Identity()
         if isinstance(mixer, config.Attention):
-            self.mixer = WindowAttention(channels, mixer.heads, mixer.window, mixer.window // 2 if shifted else 0)
+            shift = mixer.window // 2 if shifted else 0
+            self.mixer = WindowAttention(
+                channels, mixer.heads, mixer.window, shift, mixer.ngram, mixer.cosine, mixer.relative
+            )
         elif isinstance(mixer, config.Depthwise):
             self.mixer = DepthwiseMixer(channels, mixer.kernel)
-        self.norm2 = nn.LayerNorm(channels)
-        self.ffn = FeedForward(channels, stage.ffn_ratio)
+        elif isinstance(mixer, config.SeparableConv):
+            self.mixer = SeparableConvMixer(channels, channels, mixer.kernel, mixer.bias)
+        self.ffn = feed_forward(channels, stage)
+        self.norm2 = nn.LayerNorm(channels, stage.norm_eps) if self.ffn is not None else nn.Identity()
         self._initialise(stage.zero_init)
 
     def _initialise(self, zero: bool) -> None:
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02, a=-2, b=2)
-                nn.init.zeros_(module.bias)
-        if isinstance(self.mixer, WindowAttention):
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        if isinstance(self.mixer, WindowAttention) and self.mixer.relative_bias is not None:
             nn.init.trunc_normal_(self.mixer.relative_bias, std=0.02, a=-2, b=2)
         if zero:
-            if isinstance(self.mixer, WindowAttention):
+            if isinstance(self.mixer, (WindowAttention, SeparableConvMixer)):
                 nn.init.zeros_(self.mixer.proj.weight)
-            nn.init.zeros_(self.ffn[2].weight)  # type: ignore[arg-type]
+            if self.ffn is not None:
+                nn.init.zeros_(last_layer(self.ffn).weight)
 
-    def forward(self, x: Tensor, steer: BlockSteer | None = None) -> Tensor:
-        """Raises UsageError for prompts where there is no attention to take them."""
+    def forward(self, x: Tensor, steer: BlockSteer | None = None, region: Tensor | None = None) -> Tensor:
+        """``region``: see ``NgramContext``. Raises UsageError for prompts where there is no attention to take them."""
         prompts = self._prompts(steer)
         if isinstance(self.mixer, WindowAttention):
-            if x.device.type == "cpu" and not torch.is_grad_enabled():
+            if self._in_strips_helps(x, self.mixer):
                 return _finish(steer, self._in_strips(x, self.mixer, prompts))
-            x = x + self._drop(self.mixer(self.norm1(x), prompts))
+            mixed = self.mixer(x if self.post_norm else self.norm1(x), prompts, region)
+            x = x + self._drop(self.norm1(mixed) if self.post_norm else mixed)
         elif self.mixer is not None:
-            x = x + self._drop(self.mixer(self.norm1(x)))
-        return _finish(steer, x + self._drop(self.ffn(self.norm2(x))))
+            x = x + self._drop(self._around(self.norm1, self.mixer, x))
+        return _finish(steer, self._fed_forward(x))
 
-    def forward_carrying(self, x: Tensor, steer: BlockSteer) -> tuple[Tensor, tuple[Prompt, ...]]:
+    def _around(self, norm: nn.Module, branch: nn.Module, x: Tensor) -> Tensor:
+        out: Tensor = norm(branch(x)) if self.post_norm else branch(norm(x))
+        return out
+
+    def _fed_forward(self, x: Tensor) -> Tensor:
+        return x if self.ffn is None else x + self._drop(self._around(self.norm2, self.ffn, x))
+
+    def _in_strips_helps(self, x: Tensor, mixer: WindowAttention) -> bool:
+        """Only inference on the CPU; N-gram context wants the whole map first."""
+        return x.device.type == "cpu" and not torch.is_grad_enabled() and not self.post_norm and mixer.ngram is None
+
+    def forward_carrying(
+        self, x: Tensor, steer: BlockSteer, region: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Prompt, ...]]:
         """As ``forward``, and the prompts that are carried on to the next block, updated."""
         prompts = self._prompts(steer)
         if not isinstance(self.mixer, WindowAttention):
-            return self(x, steer), ()
-        mixed, carried = self.mixer.forward_carrying(self.norm1(x), prompts)
-        x = x + self._drop(mixed)
-        return _finish(steer, x + self._drop(self.ffn(self.norm2(x)))), carried
+            return self(x, steer, region), ()
+        mixed, carried = self.mixer.forward_carrying(x if self.post_norm else self.norm1(x), prompts, region)
+        x = x + self._drop(self.norm1(mixed) if self.post_norm else mixed)
+        return _finish(steer, self._fed_forward(x)), carried
 
     def _prompts(self, steer: BlockSteer | None) -> tuple[Prompt, ...]:
         prompts = steer.prompts if steer is not None else ()
@@ -99,7 +106,8 @@ class Block(nn.Module):
                 tokens = source.index_select(0, strip.gather)
                 windows = self.norm1(tokens).view(1, 1, grid.cols, -1, channels)
                 tokens += mixer.attend(windows, grid, own, row).view_as(tokens)
-                tokens += self.ffn(self.norm2(tokens))
+                if self.ffn is not None:
+                    tokens += self.ffn(self.norm2(tokens))
                 for top, rows, index in strip.bands:
                     torch.index_select(tokens, 0, index, out=target[top * width : (top + rows) * width])
         return out
@@ -123,17 +131,17 @@ class Stage(nn.Module):
             Block(channels, stage, stage.shift and i % 2 == 1, drop_path[i]) for i in range(stage.depth)
         )
 
-    def forward(self, x: Tensor, steer: StageSteer | None = None) -> Tensor:
-        """``steer``: what acts at each block, by its number, and at the output, by -1."""
+    def forward(self, x: Tensor, steer: StageSteer | None = None, region: Tensor | None = None) -> Tensor:
+        """``steer``: what acts at each block, by its number, and at the output, by -1; ``region``: see NgramContext."""
         steer = steer or {}
         tokens = x.permute(0, 2, 3, 1)
         carried: tuple[Prompt, ...] = ()
         for i, block in enumerate(self.blocks):
             own = BlockSteer(carried).then(steer.get(i, _NOTHING)) if carried else steer.get(i)
             if own is not None and i + 1 < len(self.blocks) and any(p.carry for p in own.prompts):
-                tokens, carried = block.forward_carrying(tokens, own)  # type: ignore[operator]
+                tokens, carried = block.forward_carrying(tokens, own, region)  # type: ignore[operator]
             else:
-                tokens, carried = block(tokens, own), ()
+                tokens, carried = block(tokens, own, region), ()
         out = tokens.permute(0, 3, 1, 2)
         out = x + out if self.residual else out
         return steer[-1].finish(out) if -1 in steer else out
@@ -150,5 +158,11 @@ def _finish(steer: BlockSteer | None, tokens: Tensor) -> Tensor:
     return steer.finish(tokens.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
-def _describe(mixer: DepthwiseMixer | WindowAttention | None) -> str:
-    return "a depthwise convolution as mixer" if isinstance(mixer, DepthwiseMixer) else "no mixer"
+def _describe(mixer: nn.Module | None) -> str:
+    if isinstance(mixer, DepthwiseMixer):
+        return "a depthwise convolution as mixer"
+    return "a separable convolution as mixer" if isinstance(mixer, SeparableConvMixer) else "no mixer"
+
+
+def _normed(mixer: config.Attention | config.Depthwise | config.SeparableConv | None) -> bool:
+    return mixer is not None and not isinstance(mixer, config.SeparableConv)

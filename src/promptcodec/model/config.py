@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from promptcodec.errors import UsageError
 
+# Fields that older model files lack are left out of the JSON at their defaults, so that these files' fingerprints stay.
+_LATER = {"later": True}
+
 
 @dataclass(frozen=True)
 class Attention:
-    """Window attention mixer: ``heads`` heads over windows of ``window`` x ``window`` tokens."""
+    """Window attention mixer: ``heads`` heads over windows of ``window`` x ``window`` tokens.
+
+    ``ngram`` N > 0 adds the context of ``ngram`` x ``ngram`` windows to every token (paper 003), ``cosine`` makes the
+    logits scaled cosines, ``relative`` says whether there is a learned bias for relative positions.
+    """
 
     heads: int
     window: int = 8
+    ngram: int = field(default=0, metadata=_LATER)
+    cosine: bool = field(default=False, metadata=_LATER)
+    relative: bool = field(default=True, metadata=_LATER)
 
 
 @dataclass(frozen=True)
@@ -26,20 +36,36 @@ class Depthwise:
 
 
 @dataclass(frozen=True)
+class SeparableConv:
+    """Paper 004's convolutional mixer, without a norm before it: 1x1, LeakyReLU, depthwise ``kernel``, 1x1."""
+
+    kernel: int = 5
+    bias: bool = False
+
+
+@dataclass(frozen=True)
 class Stage:
     """``depth`` blocks (mixer, then feed-forward) at one resolution.
 
     ``mixer`` None leaves only the feed-forward half. ``shift`` lets every second attention block shift its windows by
     half a window. ``residual`` adds the stage's input to its output. ``zero_init`` starts every branch of the blocks
     at zero, so that a fresh stage passes its input through.
+
+    ``ffn``: ``mlp`` with biases (Swin), or paper 004's ``vanilla``, ``additive`` and ``gated`` without any, or
+    ``none``. ``gelu``: the exact one or the approximation by tanh (paper 003's TAG-MLP). ``norm``: before a branch, or
+    after it (Swin V2). ``norm_eps`` is 1e-6 in paper 004.
     """
 
     depth: int
-    mixer: Attention | Depthwise | None
+    mixer: Attention | Depthwise | SeparableConv | None
     ffn_ratio: float = 2.0
     shift: bool = True
     residual: bool = True
     zero_init: bool = False
+    ffn: Literal["mlp", "vanilla", "additive", "gated", "none"] = field(default="mlp", metadata=_LATER)
+    gelu: Literal["none", "tanh"] = field(default="none", metadata=_LATER)
+    norm: Literal["pre", "post"] = field(default="pre", metadata=_LATER)
+    norm_eps: float = field(default=1e-5, metadata=_LATER)
 
 
 @dataclass(frozen=True)
@@ -59,11 +85,31 @@ class Resample:
 
 
 @dataclass(frozen=True)
+class Relu:
+    """max(x, 0)."""
+
+
+@dataclass(frozen=True)
+class Bottlenecks:
+    """``count`` residual bottlenecks (1x1, 3x3, 1x1 at half the width) as in ELIC."""
+
+    count: int
+
+
+@dataclass(frozen=True)
+class AttentionGate:
+    """ELIC's attention module: x + A(x) · sigmoid(B(x))."""
+
+
+Layer = Resample | Stage | Relu | Bottlenecks | AttentionGate
+
+
+@dataclass(frozen=True)
 class Transform:
     """A chain of layers. ``shortcut`` > 0 adds a learned linear block transform of that block size beside the chain."""
 
     in_channels: int
-    layers: tuple[Resample | Stage, ...]
+    layers: tuple[Layer, ...]
     shortcut: int = 0
     drop_path: float = 0.0
 
@@ -83,11 +129,36 @@ class Gain:
 
 
 @dataclass(frozen=True)
+class SpaceChannel:
+    """ELIC's context: channel ``groups`` one after the other, each in two passes over a checkerboard.
+
+    One group is the plain checkerboard. ``channel`` and ``aggregation`` say what the networks that look at earlier
+    groups and that join all contexts consist of: ELIC's convolutions, or the blocks of paper 004. ``hidden`` are the
+    widths inside the former.
+    """
+
+    groups: tuple[int, ...]
+    channel: Literal["conv", "s2c"] = "conv"
+    aggregation: Literal["conv", "s2c"] = "conv"
+    hidden: tuple[int, int] = (224, 128)
+
+
+@dataclass(frozen=True)
+class CausalAttention:
+    """TIC's context: attention among the ``window`` x ``window`` latents around the one to be coded."""
+
+    window: int = 5
+    heads: int = 16
+    ratio: float = 4.0
+
+
+@dataclass(frozen=True)
 class Model:
     """A whole codec: analysis, synthesis and hyper transforms and the entropy model's conventions.
 
     ``scale`` says what the first half of the hyper synthesis' output is: ``raw`` standard deviations (floored at
-    0.11), as in the papers, or their natural logarithm. ``gain`` None is a model for one rate.
+    0.11), as in the papers, or their natural logarithm. ``gain`` None is a model for one rate. ``context`` None is the
+    plain hyperprior; a context decides scales and means from the hyper synthesis' output and what is already decoded.
     """
 
     name: str
@@ -97,6 +168,7 @@ class Model:
     hyper_synthesis: Transform
     scale: Literal["raw", "log"] = "raw"
     gain: Gain | None = None
+    context: SpaceChannel | CausalAttention | None = field(default=None, metadata=_LATER)
 
     @property
     def latent_channels(self) -> int:
@@ -124,12 +196,22 @@ class Model:
         return config
 
 
-_KINDS = {kind.__name__: kind for kind in (Attention, Depthwise, Stage, Resample, Transform, Gain, Model)}
+_KINDS = {
+    kind.__name__: kind
+    for kind in (
+        Attention, Depthwise, SeparableConv, Stage, Resample, Relu, Bottlenecks, AttentionGate, Transform, Gain,
+        SpaceChannel, CausalAttention, Model,
+    )
+}  # fmt: skip
 
 
 def _to_plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
-        fields = {f.name: _to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = {
+            f.name: _to_plain(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if not f.metadata or getattr(value, f.name) != f.default
+        }
         return {"kind": type(value).__name__, "fields": fields}
     return [_to_plain(v) for v in value] if isinstance(value, tuple) else value
 

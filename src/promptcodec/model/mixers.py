@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from promptcodec.errors import UsageError
 from promptcodec.model.attention import window_attention
 from promptcodec.model.linear import linear
+from promptcodec.model.ngram import NgramContext, cosine_scaled, initial_logit_scale
 from promptcodec.model.steering import Prompt
 from promptcodec.model.windows import WindowGrid, relative_index
 
@@ -22,24 +24,35 @@ class WindowAttention(nn.Module):
     Prompts are further keys and values only, in front of the window's tokens (papers 000, 001, 002, 003).
     """
 
-    def __init__(self, channels: int, heads: int, window: int, shift: int) -> None:
+    def __init__(
+        self, channels: int, heads: int, window: int, shift: int,
+        ngram: int = 0, cosine: bool = False, relative: bool = True,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.heads, self.window, self.shift = heads, window, shift
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
-        self.relative_bias = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
+        self.relative_bias = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads)) if relative else None
+        self.logit_scale = nn.Parameter(initial_logit_scale(heads)) if cosine else None
+        self.ngram = NgramContext(channels, heads, window, ngram) if ngram else None
 
-    def forward(self, x: Tensor, prompts: Sequence[Prompt] = ()) -> Tensor:
-        """x: normalised tokens (B, H, W, C)."""
+    def forward(self, x: Tensor, prompts: Sequence[Prompt] = (), region: Tensor | None = None) -> Tensor:
+        """x: normalised tokens (B, H, W, C). ``region``: where the N-gram context acts, see ``NgramContext``."""
+        if self.ngram is not None:
+            x = x + self.ngram(x, region)
         grid = self.grid(x)
         return grid.merge(self.attend(grid.partition(x), grid, self.prompt_keys(prompts, grid)))
 
-    def forward_carrying(self, x: Tensor, prompts: Sequence[Prompt]) -> tuple[Tensor, tuple[Prompt, ...]]:
+    def forward_carrying(
+        self, x: Tensor, prompts: Sequence[Prompt], region: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Prompt, ...]]:
         """As ``forward``, and those of ``prompts`` that are carried on, updated by the same attention.
 
         They are queries as well, see all keys of their region, and pass the output projection; a set that all windows
         share becomes its mean over the windows, (B, P, C).
         """
+        if self.ngram is not None:
+            x = x + self.ngram(x, region)
         grid = self.grid(x)
         windows, keys = grid.partition(x), self.prompt_keys(prompts, grid)
         seen = self._project(windows, grid, keys, slice(None))
@@ -63,7 +76,7 @@ class WindowAttention(nn.Module):
         batch, rows, cols = windows.shape[:3]
         qkv = linear(windows, self.qkv).unflatten(-1, (3, self.heads, -1)).movedim((4, 5), (0, 4))
         q, k, v = qkv.unbind(0)  # each (B, rows, cols, heads, tokens, head dim)
-        bias = self.relative_bias[relative_index(self.window).to(windows.device)].permute(2, 0, 1)[None].to(q.dtype)
+        q, k, bias = self.query(q), self.key(k), self.bias(q)
         labels = grid.labels().to(windows.device)[row]
         if not prompts:
             return _Seen(q, k, v, bias, labels, labels)
@@ -83,9 +96,8 @@ class WindowAttention(nn.Module):
             query, key, value = (t[:, inside, across] for t in (seen.q, seen.k, seen.v))
             mask = seen.bias
             if masked:
-                visible = _visible(seen.labels[inside, across], seen.key_labels[inside, across])
-                visible = visible.flatten(0, 1)[:, None]
-                mask = seen.bias.masked_fill(~visible, float("-inf")).repeat(batch, 1, 1, 1)
+                labels, key_labels = seen.labels[inside, across], seen.key_labels[inside, across]
+                mask = self.masked(seen.bias, labels, key_labels).repeat(batch, 1, 1, 1)
             out = window_attention(query.flatten(0, 2), key.flatten(0, 2), value.flatten(0, 2), mask)
             return out.view(*query.shape[:3], *out.shape[1:])
 
@@ -105,6 +117,31 @@ class WindowAttention(nn.Module):
                 out[:, :clean_rows, clean_cols:] = part(slice(0, clean_rows), slice(clean_cols, None), masked=True)
         return linear(out.transpose(3, 4).reshape(batch, rows, cols, tokens, heads * width), self.proj)
 
+    def query(self, q: Tensor) -> Tensor:
+        """Queries (…, heads, tokens, d) as the attention wants them, which divides by sqrt(d) afterwards."""
+        return q if self.logit_scale is None else cosine_scaled(q, self.logit_scale) * math.sqrt(q.shape[-1])
+
+    def key(self, k: Tensor) -> Tensor:
+        """Keys of tokens or prompts (…, d) as the attention wants them."""
+        return k if self.logit_scale is None else F.normalize(k, dim=-1)
+
+    def bias(self, like: Tensor) -> Tensor:
+        """What relative positions add to the logits, (1, heads, window², window²)."""
+        if self.relative_bias is None:
+            return like.new_zeros(1, 1, self.window**2, self.window**2).expand(-1, self.heads, -1, -1)
+        return self.relative_bias[relative_index(self.window).to(like.device)].permute(2, 0, 1)[None].to(like.dtype)
+
+    def masked(self, bias: Tensor, labels: Tensor, key_labels: Tensor) -> Tensor:
+        """``bias`` with what tokens of other regions are hidden by; (windows, heads, queries, keys).
+
+        Scaled cosines are hidden by -100 as in Swin V2, which logits of up to 100 can shine through; padding never is.
+        """
+        hidden = ~_visible(labels, key_labels).flatten(0, 1)[:, None]
+        if self.logit_scale is None:
+            return bias.masked_fill(hidden, float("-inf"))
+        padding = (key_labels == -1).flatten(0, 1)[:, None, None]
+        return torch.where(hidden & padding, float("-inf"), bias - 100.0 * hidden)
+
     def prompt_keys(self, prompts: Sequence[Prompt], grid: WindowGrid) -> tuple[PromptKeys, ...]:
         """Project prompts, once a map. Raises UsageError where they do not fit these windows."""
         return tuple(self._keys(prompt, grid) for prompt in prompts)
@@ -118,10 +155,10 @@ class WindowAttention(nn.Module):
         if not prompt.is_map:
             key, value = kv.unflatten(-1, (2, self.heads, -1)).movedim((-3, -2), (0, -3))
             shape = (-1, 1, 1, *key.shape[-3:])
-            return PromptKeys(key.reshape(shape), value.reshape(shape), None)
+            return PromptKeys(self.key(key).reshape(shape), value.reshape(shape), None)
         own = _prompt_grid(prompt, grid)
         key, value = own.partition(kv).unflatten(-1, (2, self.heads, -1)).movedim((4, 5), (0, 4))
-        return PromptKeys(key, value, own.labels(), prompt.compat_mask)
+        return PromptKeys(self.key(key), value, own.labels(), prompt.compat_mask)
 
     def _update(self, prompt: Prompt, keys: PromptKeys, seen: _Seen, grid: WindowGrid) -> Prompt:
         channels = self.proj.in_features
@@ -134,6 +171,7 @@ class WindowAttention(nn.Module):
         else:
             q = q.unflatten(-1, (self.heads, -1)).transpose(-3, -2).reshape(-1, 1, 1, *keys.key.shape[3:])
             q = q.expand(batch, rows, cols, -1, -1, -1)
+        q = self.query(q)
         visible = _visible(_labels(keys, seen.labels, slice(None)), seen.key_labels).flatten(0, 1)[:, None]
         mask = torch.zeros_like(visible, dtype=q.dtype).masked_fill(~visible, float("-inf"))
         mask = mask.repeat(batch, self.heads, 1, 1)

@@ -12,13 +12,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-Where = tuple[slice, slice, slice, slice]
+Where = tuple[slice, slice, slice | Tensor, slice | Tensor]
 EVERYWHERE: Where = (slice(None), slice(None), slice(None), slice(None))
 
 
 @dataclass(frozen=True)
 class Step:
-    """Elements ``where`` of y (B, M, h, w), coded together, with their scales (or log scales) and means."""
+    """Elements ``where`` of y (B, M, h, w), coded together, with their scales (or log scales) and means.
+
+    Rows and columns in ``where`` are slices, or index tensors (n,) of positions; then the parts are (B, channels, n).
+    """
 
     where: Where
     scale: Tensor
@@ -36,17 +39,39 @@ def all_at_once(scale: Tensor, mean: Tensor) -> Schedule:
 def run(schedule: Schedule, code: Callable[[Step], Tensor], shape: tuple[int, ...]) -> Tensor:
     """Drive ``schedule``; ``code`` codes a step and returns its decoded elements. Returns y_hat of ``shape``.
 
-    Elements that no step has coded yet are zero in what a schedule is sent.
+    Elements that no step has coded yet are zero in what a schedule is sent. Without gradients that is one tensor,
+    filled as the schedule goes: a schedule must take from it what it wants to keep.
     """
     step, y_hat = next(schedule), None
     while True:
         part = code(step)
-        if step.where == EVERYWHERE:
+        if step.where is EVERYWHERE:
             y_hat = part
         else:
-            y_hat = torch.zeros(shape, dtype=part.dtype, device=part.device) if y_hat is None else y_hat.clone()
+            if y_hat is None:
+                y_hat = torch.zeros(shape, dtype=part.dtype, device=part.device)
+            elif torch.is_grad_enabled():  # earlier steps' gradients need what they saw
+                y_hat = y_hat.clone()
             y_hat[step.where] = part
         try:
             step = schedule.send(y_hat)
         except StopIteration:
             return y_hat
+
+
+def in_units(schedule: Schedule, gain: Tensor | float, scale: Callable[[Tensor, Tensor | float], Tensor]) -> Schedule:
+    """``schedule``, which knows nothing of gains, for a latent multiplied by ``gain`` (B, M, 1, 1) per channel.
+
+    A context model sees latents without gain; its means are multiplied by it. ``scale`` makes the step's scales (or
+    log scales) of what the network gave and the gain of the same elements.
+    """
+    try:
+        step = next(schedule)
+        while True:
+            factor = gain
+            if isinstance(gain, Tensor):
+                factor = gain[:, step.where[1]].reshape(gain.shape[0], -1, *[1] * (step.mean.dim() - 2))
+            y_hat = yield Step(step.where, scale(step.scale, factor), step.mean * factor)
+            step = schedule.send(y_hat / gain if isinstance(gain, Tensor) else y_hat)
+    except StopIteration:
+        return

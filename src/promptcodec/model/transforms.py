@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from promptcodec.model import config
 from promptcodec.model.blocks import Stage
+from promptcodec.model.elic import AttentionModule, Bottleneck
 from promptcodec.model.steering import TransformSteer
 
 
@@ -23,21 +24,24 @@ class Transform(nn.Module):
         for layer in cfg.layers:
             if isinstance(layer, config.Stage):
                 self.layers.append(Stage(channels, layer, [next(drop_path) for _ in range(layer.depth)]))
-            else:
+            elif isinstance(layer, config.Resample):
                 self.layers.append(resample(channels, layer))
                 channels = layer.channels
+            else:
+                self.layers.append(_plain(channels, layer))
         self.shortcut: BlockAnalysis | BlockSynthesis | None = None
         if cfg.shortcut:
             up = any(isinstance(l, config.Resample) and l.kind != "down" for l in cfg.layers)
             linear = BlockSynthesis if up else BlockAnalysis
             self.shortcut = linear(cfg.in_channels, channels, cfg.shortcut)
 
-    def forward(self, x: Tensor, steer: TransformSteer | None = None) -> Tensor:
+    def forward(self, x: Tensor, steer: TransformSteer | None = None, region: Tensor | None = None) -> Tensor:
+        """``region`` (B, 1, H, W) in [0, 1]: where N-gram context acts, everywhere by default (paper 003)."""
         out, stage = x, 0
         for layer in self.layers:
             if isinstance(layer, Stage):
                 own = {site[1]: s for site, s in steer.items() if site[0] == stage} if steer else None
-                out, stage = layer(out, own), stage + 1
+                out, stage = layer(out, own, region), stage + 1
             else:
                 out = layer(out)
         if self.shortcut is None:
@@ -89,6 +93,12 @@ def resample(channels: int, layer: config.Resample) -> nn.Module:
         nn.init.zeros_(conv.weight)  # type: ignore[arg-type]
         nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
     return nn.Sequential(conv, nn.PixelShuffle(stride)) if layer.kind == "shuffle" else conv
+
+
+def _plain(channels: int, layer: config.Relu | config.Bottlenecks | config.AttentionGate) -> nn.Module:
+    if isinstance(layer, config.Bottlenecks):
+        return nn.Sequential(*(Bottleneck(channels) for _ in range(layer.count)))
+    return AttentionModule(channels) if isinstance(layer, config.AttentionGate) else nn.ReLU()
 
 
 def depth(cfg: config.Transform) -> int:

@@ -61,6 +61,7 @@ def stages(cfg: config.Model, transform: TransformName) -> tuple[StageInfo, ...]
         if isinstance(layer, config.Resample):
             before.append(layer)
             channels = layer.channels
+        if not isinstance(layer, config.Stage):
             continue
         index = len(found)
         blocks = tuple(_block(Site(transform, index, i), channels, layer) for i in range(layer.depth))

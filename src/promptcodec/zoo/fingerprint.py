@@ -9,14 +9,15 @@ from typing import Any
 
 from torch import Tensor
 
-PROBABILITY_PREFIXES = ("h_s.", "gain.y", "gain.z_inverse", "tables.")
+PROBABILITY_PREFIXES = ("h_s.", "context.", "gain.y", "gain.z_inverse", "tables.")
 PIXEL_PREFIXES = ("g_s.", "gain.y_inverse")
 
 
 def probability_fingerprint(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> bytes:
     """8 bytes over all that decides a probability or a mean: must be equal for a file to decode."""
     chosen = {k: v for k, v in tensors.items() if k.startswith(PROBABILITY_PREFIXES) and k != "gain.y_inverse"}
-    return _digest(chosen, {k: config[k] for k in ("hyper_synthesis", "scale", "gain")})[:8]
+    decisive = {k: config[k] for k in ("hyper_synthesis", "scale", "gain", "context") if k in config}
+    return _digest(chosen, decisive)[:8]
 
 
 def pixel_fingerprint(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> bytes:

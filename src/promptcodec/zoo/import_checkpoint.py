@@ -11,7 +11,7 @@ from torch import Tensor
 
 from promptcodec.errors import ModelMismatchError, UsageError
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.presets import tic
+from promptcodec.model.tic_preset import tic
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import save_adapter
 from promptcodec.steer.pyramid import rate_and_region
