@@ -33,13 +33,16 @@ class Transform(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out = x
-        for layer in self.layers:
+        *before, last = self.layers
+        for layer in before:
             out = layer(out)
         if self.shortcut is None:
-            return out
+            with torch.autocast(x.device.type, enabled=False):  # bfloat16 would round latents to 1/16, pixels to 1/256
+                exact: Tensor = last(out.float() if out.dtype == torch.bfloat16 else out)
+                return exact
         with torch.autocast(x.device.type, enabled=False):  # its values are large: bfloat16 would round them to a unit
             linear: Tensor = self.shortcut(x.float() if x.dtype == torch.bfloat16 else x)
-        return out + linear
+        return linear + last(out)
 
 
 class BlockAnalysis(nn.Module):
