@@ -39,10 +39,11 @@ class Transform(nn.Module):
         if self.shortcut is None:
             with torch.autocast(x.device.type, enabled=False):  # bfloat16 would round latents to 1/16, pixels to 1/256
                 exact: Tensor = last(out.float() if out.dtype == torch.bfloat16 else out)
-                return exact
+            return exact
+        correction: Tensor = last(out)
         with torch.autocast(x.device.type, enabled=False):  # its values are large: bfloat16 would round them to a unit
             linear: Tensor = self.shortcut(x.float() if x.dtype == torch.bfloat16 else x)
-        return linear + last(out)
+        return linear + correction
 
 
 class BlockAnalysis(nn.Module):
