@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 from promptcodec.model.config import Attention, Depthwise, Gain, Model, Resample, Stage, Transform
 from promptcodec.model.paper_presets import PAPER_PRESETS
 from promptcodec.model.tic_preset import tic
+
+
+def base() -> Model:
+    """The ``tic`` transforms with a continuous variable rate: gain vectors on y and z (Cui et al. 2021).
+
+    Scales stay raw and are, like the means, multiplied by the gain of y: at gain one it is the fixed-rate model.
+    """
+    return dataclasses.replace(tic(name="base"), gain=Gain(0.0018, 0.0932))
 
 
 def nano() -> Model:
@@ -44,6 +53,7 @@ def nano() -> Model:
 
 PRESETS: dict[str, Callable[[], Model]] = {
     "tic": tic,
+    "base": base,
     "tic-large": lambda: tic(192, 320, "tic-large"),
     "nano": nano,
     **PAPER_PRESETS,

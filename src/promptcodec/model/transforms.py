@@ -38,17 +38,27 @@ class Transform(nn.Module):
     def forward(self, x: Tensor, steer: TransformSteer | None = None, region: Tensor | None = None) -> Tensor:
         """``region`` (B, 1, H, W) in [0, 1]: where N-gram context acts, everywhere by default (paper 003)."""
         out, stage = x, 0
-        for layer in self.layers:
-            if isinstance(layer, Stage):
-                own = {site[1]: s for site, s in steer.items() if site[0] == stage} if steer else None
-                out, stage = layer(out, own, region), stage + 1
-            else:
-                out = layer(out)
+
+        def run(layer: nn.Module, tokens: Tensor) -> Tensor:
+            result: Tensor
+            if not isinstance(layer, Stage):
+                result = layer(tokens)
+                return result
+            own = {site[1]: s for site, s in steer.items() if site[0] == stage} if steer else None
+            result = layer(tokens, own, region)
+            return result
+
+        *before, last = self.layers
+        for layer in before:
+            out = run(layer, out)
+            stage += isinstance(layer, Stage)
         if self.shortcut is None:
-            return out
+            with torch.autocast(x.device.type, enabled=False):  # bfloat16 would round latents to 1/16, pixels to 1/256
+                return run(last, out.float() if out.dtype == torch.bfloat16 else out)
+        correction = run(last, out)
         with torch.autocast(x.device.type, enabled=False):  # its values are large: bfloat16 would round them to a unit
             linear: Tensor = self.shortcut(x.float() if x.dtype == torch.bfloat16 else x)
-        return out + linear
+        return linear + correction
 
 
 class BlockAnalysis(nn.Module):
