@@ -48,7 +48,7 @@ def test_a_schedule_is_sent_what_was_decoded():
 
 def test_a_context_schedule_round_trips(codec, photo, monkeypatch):
     coder = codec.coder
-    monkeypatch.setattr(coder, "schedule", lambda z, q: in_groups(*coder.parameters(z, q)))
+    monkeypatch.setattr(coder, "schedule", lambda z, q, steering: in_groups(*coder.parameters(z, q)))
     coded = coder.encode(*codec.analyse(photo), 0.4)
     assert len(coded.offsets) == 4
     y_hat = coder.decode(coded, *photo.shape[:2], 0.4)
