@@ -13,6 +13,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -99,7 +100,7 @@ def main(family: str, sources: str, folder: str, seconds: str = "60", out: str =
         adapter = makers[family]()
         steps = train(family, model, adapter, [sources], float(seconds))
     rng, gains = np.random.default_rng(0), []
-    for path in find_pictures(folder)[:CROPS]:
+    for path in find_pictures([Path(folder)])[:CROPS]:
         rgb = read(path).rgb
         y, x = (int(rng.integers(size - SIDE + 1)) for size in rgb.shape[:2])
         crop = torch.from_numpy(rgb[y : y + SIDE, x : x + SIDE].copy()).permute(2, 0, 1)[None].float() / 255

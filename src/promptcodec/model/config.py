@@ -101,12 +101,38 @@ class AttentionGate:
     """ELIC's attention module: x + A(x) · sigmoid(B(x))."""
 
 
-Layer = Resample | Stage | Relu | Bottlenecks | AttentionGate
+@dataclass(frozen=True)
+class ReflectConv:
+    """A convolution that reflects the map at its borders, as in Song et al.'s codec."""
+
+    channels: int
+    kernel: int = 5
+    stride: int = 2
+
+
+@dataclass(frozen=True)
+class Gdn:
+    """Generalised divisive normalisation without squares (``model.gdn``), or its inverse."""
+
+    inverse: bool = False
+
+
+@dataclass(frozen=True)
+class LeakyReLU:
+    """Leaky rectifier of a given slope below zero."""
+
+    slope: float
+
+
+Layer = Resample | Stage | Relu | Bottlenecks | AttentionGate | ReflectConv | Gdn | LeakyReLU
 
 
 @dataclass(frozen=True)
 class Transform:
-    """A chain of layers. ``shortcut`` > 0 adds a learned linear block transform of that block size beside the chain."""
+    """A chain of layers. ``shortcut`` > 0 adds a learned linear block transform of that block size beside the chain.
+
+    A stage of depth 0 computes nothing: it is a place where steering can act.
+    """
 
     in_channels: int
     layers: tuple[Layer, ...]
@@ -116,7 +142,7 @@ class Transform:
     @property
     def out_channels(self) -> int:
         """Channels of the last layer that sets a width."""
-        return next(l.channels for l in reversed(self.layers) if isinstance(l, Resample))
+        return next(l.channels for l in reversed(self.layers) if isinstance(l, (Resample, ReflectConv)))
 
 
 @dataclass(frozen=True)
@@ -199,8 +225,8 @@ class Model:
 _KINDS = {
     kind.__name__: kind
     for kind in (
-        Attention, Depthwise, SeparableConv, Stage, Resample, Relu, Bottlenecks, AttentionGate, Transform, Gain,
-        SpaceChannel, CausalAttention, Model,
+        Attention, Depthwise, SeparableConv, Stage, Resample, Relu, Bottlenecks, AttentionGate, ReflectConv, Gdn,
+        LeakyReLU, Transform, Gain, SpaceChannel, CausalAttention, Model,
     )
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from promptcodec.model.config import Attention, Depthwise, Gain, Model, Resample, Stage, Transform
 from promptcodec.model.paper_presets import PAPER_PRESETS
+from promptcodec.model.song_preset import song
 from promptcodec.model.tic_preset import tic
 
 
@@ -56,5 +57,6 @@ PRESETS: dict[str, Callable[[], Model]] = {
     "base": base,
     "tic-large": lambda: tic(192, 320, "tic-large"),
     "nano": nano,
+    "song": song,
     **PAPER_PRESETS,
 }

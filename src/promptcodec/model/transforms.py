@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from promptcodec.model import config
 from promptcodec.model.blocks import Stage
 from promptcodec.model.elic import AttentionModule, Bottleneck
+from promptcodec.model.gdn import Gdn
 from promptcodec.model.steering import TransformSteer
 
 
@@ -24,7 +25,11 @@ class Transform(nn.Module):
         for layer in cfg.layers:
             if isinstance(layer, config.Stage):
                 self.layers.append(Stage(channels, layer, [next(drop_path) for _ in range(layer.depth)]))
-            elif isinstance(layer, config.Resample):
+            elif isinstance(layer, config.Gdn):
+                self.layers.append(Gdn(channels, layer.inverse))
+            elif isinstance(layer, config.LeakyReLU):
+                self.layers.append(nn.LeakyReLU(layer.slope))
+            elif isinstance(layer, (config.Resample, config.ReflectConv)):
                 self.layers.append(resample(channels, layer))
                 channels = layer.channels
             else:
@@ -89,8 +94,11 @@ class BlockSynthesis(nn.Module):
         return blocks.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
 
 
-def resample(channels: int, layer: config.Resample) -> nn.Module:
+def resample(channels: int, layer: config.Resample | config.ReflectConv) -> nn.Module:
     """The layer that a configuration describes, for maps of ``channels`` channels."""
+    if isinstance(layer, config.ReflectConv):
+        pad = layer.kernel // 2
+        return nn.Conv2d(channels, layer.channels, layer.kernel, layer.stride, pad, padding_mode="reflect")
     stride, kernel = layer.stride, layer.kernel or layer.stride
     padding = layer.kernel // 2
     if layer.kind == "down":

@@ -87,7 +87,8 @@ def _step(channels: int, stage: StageInfo) -> nn.Module:
         return nn.Conv2d(channels, stage.channels, 3, padding=1)
     layers = []
     for layer in stage.before:
-        layers.append(resample(channels, dataclasses.replace(layer, zero_init=False)))
+        own = dataclasses.replace(layer, zero_init=False) if isinstance(layer, config.Resample) else layer
+        layers.append(resample(channels, own))
         channels = layer.channels
     return nn.Sequential(*layers) if len(layers) > 1 else layers[0]
 

@@ -6,6 +6,7 @@ BUILT_IN = {
     "channels": "promptcodec.steer.channels",
     "gain-units": "promptcodec.steer.gain_units",
     "lpm": "promptcodec.steer.lpm",
+    "quality-map": "promptcodec.steer.song",
     "sft": "promptcodec.steer.sft",
     "step": "promptcodec.steer.editing",
     "transtic": "promptcodec.steer.transtic",

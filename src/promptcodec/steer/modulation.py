@@ -52,8 +52,9 @@ class ConditionSteps(nn.Module):
     def __init__(self, in_channels: int, strides: tuple[int, ...], up: bool = False, condition: int = 64) -> None:
         super().__init__()
         self.first = nn.Sequential(
-            nn.Conv2d(in_channels, 256, 3, padding=1), nn.LeakyReLU(0.1),
-            nn.Conv2d(256, 128, 3, padding=1), nn.LeakyReLU(0.1), nn.Conv2d(128, condition, 3, padding=1),
+            nn.Conv2d(in_channels, 4 * condition, 3, padding=1), nn.LeakyReLU(0.1),
+            nn.Conv2d(4 * condition, 2 * condition, 3, padding=1), nn.LeakyReLU(0.1),
+            nn.Conv2d(2 * condition, condition, 3, padding=1),
         )  # fmt: skip
         self.steps = nn.ModuleList(_step(condition, s, up) if s > 1 else nn.Identity() for s in strides)
 

@@ -32,7 +32,7 @@ class StageInfo:
 
     transform: TransformName
     index: int
-    before: tuple[config.Resample, ...]
+    before: tuple[config.Resample | config.ReflectConv, ...]
     channels: int
     blocks: tuple[SiteInfo, ...]
 
@@ -56,12 +56,13 @@ def stages(cfg: config.Model, transform: TransformName) -> tuple[StageInfo, ...]
     """The stages of a transform, in the order of computation."""
     found: list[StageInfo] = []
     chain = transform_config(cfg, transform)
-    channels, before = chain.in_channels, []
+    channels = chain.in_channels
+    before: list[config.Resample | config.ReflectConv] = []
     for layer in chain.layers:
-        if isinstance(layer, config.Resample):
-            before.append(layer)
-            channels = layer.channels
         if not isinstance(layer, config.Stage):
+            if isinstance(layer, (config.Resample, config.ReflectConv)):
+                before.append(layer)
+                channels = layer.channels
             continue
         index = len(found)
         blocks = tuple(_block(Site(transform, index, i), channels, layer) for i in range(layer.depth))
@@ -87,9 +88,9 @@ def stages_with_tokens(cfg: config.Model, transform: TransformName, wanted: Iter
         if not 0 <= index < len(known):
             raise UsageError(f"{transform} of {cfg.name} has stages 0 to {len(known) - 1}, there is no stage {index}")
         if index not in takers:
+            mixer = known[index].blocks[0].mixer if known[index].blocks else "no blocks"
             raise UsageError(
-                f"{transform} stage {index} of {cfg.name} uses {known[index].blocks[0].mixer}, which takes no prompt "
-                f"tokens; {_advice(takers)}"
+                f"{transform} stage {index} of {cfg.name} uses {mixer}, which takes no prompt tokens; {_advice(takers)}"
             )
     chosen = takers if wanted is None else list(wanted)
     if not chosen:

@@ -1,0 +1,77 @@
+"""Song et al.'s codec and its quality map against numbers computed with the authors' implementation, in float64."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from golden import assert_matches, load, part
+
+from promptcodec.errors import UsageError
+from promptcodec.model.base import CompressionModel
+from promptcodec.model.config import Model
+from promptcodec.model.presets import song, tic
+from promptcodec.model.steering import Decoded
+from promptcodec.steer.attached import Attached
+from promptcodec.steer.controls import Controls
+from promptcodec.steer.song import QualityMap, quality_to_lambda
+from promptcodec.zoo.reference_song import from_song
+
+
+@torch.inference_mode()
+def test_song(shared: Path) -> None:
+    tensors = load(shared / "golden/song_qmap.safetensors")
+    golden = part(tensors, "output/")
+    base, conditioning = from_song(part(tensors, "param/"))
+    model = CompressionModel(song(8))
+    model.load_state_dict(base)
+    adapter = QualityMap(model.config, condition=6)
+    adapter.load_state_dict(conditioning)
+    model, adapter = model.double().eval(), adapter.double().eval()
+    x = tensors["input/x_u8"].double() / 256
+    attached = Attached(model.config, [adapter], Controls(maps={"quality": tensors["input/qmap"].double()}))
+    y, z, steering = model.analyse(x, attached)
+    first = model.g_a.layers[1](model.g_a.layers[0](x))
+    assert_matches(model.g_a.layers[2](first, {-1: steering.within("g_a")[(0, -1)]}), golden, "g_a2", 1e-9)
+    assert_matches(y, golden, "y", 1e-9)
+    assert_matches(z, golden, "z", 1e-9)
+    decoded = Decoded(golden["z_hat"], golden["y_hat"])
+    features = torch.cat([adapter.from_z(decoded.z), golden["y_hat"]], dim=1)
+    assert_matches(adapter.synthesis(features)[0], golden, "w", 1e-9)
+    scales, means = model.hyper_parameters(golden["z_hat"], steering.gains)
+    assert_matches(scales, golden, "scales", 1e-9)
+    assert_matches(means, golden, "means", 1e-9)
+    out = model(x, steering=attached)
+    assert_matches(out["x_hat"], golden, "x_hat", 1e-9)
+    assert_matches(out["likelihoods"]["y"], golden, "y_lik", 1e-11)
+    assert_matches(out["likelihoods"]["z"], golden, "z_lik", 1e-11)
+    for key in ("y", "z"):
+        bits = -out["likelihoods"][key].log2().sum()
+        assert bits.item() == pytest.approx(golden[f"{key}_bits"].item(), abs=1e-7)
+
+
+def test_counts(shared: Path) -> None:
+    models = {m["id"]: m for m in json.loads((shared / "golden/counts.json").read_text())["models"]}
+    expected = models["song_qmap_192_192"]["params"]
+    model = CompressionModel(song())
+    adapter = QualityMap(model.config)
+
+    def count(module: torch.nn.Module) -> int:
+        return sum(p.numel() for p in module.parameters())
+
+    assert count(model) + count(adapter) == expected["total"] == 27_574_979
+    for name in ("g_a", "h_a", "g_s"):
+        assert count(getattr(model, name)) + count(adapter.get_submodule(f"transforms.{name}")) == expected[name]
+    assert count(model.h_s) == expected["h_s"]
+    assert count(adapter.analysis) == expected["condition_g_a"]
+    assert count(adapter.hyper) == expected["condition_h_a"]
+    assert count(adapter.from_z) + count(adapter.synthesis) == expected["condition_g_s"]
+
+
+def test_refusals_and_meaning() -> None:
+    with pytest.raises(UsageError, match="preset song"):
+        QualityMap(tic(16, 32))
+    with pytest.raises(UsageError, match="belongs to no layer"):
+        from_song({"context.weight": torch.zeros(1)})
+    assert quality_to_lambda(torch.tensor([0.0, 1.0])).tolist() == pytest.approx([0.001, 0.08], rel=1e-2)
+    assert Model.from_json(song().to_json()) == song()
