@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import promptcodec
-from promptcodec.cli import bench, decode, encode, info, models, train
+from promptcodec.cli import bench, decode, encode, info, models, profile, train
 from promptcodec.cli import eval as evaluation
 from promptcodec.errors import PromptcodecError, UsageError
 
@@ -27,6 +27,7 @@ app.command("info")(info.command)
 app.command("models")(models.command)
 app.command("eval")(evaluation.command)
 app.command("bench")(bench.command)
+app.command("profile")(profile.command)
 app.command("train")(train.command)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from promptcodec.model.config import Attention, Depthwise, Gain, Model, Resample, Stage, Transform
 from promptcodec.model.paper_presets import PAPER_PRESETS
+from promptcodec.model.small_presets import SMALL_PRESETS
 from promptcodec.model.tic_preset import tic
 
 
@@ -46,5 +47,6 @@ PRESETS: dict[str, Callable[[], Model]] = {
     "tic": tic,
     "tic-large": lambda: tic(192, 320, "tic-large"),
     "nano": nano,
+    **SMALL_PRESETS,
     **PAPER_PRESETS,
 }
