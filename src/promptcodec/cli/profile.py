@@ -84,10 +84,9 @@ def _print_papers(as_json: bool) -> None:
             print(f"Paper {paper}: printed / counted here" + "".join(f"{column:>24}" for column in columns))
         for row in table(paper):
             if as_json:
-                cells = {c: [f.printed, f.ours] for c, f in zip(columns, row.cells, strict=True)}
-                print(
-                    json.dumps({"paper": paper, "table": row.table, "method": row.method, "preset": row.preset} | cells)
-                )
+                line = {"paper": paper, "table": row.table, "method": row.method, "preset": row.preset}
+                figures = {c: [f.printed, f.ours] for c, f in zip(columns, row.cells, strict=True)}
+                print(json.dumps(line | figures))
             else:
                 mark = "" if row.preset else "  (not built here)"
                 cells = "".join(f"{_cell(figure):>24}" for figure in row.cells)
