@@ -1,18 +1,49 @@
-"""``promptcodec models``: the models inside the package."""
+"""``promptcodec models``: the models inside the package, and the configurations that can be built."""
 
 from __future__ import annotations
 
 import json
+from typing import Annotated
+
+import typer
 
 from promptcodec.cli.options import Json
 from promptcodec.zoo.shipped import DEFAULT, shipped_models
 
+All = Annotated[bool, typer.Option("--all", help="Also configurations without weights, with their size and cost.")]
 
-def command(as_json: Json = False) -> None:
-    """List the shipped models."""
+
+def command(everything: All = False, as_json: Json = False) -> None:
+    """List the shipped models; with --all also what can be built and trained."""
     for name, metadata in shipped_models().items():
         fingerprint = metadata["fingerprint"]
         if as_json:
             print(json.dumps({"name": name, "version": metadata["version"], "fingerprint": fingerprint}))
         else:
             print(f"{name} {metadata['version']}  {fingerprint}{'  (default)' if name == DEFAULT else ''}")
+    if everything:
+        _presets(as_json)
+
+
+def _presets(as_json: bool) -> None:
+    from promptcodec.evaluate.complexity import build, parts, total
+    from promptcodec.model.presets import PRESETS
+
+    if not as_json:
+        print(f"\n{'preset':24}{'parameters':>12}{'encode kMAC/px':>16}{'decode kMAC/px':>16}  entropy model")
+    for name, preset in PRESETS.items():
+        cfg = preset()
+        found = parts(build(cfg), 512, 768)
+        # The encoder runs hyper synthesis and context as well.
+        encode, decode = (
+            total(found, *networks, "h_s", "context").macs.needed / 1e3 / 512 / 768
+            for networks in (("g_a", "h_a"), ("g_s",))
+        )
+        entropy = type(cfg.context).__name__ if cfg.context is not None else "hyperprior"
+        if as_json:
+            print(json.dumps({
+                "preset": name, "parameters": total(found).parameters, "encode_kmac": round(encode, 3),
+                "decode_kmac": round(decode, 3), "entropy_model": entropy,
+            }))  # fmt: skip
+        else:
+            print(f"{name:24}{total(found).parameters:12,}{encode:16.1f}{decode:16.1f}  {entropy}")

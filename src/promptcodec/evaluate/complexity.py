@@ -6,7 +6,7 @@ projected once) is in ``saved``. Latent maps are those of a picture padded to mu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 
 from torch import nn
@@ -92,7 +92,7 @@ def parts(model: CompressionModel, height: int, width: int) -> list[Part]:
     return found
 
 
-def total(found: list[Part], *networks: str) -> Part:
+def total(found: Iterable[Part], *networks: str) -> Part:
     """The sum over ``networks``, or over all."""
     chosen = [part for part in found if not networks or part.network in networks]
     macs = sum((part.macs for part in chosen), Macs())
@@ -109,7 +109,7 @@ def _transform(name: str, transform: Transform, height: int, width: int) -> Iter
         convs = [m for m in module.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
         macs = Macs()
         for conv in convs:
-            stride = int(conv.stride[0])
+            stride = conv.stride[0]
             if isinstance(conv, nn.ConvTranspose2d):
                 macs += _conv(conv, height * width, height * width * stride**2)
                 height, width = height * stride, width * stride
@@ -117,7 +117,8 @@ def _transform(name: str, transform: Transform, height: int, width: int) -> Iter
                 height, width = height // stride, width // stride
                 macs += _conv(conv, height * width, height * width)
         for shuffle in (m for m in module.modules() if isinstance(m, nn.PixelShuffle)):
-            height, width = height * shuffle.upscale_factor, width * shuffle.upscale_factor
+            factor = int(shuffle.upscale_factor)
+            height, width = height * factor, width * factor
         if convs:
             resampling = len(convs) == 1  # ELIC's bottlenecks and attention modules have many
             yield Part(name, "resampling" if resampling else "convolutions", _count(module), macs)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from promptcodec.model.config import Attention, Depthwise, Gain, Model, Resample, Stage, Transform
 from promptcodec.model.paper_presets import PAPER_PRESETS
+from promptcodec.model.small_presets import SMALL_PRESETS
 from promptcodec.model.song_preset import song
 from promptcodec.model.tic_preset import tic
 
@@ -58,5 +59,6 @@ PRESETS: dict[str, Callable[[], Model]] = {
     "tic-large": lambda: tic(192, 320, "tic-large"),
     "nano": nano,
     "song": song,
+    **SMALL_PRESETS,
     **PAPER_PRESETS,
 }

@@ -1,0 +1,70 @@
+"""Where a model's time goes by the kind of its layers: mixers, feed-forward halves, resampling (paper 004, Fig. 2)."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from promptcodec.model.base import STRIDE, CompressionModel
+from promptcodec.model.blocks import Block, Stage
+from promptcodec.model.schedule import run
+from promptcodec.model.transforms import Transform
+
+Result = TypeVar("Result")
+
+
+@torch.inference_mode()
+def layer_times(model: CompressionModel, height: int, width: int, repeats: int = 3) -> dict[tuple[str, str], float]:
+    """Least seconds of ``repeats`` runs by (network, kind), one picture of random pixels, float32 on the CPU.
+
+    Norms count with what follows them. The context runs step by step, as a decoder runs it, but in float32.
+    """
+    rows, cols = -(-height // STRIDE), -(-width // STRIDE)
+    latent, hyper = model.config.latent_channels, model.config.hyper_channels
+    inputs = {"g_a": (3, 64), "h_a": (latent, 4), "h_s": (hyper, 1), "g_s": (latent, 4)}
+    found: dict[tuple[str, str], float] = defaultdict(float)
+    for name, (channels, scale) in inputs.items():
+        x = torch.rand(1, channels, rows * scale, cols * scale)
+        for kind, seconds in _transform(getattr(model, name), x, repeats):
+            found[name, kind] += seconds
+    if model.context is not None:
+        features = torch.rand(1, model.config.hyper_synthesis.out_channels, 4 * rows, 4 * cols)
+        context, shape = model.context, (1, latent, 4 * rows, 4 * cols)
+        _, seconds = _timed(lambda: run(context.steps(features), lambda step: step.mean.round(), shape), repeats)
+        found["context", "context"] = seconds
+    return dict(found)
+
+
+def _transform(transform: Transform, x: torch.Tensor, repeats: int) -> list[tuple[str, float]]:
+    times = []
+    for layer in transform.layers:
+        if not isinstance(layer, Stage):
+            kind = "resampling" if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)) else "convolutions"
+            kind = "resampling" if any(isinstance(m, nn.PixelShuffle) for m in layer.children()) else kind
+            x, seconds = _timed(lambda layer=layer, x=x: layer(x), repeats)  # type: ignore[misc]
+            times.append((kind, seconds))
+            continue
+        tokens = x.permute(0, 2, 3, 1).contiguous()
+        for block in layer.blocks:
+            assert isinstance(block, Block)
+            for kind, norm, half in (("mixer", block.norm1, block.mixer), ("ffn", block.norm2, block.ffn)):
+                if half is not None:
+                    out, seconds = _timed(lambda h=half, n=norm, t=tokens: h(n(t)), repeats)  # type: ignore[misc]
+                    tokens = tokens + out
+                    times.append((kind, seconds))
+        x = tokens.permute(0, 3, 1, 2)
+    return times
+
+
+def _timed(work: Callable[[], Result], repeats: int) -> tuple[Result, float]:
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        result = work()
+        best = min(best, time.perf_counter() - start)
+    return result, best

@@ -1,0 +1,64 @@
+"""Maps that show what a model does: where its bits go, and how far a latent sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from promptcodec.errors import UsageError
+from promptcodec.evaluate.extras import import_extra
+from promptcodec.model.base import STRIDE, CompressionModel
+
+Map = NDArray[np.float64]
+
+
+@torch.no_grad()
+def channel_bits(model: CompressionModel, x: Tensor, q: Tensor | None = None) -> Map:
+    """Bits -log2 p of every element of y, (B, M, h/16, w/16), of pictures x (B, 3, H, W) in [0, 1]."""
+    likelihood = model(x, q, "round")["likelihoods"]["y"]
+    return (-likelihood.double().log2()).cpu().numpy()  # type: ignore[no-any-return]
+
+
+def bit_allocation(bits: Map) -> Map:
+    """Mean over the channels of ``channel_bits``, (B, h/16, w/16): the maps of papers 001 and 002."""
+    return bits.mean(axis=1)  # type: ignore[no-any-return]
+
+
+def strongest_channel(bits: Map) -> tuple[NDArray[np.int64], Map]:
+    """The channel that takes the most bits in each picture (B,), and its map (B, h/16, w/16): paper 003's."""
+    channel = bits.sum(axis=(2, 3)).argmax(axis=1)
+    return channel, bits[np.arange(len(bits)), channel]
+
+
+def receptive_field(network: nn.Module, pictures: Tensor, channels: int = 3) -> Map:
+    """Effective receptive field of a transform (Luo et al., NeurIPS 2016), (H, W), largest value 1.
+
+    Mean over ``pictures`` (B, ``channels``, H, W) of the absolute gradient of the central output element, summed over
+    its channels, with respect to the input, summed over its channels. Raises UsageError where the sides are no
+    multiples of 64, since padding would be seen too.
+    """
+    height, width = pictures.shape[2:]
+    if pictures.shape[1] != channels or height % STRIDE or width % STRIDE:
+        raise UsageError(f"expected pictures (B, {channels}, H, W) with sides multiples of 64, not {pictures.shape}")
+    with torch.enable_grad():
+        x = pictures.detach().clone().requires_grad_()
+        out = network(x)
+        (gradient,) = torch.autograd.grad(out[:, :, out.shape[2] // 2, out.shape[3] // 2].sum(), x)
+    field = gradient.abs().sum(1).mean(0).double()
+    return (field / field.max()).cpu().numpy()  # type: ignore[no-any-return]
+
+
+def plot_map(values: Map, path: Path, label: str) -> None:
+    """Write a map (h, w) as a PNG with a scale beside it. Raises UsageError where matplotlib is missing."""
+    figure_module = import_extra("matplotlib.figure", "matplotlib")
+    figure = figure_module.Figure(figsize=(6, 5), layout="constrained")
+    axes = figure.add_subplot(xticks=[], yticks=[])
+    figure.colorbar(axes.imshow(values, cmap="magma"), label=label)
+    try:
+        figure.savefig(path, format="png", dpi=150)
+    except OSError as error:
+        raise UsageError(f"cannot write the plot {path}: {error.strerror}") from error

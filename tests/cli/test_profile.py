@@ -1,0 +1,60 @@
+"""``promptcodec profile`` and the list of presets."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from promptcodec.cli.app import app
+from promptcodec.errors import UsageError
+from promptcodec.model.presets import PRESETS
+
+
+def run(*arguments):
+    result = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.stdout
+
+
+def test_a_preset_and_its_sums():
+    lines = [json.loads(line) for line in run("profile", "s2c-conv", "--size", "1920x1080", "--json").splitlines()]
+    *parts, total = lines
+    assert total["network"] == "total"
+    assert total["parameters"] == sum(part["parameters"] for part in parts) == 66_597_063
+    for key in ("true", "needed", "paper002", "paper004"):
+        assert total[key] == pytest.approx(sum(part[key] for part in parts), abs=0.01)
+    assert {"mixer", "ffn", "aggregation", "resampling"} <= {part["kind"] for part in parts}
+    assert "66,597,063" in run("profile", "s2c-conv")
+
+
+def test_times(tic_file):
+    for model in ("s2c-nano", "nano", tic_file):
+        out = run("profile", model, "--size", "64x64", "--time")
+        assert out.count(" ms") >= 8
+
+
+def test_papers():
+    out = run("profile", "--papers")
+    assert "68.42 / 68.42" in out
+    assert "142.54 / 142.54" in out
+    assert out.count("(not built here)") == 19
+    rows = [json.loads(line) for line in run("profile", "--papers", "--json").splitlines()]
+    assert [row["preset"] for row in rows].count(None) == 19
+
+
+def test_all_models():
+    out = run("models", "--all")
+    for name in PRESETS:
+        assert f"\n{name} " in out
+    presets = [json.loads(line) for line in run("models", "--all", "--json").splitlines()][1:]
+    assert {p["preset"] for p in presets} == set(PRESETS)
+    assert next(p for p in presets if p["preset"] == "elic")["entropy_model"] == "SpaceChannel"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["profile"], ["profile", "tic", "--papers"], ["profile", "tic", "--size", "12"],
+                  ["profile", "tic", "--size", "0x5"]]
+)  # fmt: skip
+def test_what_makes_no_sense(arguments):
+    with pytest.raises(UsageError):
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
