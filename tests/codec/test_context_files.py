@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from conftest import make_photo
+from pictures import make_photo
 from hypothesis import given
 from hypothesis import strategies as st
 from test_exact import SETTINGS, latents
@@ -151,8 +151,8 @@ def test_noise_on_the_parameters_changes_nothing(folder, photo, name, monkeypatc
     expected = codec.coder.decode(coded, *photo.shape[:2], 0.5)
     clean = codec.coder.schedule
 
-    def noisy(z, q):
-        steps = clean(z, q)
+    def noisy(*arguments):
+        steps = clean(*arguments)
         try:
             step = next(steps)
             while True:

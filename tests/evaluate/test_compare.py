@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import make_photo
+from pictures import make_photo
 from PIL import Image
 
 from promptcodec.cli import app

@@ -15,7 +15,7 @@ from promptcodec.model.entropy import FactorizedPrior, gaussian_likelihood
 from promptcodec.model.gain import RateGain
 from promptcodec.model.schedule import EVERYWHERE, Schedule, Step, Where, all_at_once, in_units, run
 from promptcodec.model.steering import Constant, Decoded, Gains, Steerer, Steering, TransformSteer
-from promptcodec.model.transforms import Transform, depth, pad_to_multiple
+from promptcodec.model.transforms import Transform, depth, full_precision, pad_to_multiple
 
 STRIDE = 64  # pixels per element of z
 
@@ -49,7 +49,7 @@ class CompressionModel(nn.Module):
         self, z_hat: Tensor, gains: Gains, steer: TransformSteer | None = None
     ) -> tuple[Tensor, Tensor]:
         """Scales and means of the (gained) latent from the decoded (gained) z (B, N, H/64, W/64)."""
-        with torch.autocast(z_hat.device.type, enabled=False):  # probabilities are never computed in bfloat16
+        with full_precision(z_hat.device):  # probabilities are never computed in bfloat16
             scales, means = self.h_s(z_hat * gains.z_inverse, steer).chunk(2, 1)
         scales = scales.exp() if self.config.scale == "log" else scales
         return scales * gains.y, means * gains.y
@@ -128,7 +128,7 @@ class CompressionModel(nn.Module):
             return noisy if mode == "noise" else rounded
 
         decoded = Decoded(z_hat * gains.z_inverse)
-        with torch.autocast(y.device.type, enabled=False):  # probabilities are never computed in bfloat16
+        with full_precision(y.device):  # probabilities are never computed in bfloat16
             steer_entropy = steerer.for_entropy(decoded).within("h_s")
             y_hat = run(self.schedule(z_hat, gains, known, steer_entropy), code, tuple(y.shape))
         likelihoods = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -58,12 +59,17 @@ class Transform(nn.Module):
             out = run(layer, out)
             stage += isinstance(layer, Stage)
         if self.shortcut is None:
-            with torch.autocast(x.device.type, enabled=False):  # bfloat16 would round latents to 1/16, pixels to 1/256
+            with full_precision(x.device):  # bfloat16 would round latents to 1/16, pixels to 1/256
                 return run(last, out.float() if out.dtype == torch.bfloat16 else out)
         correction = run(last, out)
-        with torch.autocast(x.device.type, enabled=False):  # its values are large: bfloat16 would round them to a unit
+        with full_precision(x.device):  # its values are large: bfloat16 would round them to a unit
             linear: Tensor = self.shortcut(x.float() if x.dtype == torch.bfloat16 else x)
         return linear + correction
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """No autocast inside; tensors on ``meta``, of which costs are counted, know none."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 class BlockAnalysis(nn.Module):
