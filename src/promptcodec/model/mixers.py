@@ -43,8 +43,8 @@ class WindowAttention(nn.Module):
         rows_of_grid = slice(None) if row is None else slice(row, row + 1)
         qkv = linear(windows, self.qkv).unflatten(-1, (3, self.heads, -1)).movedim((4, 5), (0, 4))
         q, k, v = qkv.unbind(0)  # each (B, rows, cols, heads, tokens, head dim)
-        bias = self.relative_bias[relative_index(self.window).to(windows.device)].permute(2, 0, 1)[None].to(q.dtype)
-        labels = grid.labels().to(windows.device)[rows_of_grid]
+        bias = self.relative_bias[relative_index(self.window, windows.device)].permute(2, 0, 1)[None].to(q.dtype)
+        labels = grid.labels(windows.device)[rows_of_grid]
         key_labels = labels
         if prompts is not None:
             count = prompts.key.shape[4]
@@ -55,7 +55,7 @@ class WindowAttention(nn.Module):
             if prompts.labels is None:
                 key_labels = F.pad(labels, (count, 0), value=_SHARED)
             else:
-                key_labels = torch.cat([prompts.labels.to(windows.device)[rows_of_grid], labels], dim=2)
+                key_labels = torch.cat([prompts.labels[rows_of_grid], labels], dim=2)
 
         def part(inside: slice, across: slice, masked: bool) -> Tensor:
             query, key, value = (t[:, inside, across] for t in (q, k, v))
@@ -91,7 +91,7 @@ class WindowAttention(nn.Module):
             return PromptKeys(key[None, None, None], value[None, None, None], None)
         half = WindowGrid(-(-grid.height // 2), -(-grid.width // 2), grid.window // 2, grid.shift // 2)
         key, value = half.partition(kv).unflatten(-1, (2, self.heads, -1)).movedim((4, 5), (0, 4))
-        return PromptKeys(key, value, half.labels())
+        return PromptKeys(key, value, half.labels(prompts.device))
 
 
 @dataclass(frozen=True)
