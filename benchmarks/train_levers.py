@@ -3,10 +3,11 @@
     python benchmarks/train_levers.py recipes/nano.toml --data train-00.tar --validation VAL --seconds 60 \\
         --lever 'quantisation="noise"' --lever 'learning_rate=2e-3,ema=0.99'
 
-Each lever is one or more KEY=VALUE of a recipe. Every seed gives one run of the recipe as it is and one with each lever,
-in turn, so that other work on the machine disturbs all alike. Seconds are of training alone; all runs read the same
-data. The result is the change in rate at equal quality (BD-rate, negative is better) of the moving average on the
-validation pictures, seed by seed and as mean and spread.
+Each lever is one or more KEY=VALUE of a recipe. Every seed gives one run of the recipe as it is and one with each
+lever, in turn. Seconds are of the clock: where other work on the machine leaves runs of one seed with samples that
+differ by more than a lever can explain, the comparison is worth nothing. All runs read the same data. The result is
+the change in rate at equal quality (BD-rate, negative is better) of the moving average on the validation pictures,
+seed by seed and as mean and spread; "nothing in common" where one curve is wholly above the other.
 """
 
 from __future__ import annotations
@@ -51,6 +52,14 @@ def change_in_rate(plain: list[dict[str, float]], other: list[dict[str, float]])
     return math.nan if percent is None else percent
 
 
+def summary(found: list[float]) -> str:
+    """Mean and spread of the changes in rate."""
+    each = ", ".join("nothing in common" if math.isnan(value) else f"{value:+.1f}" for value in found)
+    if any(map(math.isnan, found)) or len(found) < 2:
+        return each
+    return f"{statistics.mean(found):+.1f} ± {statistics.stdev(found):.1f} % ({each})"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path)
@@ -78,8 +87,7 @@ def main() -> None:
             row = {"seed": seed, "lever": lever, "samples": samples, "bd_rate": round(found[-1], 2), "rd": rows}
             print(json.dumps(row), flush=True)
     for lever, found in results.items():
-        spread = f" ± {statistics.stdev(found):.1f}" if len(found) > 1 else ""
-        print(f"{lever}: {statistics.mean(found):+.1f}{spread} % ({', '.join(f'{value:+.1f}' for value in found)})")
+        print(f"{lever}: {summary(found)}")
 
 
 if __name__ == "__main__":

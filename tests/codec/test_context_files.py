@@ -8,9 +8,9 @@ import sys
 
 import pytest
 import torch
-from pictures import make_photo
 from hypothesis import given
 from hypothesis import strategies as st
+from pictures import make_photo
 from test_exact import SETTINGS, latents
 
 import promptcodec

@@ -94,7 +94,7 @@ class CausalContext(nn.Module):
         rest = self._project(torch.zeros_like(tokens[:1, 0, 0]))
         rest = rest.expand(*around.shape[:2], self.window**2 - self.before, -1)
         q, k, v = torch.cat([around, rest], 2).unflatten(-1, (3, self.heads, -1)).movedim((3, 4), (0, 3)).unbind(0)
-        bias = self.relative_bias[relative_index(self.window).to(rows.device)].permute(2, 0, 1)
+        bias = self.relative_bias[relative_index(self.window, rows.device)].permute(2, 0, 1)
         weights = torch.softmax(q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + bias, -1).sum(-2, keepdim=True)
         x = (weights @ v).flatten(2) + tokens[:, near_rows, near_cols].sum(2)
         return linear(x + self.ffn(self.norm2(x)), self.proj)

@@ -77,7 +77,7 @@ class WindowAttention(nn.Module):
         qkv = linear(windows, self.qkv).unflatten(-1, (3, self.heads, -1)).movedim((4, 5), (0, 4))
         q, k, v = qkv.unbind(0)  # each (B, rows, cols, heads, tokens, head dim)
         q, k, bias = self.query(q), self.key(k), self.bias(q)
-        labels = grid.labels().to(windows.device)[row]
+        labels = grid.labels(windows.device)[row]
         if not prompts:
             return _Seen(q, k, v, bias, labels, labels)
         expand = (batch, rows, cols, -1, -1, -1)
@@ -129,7 +129,7 @@ class WindowAttention(nn.Module):
         """What relative positions add to the logits, (1, heads, window², window²)."""
         if self.relative_bias is None:
             return like.new_zeros(1, 1, self.window**2, self.window**2).expand(-1, self.heads, -1, -1)
-        return self.relative_bias[relative_index(self.window).to(like.device)].permute(2, 0, 1)[None].to(like.dtype)
+        return self.relative_bias[relative_index(self.window, like.device)].permute(2, 0, 1)[None].to(like.dtype)
 
     def masked(self, bias: Tensor, labels: Tensor, key_labels: Tensor) -> Tensor:
         """``bias`` with what tokens of other regions are hidden by; (windows, heads, queries, keys).
@@ -158,7 +158,7 @@ class WindowAttention(nn.Module):
             return PromptKeys(self.key(key).reshape(shape), value.reshape(shape), None)
         own = _prompt_grid(prompt, grid)
         key, value = own.partition(kv).unflatten(-1, (2, self.heads, -1)).movedim((4, 5), (0, 4))
-        return PromptKeys(self.key(key), value, own.labels(), prompt.compat_mask)
+        return PromptKeys(self.key(key), value, own.labels(tokens.device), prompt.compat_mask)
 
     def _update(self, prompt: Prompt, keys: PromptKeys, seen: _Seen, grid: WindowGrid) -> Prompt:
         channels = self.proj.in_features

@@ -83,7 +83,7 @@ class NgramAttention(nn.Module):
         qkv = self.qkv(x.permute(0, 2, 3, 1)).unfold(1, n, 1).unfold(2, n, 1)  # (B, rows, cols, 3C, N, N)
         q, k, v = qkv.flatten(4).unflatten(3, (3, self.heads, -1)).transpose(-1, -2).unbind(3)
         q, k = cosine_scaled(q, self.logit_scale), F.normalize(k, dim=-1)
-        bias = self.relative_bias[relative_index(n).to(x.device)].permute(2, 0, 1).to(q.dtype)
+        bias = self.relative_bias[relative_index(n, x.device)].permute(2, 0, 1).to(q.dtype)
         weights = torch.softmax(q @ k.transpose(-1, -2) + bias, -1)
         mean = (weights @ v).mean(-2).flatten(3)  # the projection is linear: average first
         return self.proj(mean).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
