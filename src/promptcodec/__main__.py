@@ -1,6 +1,22 @@
-"""``python -m promptcodec``."""
+"""``python -m promptcodec``, and the command ``promptcodec``."""
 
-from promptcodec.cli.app import main
+import os
+import signal
+import sys
+
+
+def main() -> None:
+    """Run the command line. Ctrl-C is one line and exit code 1 from the first moment on."""
+    signal.signal(signal.SIGINT, _interrupted)
+    from promptcodec.cli.app import main as run
+
+    run()
+
+
+def _interrupted(*_: object) -> None:
+    print("promptcodec: interrupted", file=sys.stderr, flush=True)
+    os._exit(1)  # nothing has been begun; an exception could come up inside a library that is being loaded
+
 
 if __name__ == "__main__":
     main()

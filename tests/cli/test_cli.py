@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import promptcodec
-from promptcodec.cli import app
+from promptcodec.cli import app, jobs
 from promptcodec.codec import atomic
 
 
@@ -266,3 +266,98 @@ def test_interrupting_a_folder(tmp_path, photo, jobs):
     assert 0 < len(done) < 60
     for name in done:
         promptcodec.info(tmp_path / name)
+
+
+def test_a_model_for_one_rate(run, folder, tic_file):
+    assert run("encode", folder / "b.jpg", "--model", tic_file, "--threads", 1)[0] == 0
+    code, _, err = run("encode", folder / "b.jpg", "--model", tic_file, "-q", 30, "--overwrite")
+    assert (code, len(error_lines(err))) == (2, 1)
+    assert run("decode", folder / "b.ptc", "--model", tic_file, "-o", folder / "d.png")[0] == 0
+
+
+def test_a_file_named_twice_is_coded_once(run, folder, monkeypatch):
+    (folder / "link.png").symlink_to(folder / "a.png")
+    monkeypatch.chdir(folder)
+    code, out, err = run("encode", "a.png", "./a.png", folder / "sub" / ".." / "a.png", "link.png")
+    assert (code, err, out.count("a.ptc")) == (0, "", 1)
+
+
+def test_outputs_that_are_one_file_by_another_name(run, folder):
+    (folder / "x").mkdir()
+    (folder / "y").symlink_to(folder / "x")
+    Image.open(folder / "a.png").save(folder / "x" / "a.png")
+    code, _, err = run("encode", folder / "x" / "a.png", folder / "a.png", "-o", folder / "y")
+    assert (code, "both be written" in err) == (2, True)
+
+
+def test_a_batch_that_was_cut_off_goes_on(run, folder):
+    """Files of a batch say what they were made from, so that the same command with --skip-existing continues it."""
+    assert run("encode", folder, "-r", "-o", folder / "coded")[0] == 0
+    (folder / "coded" / "b.ptc").unlink()
+    code, out, _ = run("encode", folder, "-r", "-o", folder / "coded", "--skip-existing")
+    assert (code, out.count("up to date")) == (0, 2)
+
+
+def test_skip_existing_replaces_nothing_foreign(run, folder):
+    (folder / "a.ptc").write_text("mine")
+    code, _, err = run("encode", folder / "a.png", "--skip-existing")
+    assert (code, len(error_lines(err))) == (1, 1)
+    assert (folder / "a.ptc").read_text() == "mine"
+
+
+def test_what_is_endless_and_no_ptc_file(run):
+    for verb in ("info", "decode"):
+        code, _, err = run(verb, "/dev/zero", *(("-o", "-") if verb == "decode" else ()))
+        assert (code, "not a .ptc file" in err) == (1, True)
+
+
+def test_failures_make_no_folders(run, folder):
+    (folder / "bad.ptc").write_bytes(b"nonsense")
+    assert run("decode", folder / "bad.ptc", "-o", folder / "new" / "x.png")[0] == 1
+    assert not (folder / "new").exists()
+
+
+def test_long_names(run, folder):
+    name = "照" * 80
+    (folder / "a.png").rename(folder / f"{name}.png")
+    assert run("encode", folder / f"{name}.png")[0] == 0
+
+
+def test_warnings_are_one_line(run, folder, photo):
+    rgba = np.dstack([photo, photo[:, :, :1]])
+    Image.fromarray(rgba).save(folder / "alpha.png")
+    assert run("encode", folder / "alpha.png")[0] == 0
+    code, _, err = run("decode", folder / "alpha.ptc", "-o", folder / "alpha.jpg")
+    assert (code, len(error_lines(err))) == (0, 1)
+    assert "white" in err
+
+
+def test_senseless_thread_counts(run, folder):
+    assert run("encode", folder / "a.png", "--threads", 99_999_999)[0] == 2
+    assert run("encode", "")[0] == 2
+
+
+def _work_or_die(job):
+    if "killer" in job.source:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "odd" in job.source:
+        raise ZeroDivisionError("nobody expected this")
+    return jobs.Outcome(job.source, job.target, "done")
+
+
+def test_a_killed_worker_costs_only_its_own_file(capfd):
+    planned = [jobs.Job(f"{name}{i}", f"{name}{i}.ptc") for i, name in enumerate(["a", "killer", "b", "odd", "c", "d"])]
+    assert jobs.run(planned, _work_or_die, 2, int, False) == 1
+    out, err = capfd.readouterr()
+    assert sorted(line.split(":")[0] for line in out.splitlines()) == ["a0.ptc", "b2.ptc", "c4.ptc", "d5.ptc"]
+    assert sorted(line.split(":")[1].strip() for line in error_lines(err)) == ["killer1", "odd3"]
+    assert "please report" in err
+
+
+def test_interrupted_while_starting():
+    process = subprocess.Popen([sys.executable, "-m", "promptcodec", "encode", "missing.png"], stderr=subprocess.PIPE)
+    time.sleep(0.08)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode in (1, -signal.SIGINT)  # the latter while Python itself starts
+    assert process.returncode != 1 or len(error_lines(err.decode())) == 1

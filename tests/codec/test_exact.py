@@ -168,3 +168,28 @@ def test_files_cross_between_cpu_and_gpu(codec, photo, quality):
         data = maker.encode(photo, quality)
         made, read = (np.asarray(c.decode(data), dtype=np.int16) for c in (maker, reader))
         assert np.abs(made - read).max() <= 1
+
+
+ENCODE = """
+import sys, torch, promptcodec, numpy
+{setup}
+photo = numpy.load(sys.argv[1])
+for target in sys.argv[3:]:
+    one = promptcodec.load(sys.argv[2] if target.endswith("tic.ptc") else None)
+    with open(target, "wb") as file:
+        file.write(one.encode(photo, None if target.endswith("tic.ptc") else 60))
+"""
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_files_encoded_under_other_settings_decode_here(tmp_path, codec, tic, tic_file, photo, setting):
+    environment, setup = SETTINGS[setting]
+    np.save(tmp_path / "photo.npy", photo)
+    targets = [tmp_path / "shipped.ptc", tmp_path / "tic.ptc"]
+    run = subprocess.run(
+        [sys.executable, "-c", ENCODE.format(setup=setup), tmp_path / "photo.npy", str(tic_file), *map(str, targets)],
+        env=os.environ | environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    for one, target in zip((codec, tic), targets, strict=True):
+        assert one.decode_picture(target.read_bytes()).rgb.shape == photo.shape

@@ -11,7 +11,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 from promptcodec.codec.picture import Picture
 from promptcodec.codec.picture_io import read
 from promptcodec.codec.picture_write import to_pil, write
-from promptcodec.errors import ImageError, LimitError, UsageError
+from promptcodec.errors import ImageError, LimitError, PromptcodecError, UsageError
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -229,3 +229,61 @@ def test_formats_that_pillow_does_not_write(tmp_path):
     with pytest.raises(ImageError, match="writes no"):
         write(RICH, tmp_path / "a.xyz")
     assert list(tmp_path.iterdir()) == []
+
+
+def damaged_candidates():
+    """Files with several frames and with EXIF, whose decoders have most ways to stumble."""
+    frames = [Image.fromarray(RGB), Image.fromarray(RGB[::-1])]
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "a description"
+    for name in ("GIF", "TIFF", "WEBP", "PNG"):
+        yield encoded(frames[0], name, save_all=True, append_images=frames[1:])
+    for name in ("JPEG", "WEBP", "TIFF", "PNG"):
+        yield encoded(frames[0], name, exif=exif)
+
+
+@pytest.mark.parametrize("data", list(damaged_candidates()))
+def test_damaged_frames_and_metadata(data):
+    rng = np.random.default_rng(0)
+    for _ in range(150):
+        changed = bytearray(data)
+        for _ in range(rng.integers(1, 5)):
+            at = int(rng.integers(len(changed)))
+            if rng.random() < 0.7:
+                changed[at] = int(rng.integers(256))
+            else:
+                del changed[at : at + int(rng.integers(1, 12))]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                assert read(bytes(changed)).rgb.dtype == np.uint8
+            except PromptcodecError:
+                pass
+
+
+def test_exif_of_tiff_files():
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "a camera"
+    exif.get_ifd(0x8769)[0x9003] = "2026:01:02 03:04:05"
+    picture = read(encoded(Image.fromarray(RGB), "TIFF", exif=exif.tobytes()))
+    assert picture.rgb.shape[:2] == (RGB.shape[1], RGB.shape[0])
+    kept = Image.Exif()
+    kept.load(picture.exif)
+    assert kept[0x010F] == "a camera"
+    assert kept.get_ifd(0x8769)[0x9003] == "2026:01:02 03:04:05"
+    assert kept.get(0x0112, 1) == 1
+    assert 256 not in kept  # the layout of the TIFF is not the picture's
+
+
+def test_xmp_never_turns_an_upright_picture():
+    for orientation in (b'tiff:Orientation="6"', b"<tiff:Orientation>6</tiff:Orientation>"):
+        exif = Image.Exif()
+        exif[0x0112] = 1
+        xmp = b"<x:xmpmeta " + orientation + b"/>" if b"=" in orientation else b"<x:xmpmeta>" + orientation
+        assert b"Orientation" not in read(encoded(Image.fromarray(RGB), "JPEG", exif=exif, xmp=xmp)).xmp
+
+
+def test_wide_integers():
+    assert (read(RGB.astype(np.int64)).rgb == RGB).all()
+    with pytest.warns(UserWarning, match="16 bits"):
+        assert (read(RGB.astype(np.int32) * 257).rgb == RGB).all()

@@ -56,8 +56,10 @@ def main() -> None:
         _fail(error, 2)
     except BrokenPipeError:  # the reader of our output went away
         os._exit(1)
-    except (PromptcodecError, OSError) as error:
+    except PromptcodecError as error:
         _fail(error, 1)
+    except OSError as error:
+        _fail(error.strerror or error, 1)
     except Interrupted:
         _fail("interrupted", 1)
 

@@ -11,12 +11,17 @@ from typing import Annotated
 
 import typer
 
+from promptcodec.api import read_bytes
 from promptcodec.cli import jobs, options, runtime
+from promptcodec.codec.container import MAX_PIXELS
 from promptcodec.errors import UsageError
 
 Skip = Annotated[bool, typer.Option("--skip-existing", help="Leave outputs that are newer than their .ptc file.")]
 Format = Annotated[
     str | None, typer.Option("--format", help="png, jpg, webp … for folders and pipes; else the output's extension.")
+]
+MaxPixels = Annotated[
+    int, typer.Option("--max-pixels", min=0, help="Refuse pictures of more pixels; 0 trusts the file.")
 ]
 
 
@@ -30,6 +35,7 @@ class Settings:
     device: str
     overwrite: bool
     skip_existing: bool
+    max_pixels: int | None
     adapters: tuple[str, ...] = ()
     scalars: tuple[tuple[str, float], ...] = ()
 
@@ -46,6 +52,7 @@ def command(
     threads: options.Threads = 0,
     device: options.Device = "cpu",
     model: options.ModelName = None,
+    max_pixels: MaxPixels = MAX_PIXELS,
     adapter: options.Adapters = None,
     look: options.Look = None,
     set_: options.Set = None,
@@ -59,7 +66,10 @@ def command(
     if output not in (None, jobs.PIPE) and len(planned) == 1 and planned[0].target == output and format is None:
         _check_writable(Path(str(output)).suffix)
     scalars = options.settings_of(look, set_)
-    settings = Settings(format, model, strip, device, overwrite, skip_existing, tuple(adapter or ()), scalars)
+    settings = Settings(
+        format, model, strip, device, overwrite, skip_existing, max_pixels or None, tuple(adapter or ()), scalars
+    )
+    processes = min(processes, len(planned))
     prepare = partial(runtime.prepare, 1 if processes > 1 else threads)
     sys.exit(jobs.run(planned, partial(decode_file, settings), processes, prepare, as_json))
 
@@ -72,12 +82,12 @@ def decode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
     if settings.skip_existing and _newer(job):
         return jobs.Outcome(job.source, job.target, "skipped")
     options.check_output(job, settings.overwrite or settings.skip_existing)
-    data = sys.stdin.buffer.read() if job.source == jobs.PIPE else Path(job.source).read_bytes()
+    data = read_bytes(sys.stdin.buffer if job.source == jobs.PIPE else job.source, settings.max_pixels)
     if settings.adapters or settings.scalars:
         steered = runtime.steered(settings.model, settings.device, settings.adapters)
-        picture = steered.decode_picture(data, dict(settings.scalars))
+        picture = steered.decode_picture(data, dict(settings.scalars), max_pixels=settings.max_pixels)
     else:
-        picture = runtime.codec(settings.model, settings.device).decode_picture(data)
+        picture = runtime.codec(settings.model, settings.device).decode_picture(data, max_pixels=settings.max_pixels)
     if settings.strip:
         picture = picture.stripped()
     name = settings.format or (None if job.target != jobs.PIPE else "png")
@@ -86,6 +96,7 @@ def decode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
         sys.stdout.buffer.flush()
         written = 0
     else:
+        Path(job.target).parent.mkdir(parents=True, exist_ok=True)
         write(picture, Path(job.target), format=name)
         written = Path(job.target).stat().st_size
     height, width = picture.rgb.shape[:2]

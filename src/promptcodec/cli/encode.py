@@ -6,7 +6,6 @@ import hashlib
 import json
 import sys
 import time
-import warnings
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,23 +15,29 @@ import typer
 
 from promptcodec.cli import jobs, options, runtime
 from promptcodec.codec.atomic import atomic_write
-from promptcodec.codec.container import HASH_BYTES, unpack
+from promptcodec.codec.container import HASH_BYTES, SIGNATURE, unpack
 from promptcodec.errors import PromptcodecError, UsageError
 from promptcodec.zoo.shipped import DEFAULT, find_model, read_metadata
 
 DEFAULT_QUALITY = 50.0
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif", ".jp2", ".ppm", ".pgm")
+EXTENSIONS = (
+    ".png", ".jpg", ".jpeg", ".jfif", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif", ".jp2", ".j2k", ".tga",
+    ".ppm", ".pgm", ".pnm",
+)  # fmt: skip
 
-Quality = Annotated[float, typer.Option("-q", "--quality", min=0, max=100, help="0 (smallest) to 100 (best).")]
 Roi = Annotated[
     str | None,
     typer.Option(
         "--roi", help="What matters most: a grey picture of any size, or x,y,w,h in pixels. Needs an adapter."
     ),
 ]
+Quality = Annotated[
+    float | None,
+    typer.Option("-q", "--quality", min=0, max=100, help="0 (smallest) to 100 (best).", show_default="50"),
+]
 Skip = Annotated[
     bool,
-    typer.Option("--skip-existing", help="Leave outputs that this option made from the same picture and settings."),
+    typer.Option("--skip-existing", help="Leave outputs that were made from the same picture and settings."),
 ]
 
 
@@ -40,12 +45,13 @@ Skip = Annotated[
 class Settings:
     """All that decides an output beside its picture, and where to compute it."""
 
-    quality: float
+    quality: float | None
     model: str | None
     strip: bool
     device: str
     overwrite: bool
     skip_existing: bool
+    stamped: bool
     adapters: tuple[str, ...] = ()
     scalars: tuple[tuple[str, float], ...] = ()
     roi: str | None = None
@@ -59,7 +65,7 @@ class Settings:
 def command(
     inputs: options.Inputs,
     output: options.Output = None,
-    quality: Quality = DEFAULT_QUALITY,
+    quality: Quality = None,
     recursive: options.Recursive = False,
     overwrite: options.Overwrite = False,
     skip_existing: Skip = False,
@@ -79,8 +85,13 @@ def command(
     if output is not None and output != jobs.PIPE and Path(output).suffix.lower() in EXTENSIONS:
         raise UsageError(f"encode writes .ptc files, but -o names {output}; `promptcodec decode` writes pictures")
     planned = jobs.plan(inputs, output, ".ptc", EXTENSIONS, recursive)
+    # A batch may be cut off and continued, so its files say what they were made from; a single file stays small.
+    stamped = skip_existing or len(planned) > 1
     scalars = options.settings_of(look, set_)
-    settings = Settings(quality, model, strip, device, overwrite, skip_existing, tuple(adapter or ()), scalars, roi)
+    settings = Settings(
+        quality, model, strip, device, overwrite, skip_existing, stamped, tuple(adapter or ()), scalars, roi
+    )
+    processes = min(processes, len(planned))
     prepare = partial(runtime.prepare, 1 if processes > 1 else threads)
     sys.exit(jobs.run(planned, partial(encode_file, settings), processes, prepare, as_json))
 
@@ -92,14 +103,8 @@ def encode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
     stamp = _stamp(data, settings)
     if settings.skip_existing and _up_to_date(job, stamp):
         return jobs.Outcome(job.source, job.target, "skipped", bytes_in=len(data))
-    if not settings.skip_existing:
-        options.check_output(job, settings.overwrite)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        coded = _encoded(data, settings, stamp if settings.skip_existing else None)
-    for warning in caught:
-        name = "standard input" if job.source == jobs.PIPE else job.source
-        print(f"promptcodec: {name}: {warning.message}", file=sys.stderr)
+    options.check_output(job, settings.overwrite or (settings.skip_existing and _is_ours(job.target)))
+    coded = _encoded(data, settings, stamp if settings.stamped else None)
     if job.target == jobs.PIPE:
         sys.stdout.buffer.write(coded)
         sys.stdout.buffer.flush()
@@ -129,7 +134,8 @@ def _encoded(data: bytes, settings: Settings, source_hash: bytes | None) -> byte
 def _stamp(data: bytes, settings: Settings) -> bytes:
     """8 bytes over the picture and the settings that its file depends on, the model's fingerprint among them."""
     fingerprint = read_metadata(find_model(settings.model or DEFAULT))["fingerprint"]
-    asked: list[object] = [settings.quality, settings.strip, fingerprint]
+    quality = DEFAULT_QUALITY if settings.quality is None else settings.quality
+    asked: list[object] = [quality, settings.strip, fingerprint]
     if settings.steered:
         files = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in settings.adapters]
         roi = settings.roi
@@ -147,3 +153,11 @@ def _up_to_date(job: jobs.Job, stamp: bytes) -> bool:
         return unpack(Path(job.target).read_bytes()).metadata.source_hash == stamp
     except PromptcodecError:  # whatever stands there is not the file we would write
         return False
+
+
+def _is_ours(target: str) -> bool:
+    """Whether a .ptc file stands there: what else bears the name is not ours to replace."""
+    if not Path(target).is_file():
+        return False
+    with Path(target).open("rb") as file:
+        return file.read(len(SIGNATURE)) == SIGNATURE

@@ -20,7 +20,7 @@ def command(files: Files, as_json: Json = False) -> None:
     failed = False
     for name in files:
         try:
-            facts = info(sys.stdin.buffer.read() if name == "-" else name)
+            facts = info(sys.stdin.buffer if name == "-" else name)
         except (PromptcodecError, OSError) as error:
             text = getattr(error, "strerror", None) or str(error)
             print(f"promptcodec: {name}: {text}", file=sys.stderr)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
+from promptcodec.cli.interrupts import interrupts_blocked
 from promptcodec.cli.progress import ProgressBar
 from promptcodec.errors import PromptcodecError, UsageError
 
@@ -74,14 +77,21 @@ def plan(
 
 
 def _expand(inputs: Sequence[str], extensions: frozenset[str], recursive: bool) -> Iterator[tuple[str, Path]]:
+    seen: set[str] = set()
     for item in inputs:
+        if not item:
+            raise UsageError("an input is empty: expected a file, a folder or -")
         path = Path(item)
+        found = [(item, Path(path.name))]
         if item != PIPE and path.is_dir():
             files = path.rglob("*") if recursive else path.glob("*")
-            for file in sorted(f for f in files if f.suffix.lower() in extensions and f.is_file()):
-                yield str(file), file.relative_to(path)
-        else:
-            yield item, Path(path.name)
+            pictures = sorted(f for f in files if f.suffix.lower() in extensions and f.is_file())
+            found = [(str(file), file.relative_to(path)) for file in pictures]
+        for source, relative in found:
+            key = source if source == PIPE else os.path.realpath(source)
+            if key not in seen:  # a file that is named twice is coded once
+                seen.add(key)
+                yield source, relative
 
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:
@@ -89,11 +99,11 @@ def _refuse_collisions(jobs: Sequence[Job]) -> None:
     for job in jobs:
         if job.target == PIPE:
             continue
-        other = seen.setdefault(str(Path(job.target).absolute()), job.source)
+        other = seen.setdefault(os.path.realpath(job.target), job.source)
         if other != job.source:
             raise UsageError(f"{other} and {job.source} would both be written to {job.target}; rename one, or give "
                              "them different folders")  # fmt: skip
-        if job.source != PIPE and Path(job.source).absolute() == Path(job.target).absolute():
+        if job.source != PIPE and os.path.realpath(job.source) == os.path.realpath(job.target):
             raise UsageError(f"{job.source} would be overwritten by its own output; give another -o")
 
 
@@ -122,29 +132,42 @@ def _outcomes(
         for job in jobs:
             yield _attempt(work, job)
         return
-    context = get_context("spawn")  # torch's threads do not survive a fork
-    with ProcessPoolExecutor(processes, context, initializer=_begin_worker, initargs=(prepare,)) as pool:
-        with _interrupts_blocked():
-            futures: list[Future[Outcome]] = [pool.submit(_attempt, work, job) for job in jobs]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    yield from _pooled(jobs, work, processes, prepare)
 
 
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Processes started inside inherit the mask: the parent alone decides what Ctrl-C means."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def _pooled(
+    jobs: Sequence[Job], work: Callable[[Job], Outcome], processes: int, prepare: Callable[[], None]
+) -> Iterator[Outcome]:
+    """In worker processes. Where one is killed, the files in hand are tried alone, and the others go on."""
+    left = list(jobs)
+    while left:
+        finished, broken = set(), False
+        context = get_context("spawn")  # torch's threads do not survive a fork
+        with ProcessPoolExecutor(processes, context, initializer=_begin_worker, initargs=(prepare,)) as pool:
+            try:
+                with interrupts_blocked():  # the parent alone decides what Ctrl-C means
+                    futures: dict[Future[Outcome], Job] = {pool.submit(_attempt, work, job): job for job in left}
+                for future in as_completed(futures):
+                    if isinstance(future.exception(), BrokenProcessPool):
+                        broken = True
+                        continue
+                    finished.add(futures[future])
+                    yield future.result()
+            except BrokenProcessPool:  # already while jobs were handed out
+                broken = True
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        left = [job for job in left if job not in finished]
+        if not broken:
+            return
+        if processes == 1:
+            job = left.pop(0)
+            yield Outcome(job.source, job.target, "failed", "the process was killed; is there enough memory for it?")
+        else:
+            suspects, left = left[:processes], left[processes:]
+            for job in suspects:
+                yield from _pooled([job], work, 1, prepare)
 
 
 def _begin_worker(prepare: Callable[[], None]) -> None:
@@ -153,24 +176,41 @@ def _begin_worker(prepare: Callable[[], None]) -> None:
 
 
 def _attempt(work: Callable[[Job], Outcome], job: Job) -> Outcome:
-    try:
-        return work(job)
-    except UsageError:  # wrong for every file, not for this one
-        raise
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "alloc" not in str(error) and "memory" not in str(error):
-            raise  # torch has no other type for an allocation that failed on the CPU
-        return Outcome(job.source, job.target, "failed", "not enough memory for this picture")
-    except (PromptcodecError, OSError) as error:
-        message = str(error)
-        if isinstance(error, OSError) and error.strerror:
-            message = error.strerror + (f": {error.filename}" if error.filename not in (None, job.source) else "")
-        return Outcome(job.source, job.target, "failed", message)
+    """What ``work`` makes of ``job``; whatever goes wrong is this file's failure, not the batch's."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            outcome = work(job)
+        except UsageError:  # wrong for every file
+            raise
+        except Exception as error:
+            outcome = Outcome(job.source, job.target, "failed", _explain(error, job))
+    for warning in caught:
+        print(f"promptcodec: {_name(job.source)}: {warning.message}", file=sys.stderr)
+    return outcome
+
+
+def _explain(error: Exception, job: Job) -> str:
+    """One line for people."""
+    text = " ".join(str(error).split())
+    if isinstance(error, PromptcodecError):
+        return text
+    if isinstance(error, OSError):
+        where = f": {error.filename}" if error.filename not in (None, job.source) else ""
+        return (error.strerror + where) if error.strerror else text
+    # torch has no other type for an allocation that failed on the CPU
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and ("alloc" in text or "memory" in text)):
+        return "not enough memory for this picture"
+    return f"unexpected {type(error).__name__}: {text}; please report it with the file"
+
+
+def _name(source: str) -> str:
+    return "standard input" if source == PIPE else source
 
 
 def _report(outcome: Outcome, as_json: bool) -> None:
     if outcome.status == "failed":
-        name = "standard input" if outcome.source == PIPE else outcome.source
+        name = _name(outcome.source)
         text = outcome.message if outcome.message.startswith(name) else f"{name}: {outcome.message}"
         print(f"promptcodec: {text}", file=sys.stderr)
     # The report must not mix with a picture that goes to standard output.

@@ -15,7 +15,9 @@ Output = Annotated[str | None, typer.Option("-o", "--output", help="File, folder
 Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Search folders below the given ones too.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 Processes = Annotated[int, typer.Option("-j", "--jobs", min=1, help="Files to code at once, each on one thread.")]
-Threads = Annotated[int, typer.Option("--threads", min=0, help="Threads for one file; 0 lets torch choose.")]
+Threads = Annotated[
+    int, typer.Option("--threads", min=0, max=1024, help="Threads for one file; 0 lets torch choose. With -j, one.")
+]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda or mps.")]
 ModelName = Annotated[str | None, typer.Option("--model", help="A shipped model's name, or a model file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON line a file.")]
@@ -28,13 +30,9 @@ Strip = Annotated[bool, typer.Option("--strip", help="Leave out EXIF and XMP met
 
 
 def check_output(job: Job, overwrite: bool) -> None:
-    """Raise ImageError where the output exists and may not be replaced, or its folder cannot be made."""
-    if job.target == PIPE:
-        return
-    target = Path(job.target)
-    if target.exists() and not overwrite:
-        raise ImageError(f"{target} exists; --overwrite replaces it, --skip-existing leaves it")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    """Raise ImageError where the output exists and may not be replaced."""
+    if job.target != PIPE and Path(job.target).exists() and not overwrite:
+        raise ImageError(f"{job.target} exists; --overwrite replaces it, --skip-existing leaves it")
 
 
 def one_choice(overwrite: bool, skip_existing: bool) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+from promptcodec.cli.interrupts import interrupts_blocked
 from promptcodec.codec.allocator import keep_large_blocks
+from promptcodec.codec.container import MAX_PIXELS
 
 if TYPE_CHECKING:
     from promptcodec.codec.codec import Codec
@@ -16,6 +18,7 @@ def prepare(threads: int) -> None:
     """Set up this process to code with ``threads`` threads (0: torch's own choice)."""
     keep_large_blocks()
     if threads:  # else torch is not imported before something has to be coded
+        _import_torch()
         import torch
 
         torch.set_num_threads(threads)
@@ -24,8 +27,12 @@ def prepare(threads: int) -> None:
 @cache
 def codec(model: str | None, device: str) -> Codec:
     """The codec of this process, loaded at first use."""
+    from PIL import Image
+
     from promptcodec.api import load
 
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # our own limit, rather than a warning at a third of it
+    _import_torch()
     return load(model, device=device)
 
 
@@ -35,3 +42,8 @@ def steered(model: str | None, device: str, adapters: tuple[str, ...]) -> Steere
     import promptcodec.api
 
     return promptcodec.api.steered(codec(model, device), adapters)
+
+
+def _import_torch() -> None:
+    with interrupts_blocked():  # an exception inside its native start-up aborts the process
+        import torch  # noqa: F401

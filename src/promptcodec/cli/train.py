@@ -66,6 +66,7 @@ def command(
     from promptcodec.train.recipe import Recipe
 
     trainer = Trainer(Recipe.load(recipe, overrides), output, portable, World.join())
+    trainer.say(trainer.begin())
     _sit(trainer, max_seconds, model_version)
 
 
@@ -74,7 +75,6 @@ def _sit(trainer: Trainer, max_seconds: float, version: str) -> None:
     from promptcodec.train.progress import line
     from promptcodec.zoo.model_file import save_model
 
-    trainer.say(trainer.begin())
     trainer.run(max_seconds, lambda row: print(line(row), flush=True))
     if trainer.world.leads:
         path = trainer.folder / "model.safetensors"

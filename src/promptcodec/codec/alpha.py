@@ -33,10 +33,11 @@ def decode_alpha(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
     stream = zlib.decompressobj()
     try:
         values = stream.decompress(data[1:], height * width)
+        # Right after the last value, zlib may not have looked at the end of its data yet.
+        more = stream.decompress(stream.unconsumed_tail, 1)
     except zlib.error as error:
         raise FormatError(f"the alpha plane does not inflate: {error}") from None
-    # Right after the last value, zlib may not have looked at the end of its data yet.
-    if len(values) != height * width or stream.decompress(stream.unconsumed_tail, 1) or not stream.eof:
+    if len(values) != height * width or more or not stream.eof:
         raise FormatError(f"the alpha plane does not hold {height} x {width} values")
     plane = np.frombuffer(values, dtype=np.uint8).reshape(height, width)
     if method == _LEFT:

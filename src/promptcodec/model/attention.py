@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-CHUNK = 128  # (window, head) pairs at once: their scores stay in the second-level cache
+from promptcodec.model.attention_training import CHUNK, CachedAttention
 
 
 def window_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
@@ -14,9 +14,12 @@ def window_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
 
     q (W, heads, T, d), k and v (W, heads, K, d), bias (1 or W, heads, T, K). Returns (W, heads, T, d).
 
-    Torch's fused attention everywhere but in CPU inference: there windows are so small that its cost is overhead, and
-    plain products over a few windows that stay in cache take half its time.
+    Torch's fused attention everywhere but on CPUs: there windows are so small that its cost is overhead, and plain
+    products over a few windows that stay in cache take half its time.
     """
+    learning = torch.is_grad_enabled() and (bias.requires_grad or q.requires_grad or k.requires_grad)
+    if q.device.type == "cpu" and learning and q.dtype in (torch.float32, torch.bfloat16):
+        return CachedAttention.apply(q, k, v, bias)  # type: ignore[no-any-return]
     if q.device.type != "cpu" or torch.is_grad_enabled() or q.dtype == torch.bfloat16:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     windows, heads, tokens, width = q.shape

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from promptcodec.model.config import (
     Attention,
     Depthwise,
@@ -42,6 +44,14 @@ def tic(channels: int = 128, latent: int = 192, name: str = "tic") -> Model:
             Stage(2, hyper, shift=False), Resample("up", n), Stage(2, hyper), Resample("up", 2 * m),
         ), drop_path=0.1),
     )  # fmt: skip
+
+
+def base() -> Model:
+    """The ``tic`` transforms with a continuous variable rate: gain vectors on y and z (Cui et al. 2021).
+
+    Scales stay raw and are, like the means, multiplied by the gain of y: at gain one it is the fixed-rate model.
+    """
+    return dataclasses.replace(tic(name="base"), gain=Gain(0.0018, 0.0932))
 
 
 def nano() -> Model:
@@ -106,4 +116,10 @@ def song(channels: int = 192) -> Model:
     )  # fmt: skip
 
 
-PRESETS = {"tic": tic, "tic-large": lambda: tic(192, 320, "tic-large"), "nano": nano, "song": song}
+PRESETS = {
+    "tic": tic,
+    "base": base,
+    "tic-large": lambda: tic(192, 320, "tic-large"),
+    "nano": nano,
+    "song": song,
+}

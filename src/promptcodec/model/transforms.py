@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -38,18 +39,31 @@ class Transform(nn.Module):
             self.shortcut = linear(cfg.in_channels, channels, cfg.shortcut)
 
     def forward(self, x: Tensor, steer: TransformSteer | None = None) -> Tensor:
-        out, stage = x, 0
-        for layer in self.layers:
-            if isinstance(layer, Stage):
-                own = {site[1]: s for site, s in steer.items() if site[0] == stage} if steer else None
-                out, stage = layer(out, own), stage + 1
-            else:
-                out = layer(out)
+        out = x
+        *before, last = self._steered(steer or {})
+        for layer in before:
+            out = layer(out)
         if self.shortcut is None:
-            return out
+            with torch.autocast(x.device.type, enabled=False):  # bfloat16 would round latents to 1/16, pixels to 1/256
+                exact: Tensor = last(out.float() if out.dtype == torch.bfloat16 else out)
+            return exact
+        correction: Tensor = last(out)
         with torch.autocast(x.device.type, enabled=False):  # its values are large: bfloat16 would round them to a unit
             linear: Tensor = self.shortcut(x.float() if x.dtype == torch.bfloat16 else x)
-        return out + linear
+        return linear + correction
+
+    def _steered(self, steer: TransformSteer) -> list[Callable[[Tensor], Tensor]]:
+        """The layers, each stage with what acts in it."""
+        found: list[Callable[[Tensor], Tensor]] = []
+        stage = 0
+        for layer in self.layers:
+            if isinstance(layer, Stage):
+                own = {site[1]: acting for site, acting in steer.items() if site[0] == stage}
+                found.append(partial(layer, steer=own) if own else layer)
+                stage += 1
+            else:
+                found.append(layer)
+        return found
 
 
 class BlockAnalysis(nn.Module):

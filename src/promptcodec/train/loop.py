@@ -228,9 +228,12 @@ class Trainer:
                     ending, saving = world.any(stop.received or now - start >= max_seconds, overdue)
                     if ending:
                         break
-                    if self._take_up_arrivals() or saving:
+                    taken = self._take_up_arrivals()
+                    if taken or saving:
                         self.save()
                         saved = time.monotonic()
+                    if taken:
+                        self.say(f"{self.samples:,} samples: {len(taken)} more from the data ({taken[0]} …)")
                 if not flops:
                     flops = flops_per_sample(self.objective, recipe.patch, self.device)
                     logged = time.monotonic()
@@ -264,18 +267,16 @@ class Trainer:
     def _watch(self) -> Watch:
         return Watch(self.sampler.store, self.recipe.watch)
 
-    def _take_up_arrivals(self) -> bool:
+    def _take_up_arrivals(self) -> list[str]:
         """Take up data that arrived, the same in every process; a checkpoint must follow, so that it is recorded."""
         store = self.sampler.store
         units = self._watch.arrived() if self.world.leads else []
-        taken = self.world.from_leader(store.take_up(units) if units else [])
+        taken: list[str] = self.world.from_leader(store.take_up(units) if units else [])
         if taken and not self.world.leads:
             missing = set(taken) - set(store.take_up([unit for unit in store.arrived() if unit.name in taken]))
             if missing:
                 raise UsageError(f"process {self.world.rank} lacks data that the first one has: {sorted(missing)}")
-        if taken:
-            self.say(f"{self.samples:,} samples: {len(taken)} more from the data ({taken[0]} …)")
-        return bool(taken)
+        return taken
 
 
 class _Log:

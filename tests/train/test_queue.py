@@ -1,0 +1,183 @@
+"""The queue, its ledger, and a whole slice rehearsed on the CPU."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from promptcodec.errors import UsageError
+from promptcodec.train import ledger
+from promptcodec.train.queue import mark_done, next_run, read_queue
+from promptcodec.train.shards import read_shards, write_shards
+
+ROOT = Path(__file__).resolve().parents[2]
+
+QUEUE = """# what is to be done
+[[run]]
+name = "one"
+recipe = "toy.toml"
+status = "open"  # the first
+
+[[run]]
+name = "two"
+recipe = "toy.toml"
+status = "open"
+start = "one"
+set = { samples = 16 }
+"""
+TOY = """
+model = "nano"
+patch = 64
+batch = 2
+samples = 8
+log_every = 1
+threads = 1
+precision = "float32"
+checkpoint_minutes = 0.001
+watch = 0.01
+linear_start = false
+"""
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Path:
+    (tmp_path / "toy.toml").write_text(TOY)
+    path = tmp_path / "queue.toml"
+    path.write_text(QUEUE)
+    return path
+
+
+def test_the_repository_has_a_queue() -> None:
+    runs = read_queue(ROOT / "training" / "queue.toml")
+    assert [run.name for run in runs[:2]] == ["base-stage1", "base-stage2"]
+    for run in runs:
+        assert run.recipe.is_file()
+
+
+def test_the_first_open_run_is_next(queue: Path, tmp_path: Path) -> None:
+    first = next_run(queue)
+    assert first.name == "one"
+    mark_done(queue, "one")
+    assert queue.read_text() == QUEUE.replace('status = "open"  # the first', 'status = "done"  # the first')
+    second = next_run(queue)
+    assert second.name == "two"
+    with pytest.raises(UsageError, match="run two starts from one, but there is no"):
+        second.load(tmp_path, {})
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "model.safetensors").touch()
+    recipe = second.load(tmp_path, {"data": ["x"]})
+    assert (recipe.samples, recipe.start) == (16, str(tmp_path / "one" / "model.safetensors"))
+    mark_done(queue, "two")
+    assert next_run(queue) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "cannot be read"),
+        ('[[run]]\nname = "a"', "wants name, recipe and status"),
+        ('[[run]]\nname = "a"\nrecipe = "r"\nstatus = "maybe"', "open or done"),
+        ('[[run]]\nname = "a"\nrecipe = "r"\nstatus = "open"\nstart = "b"', "no run before it"),
+    ],
+)
+def test_a_queue_that_makes_no_sense(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "queue.toml").write_text(text)
+    with pytest.raises(UsageError, match=message):
+        read_queue(tmp_path / "queue.toml")
+
+
+def test_the_ledger_grows_where_its_table_is(tmp_path: Path) -> None:
+    path = tmp_path / "LEDGER.md"
+    path.write_text("# Ledger\n\nText.\n")
+    for name in "ab":
+        ledger.add_row(path, dict.fromkeys(ledger.COLUMNS, "-") | {"run": name})
+        with path.open("a") as file:
+            file.write("\n## Another section\n" if name == "a" else "")
+    lines = path.read_text().splitlines()
+    rows = [i for i, line in enumerate(lines) if line.startswith("| -")]
+    assert len(rows) == 2 and rows[1] == rows[0] + 1 < lines.index("## Another section")
+
+
+def test_files_in_parts(tmp_path: Path) -> None:
+    data = np.random.default_rng(0).bytes(2500)
+    write_shards(tmp_path, data, 1000)
+    assert sorted(p.stat().st_size for p in tmp_path.glob("*.part")) == [500, 1000, 1000]
+    assert read_shards(tmp_path) == data
+    write_shards(tmp_path, data[:10], 1000)
+    assert len(list(tmp_path.glob("*.part"))) == 1
+    part = next(tmp_path.glob("*.part"))
+    part.write_bytes(b"0123456789")
+    with pytest.raises(UsageError, match="is damaged"):
+        read_shards(tmp_path)
+    part.unlink()
+    with pytest.raises(UsageError, match="is missing"):
+        read_shards(tmp_path)
+    with pytest.raises(UsageError, match="no file in parts"):
+        read_shards(tmp_path / "elsewhere")
+
+
+def _tar(folder: Path, name: str, seed: int) -> bytes:
+    import io
+    import tarfile
+
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as tar:
+        rng, png = np.random.default_rng(seed), io.BytesIO()
+        Image.fromarray(rng.integers(0, 255, (96, 96, 3), dtype=np.uint8)).save(png, "png")
+        member = tarfile.TarInfo(f"{name}.png")
+        member.size = png.tell()
+        png.seek(0)
+        tar.addfile(member, png)
+    return data.getvalue()
+
+
+def _slice(tmp_path: Path, work: str, minutes: float) -> list[str]:
+    arguments = ["--inbox", tmp_path / "in", "--work", tmp_path / work, "--outbox", tmp_path / "out"]
+    arguments += ["--queue", tmp_path / "queue.toml", "--minutes", minutes, "--device", "cpu"]
+    return [sys.executable, str(ROOT / "training" / "slice.py"), "start", *map(str, arguments)]
+
+
+def _wait(log: Path, text: str, seconds: float = 90) -> str:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if log.is_file() and text in log.read_text():
+            return log.read_text()
+        time.sleep(0.05)
+    raise AssertionError(f"no {text!r} in\n{log.read_text() if log.is_file() else 'no log'}")
+
+
+@pytest.mark.slow
+def test_a_slice_from_data_in_parts_to_weights(queue: Path, tmp_path: Path) -> None:
+    """Training starts with the first shard, takes up the second, is killed, and ends on another machine."""
+    (tmp_path / "in").mkdir()
+    write_shards(tmp_path / "in" / "a", _tar(tmp_path, "a", 0), 10_000)
+    endless = TOY.replace("samples = 8", "samples = 100_000").replace("checkpoint_minutes = 0.001", "")
+    (tmp_path / "toy.toml").write_text(endless)
+    subprocess.run(_slice(tmp_path, "first", 5), check=True)
+    log = tmp_path / "first" / "slice.log"
+    _wait(log, "crops/s")
+    (tmp_path / "in" / "b.tar").write_bytes(_tar(tmp_path, "b", 1))
+    text = _wait(log, "1 more from the data (b.tar")
+    assert "one: starting from chance" in text
+    os.kill(int((tmp_path / "first" / "training.pid").read_text()), signal.SIGKILL)
+    _wait(log, "training ended with")
+    reached = json.loads((tmp_path / "first" / "runs" / "one" / "log.jsonl").read_text().splitlines()[-1])["samples"]
+    # The next machine has nothing but the data and what was taken home.
+    (tmp_path / "toy.toml").write_text(TOY.replace("samples = 8", f"samples = {reached + 20}"))
+    queue.write_text(QUEUE.replace("set = { samples = 16 }", "set = { samples = 6 }"))
+    subprocess.run(_slice(tmp_path, "second", 5), check=True)
+    text = _wait(tmp_path / "second" / "slice.log", "training ended with 0")
+    assert "with a warm-up of the optimiser" in text
+    assert "the queue is done" in text
+    assert next_run(queue) is None
+    out = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"one", "two", "one.safetensors", "two.safetensors", "queue.toml", "LEDGER.md"} <= out
+    rows = [line for line in (tmp_path / "LEDGER.md").read_text().splitlines() if line.startswith("| 2")]
+    assert len(rows) == 2

@@ -1,0 +1,134 @@
+"""A whole short slice on a lent machine: put arriving data in place, train the queue, leave copies that travel.
+
+    python training/slice.py start --inbox IN --work WORK --outbox OUT --minutes 25
+    python training/slice.py status --work WORK
+
+``start`` returns at once; what it starts outlives the shell that it was started from. Data arrives in IN as tar files,
+or as folders of parts of at most 16 MiB with an index (``train/shards.py`` reads them). Training begins with the first
+that is complete, and takes up the others as they come. OUT holds, for each run, the copy that continues it elsewhere:
+put it there again before the next slice. Needs nothing but the installed package, and no network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from promptcodec.errors import PromptcodecError
+from promptcodec.train.shards import complete, read_shards
+from promptcodec.train.sources import Unit
+
+ROOT = Path(__file__).resolve().parents[1]
+POLL = 0.5  # seconds between looks at the inbox
+
+
+def put_in_place(inbox: Path, data: Path) -> list[str]:
+    """Bring complete shards of ``inbox`` into ``data``, whole or not at all; returns their names."""
+    brought = []
+    for path in sorted(inbox.iterdir()):
+        target = data / (path.name if path.suffix == ".tar" else f"{path.name}.tar")
+        if target.exists():
+            continue
+        temporary = data / f".{target.name}"
+        if path.is_dir() and complete(path):
+            try:
+                temporary.write_bytes(read_shards(path))
+            except PromptcodecError as error:  # parts of two versions: the rest may still come
+                print(error, flush=True)
+                continue
+        elif path.suffix == ".tar" and _whole(path):
+            shutil.copyfile(path, temporary)
+        else:
+            continue
+        temporary.replace(target)
+        brought.append(target.name)
+    return brought
+
+
+def _whole(path: Path) -> bool:
+    try:
+        return bool(Unit(path.name, path).entries())
+    except PromptcodecError:
+        return False
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """The slice itself: returns training's exit code."""
+    end = time.monotonic() + 60 * arguments.minutes
+    inbox, work, outbox = arguments.inbox, arguments.work, arguments.outbox
+    data, runs = work / "data", work / "runs"
+    for folder in (inbox, data, runs, outbox):
+        folder.mkdir(parents=True, exist_ok=True)
+    while not any(data.glob("*.tar")):
+        print("brought", *put_in_place(inbox, data), flush=True)
+        if time.monotonic() > end:
+            print("no data came", flush=True)
+            return 1
+        time.sleep(POLL)
+    training = subprocess.Popen(command(arguments, data, runs, end - time.monotonic()))
+    (work / "training.pid").write_text(str(training.pid))
+    while training.poll() is None:
+        for name in put_in_place(inbox, data):
+            print("brought", name, flush=True)
+        time.sleep(POLL)
+    for model in runs.glob("*/model.safetensors"):
+        shutil.copyfile(model, outbox / f"{model.parent.name}.safetensors")
+        shutil.copyfile(model.parent / "log.jsonl", outbox / f"{model.parent.name}.log.jsonl")
+    for record in (arguments.queue, arguments.queue.parent / "LEDGER.md"):
+        if record.is_file():
+            shutil.copyfile(record, outbox / record.name)
+    print(f"training ended with {training.returncode}", flush=True)
+    return training.returncode
+
+
+def command(arguments: argparse.Namespace, data: Path, runs: Path, seconds: float) -> list[str]:
+    """Training as a command: one process, or torchrun's several."""
+    start = [sys.executable, "-m", "promptcodec"]
+    if arguments.processes > 1:
+        start = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        start += [f"--nproc-per-node={arguments.processes}", "-m", "promptcodec"]
+    options = ["train", "--next", "--queue", str(arguments.queue), "-o", str(runs), "--data", str(data)]
+    options += ["--portable", str(arguments.outbox), "--max-seconds", f"{seconds:.0f}"]
+    return start + options + (["--device", arguments.device] if arguments.device else [])
+
+
+def start(arguments: argparse.Namespace) -> int:
+    """Start the slice in a session of its own."""
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    with (arguments.work / "slice.log").open("ab") as log:
+        own = [sys.executable, str(Path(__file__).resolve()), "run", *sys.argv[2:]]
+        process = subprocess.Popen(own, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    print(f"started; {arguments.work / 'slice.log'} tells how it goes (process {process.pid})")
+    return 0
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """The last row of every run's log, and the end of the slice's own."""
+    for log in sorted((arguments.work / "runs").glob("*/log.jsonl")):
+        rows = log.read_text().splitlines()
+        print(log.parent.name, json.loads(rows[-1]) if rows else "no step yet")
+    print(*(arguments.work / "slice.log").read_text().splitlines()[-5:], sep="\n")
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", choices=("start", "run", "status"))
+    parser.add_argument("--inbox", type=Path, default=Path("inbox"), help="where data arrives")
+    parser.add_argument("--work", type=Path, default=Path("slice"), help="data, runs and the log")
+    parser.add_argument("--outbox", type=Path, default=Path("outbox"), help="what to take home")
+    parser.add_argument("--minutes", type=float, default=25, help="all of the slice, the wait for data included")
+    parser.add_argument("--queue", type=Path, default=ROOT / "training" / "queue.toml")
+    parser.add_argument("--device", default="", help="cpu, cuda or mps; the recipes' own if not given")
+    parser.add_argument("--processes", type=int, default=1, help="processes, one a GPU")
+    arguments = parser.parse_args()
+    return {"start": start, "run": run, "status": status}[arguments.verb](arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
