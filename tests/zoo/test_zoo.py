@@ -13,6 +13,7 @@ from promptcodec.errors import ModelMismatchError, UsageError
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.entropy import FactorizedPrior
 from promptcodec.model.presets import PRESETS
+from promptcodec.zoo.fingerprint import pixel_fingerprint, probability_fingerprint
 from promptcodec.zoo.model_file import load_model, save_model
 from promptcodec.zoo.prior_tables import prior_tables
 from promptcodec.zoo.reference import from_reference
@@ -112,3 +113,43 @@ def test_reference_checkpoints(shared):
     assert len(ours) == len(state)
     with pytest.raises(UsageError, match="belongs to no layer"):
         from_reference({"projection.weight": torch.zeros(1)})
+
+
+def changed_file(network, path, tensors=lambda t: None, metadata=lambda m: None):
+    """A model file with changes that its fingerprints agree with."""
+    save_model(network, path, "0")
+    stored = load_file(path)
+    with safe_open(path, "pt") as file:
+        facts = file.metadata()
+    tensors(stored)
+    fields = json.loads(facts["config"])["fields"]
+    facts["probability_fingerprint"] = probability_fingerprint(stored, fields).hex()
+    facts["pixel_fingerprint"] = pixel_fingerprint(stored, fields).hex()
+    metadata(facts)
+    save_file(stored, path, metadata=facts)
+    return path
+
+
+@pytest.mark.parametrize("case", [
+    {"metadata": lambda m: m.pop("config")},
+    {"metadata": lambda m: m.pop("version")},
+    {"metadata": lambda m: m.update(config="{}")},
+    {"tensors": lambda t: t.pop("tables.flat")},
+    {"tensors": lambda t: t.pop("g_a.layers.0.weight")},
+    {"tensors": lambda t: t.update({"g_s.layers.0.weight": torch.zeros(3)})},
+    {"tensors": lambda t: t.update({"tables.lengths": t["tables.lengths"][:-1].clone()})},
+])  # fmt: skip
+def test_model_files_that_do_not_hold_what_they_state(network, tmp_path, case):
+    with pytest.raises(ModelMismatchError) as caught:
+        load_model(changed_file(network, tmp_path / "m.safetensors", **case))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_the_medians_belong_to_the_fingerprint(network, tmp_path):
+    def shift(tensors):
+        tensors["prior.quantiles"] = tensors["prior.quantiles"] + 0.3
+
+    save_model(network, tmp_path / "a.safetensors", "0")
+    other = load_model(changed_file(network, tmp_path / "b.safetensors", shift))
+    assert other.probability != load_model(tmp_path / "a.safetensors").probability

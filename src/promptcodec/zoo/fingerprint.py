@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-PROBABILITY_PREFIXES = ("h_s.", "context.", "gain.y", "gain.z_inverse", "tables.")
+PROBABILITY_PREFIXES = ("h_s.", "context.", "gain.y", "gain.z_inverse", "prior.quantiles", "tables.")
 PIXEL_PREFIXES = ("g_s.", "gain.y_inverse")
 
 
