@@ -100,11 +100,11 @@ def test_swin_layer(shared: Path, shift: int) -> None:
 
 def test_window_geometry(shared: Path) -> None:
     golden = part(load(shared / "golden/swin_layers.safetensors"), "output/")
-    assert torch.equal(relative_index(8), golden["relative_position_index"].long())
-    labels = WindowGrid(16, 24, 8, 4).labels().flatten(0, 1)
+    assert torch.equal(relative_index(8, torch.device("cpu")), golden["relative_position_index"].long())
+    labels = WindowGrid(16, 24, 8, 4).labels(torch.device("cpu")).flatten(0, 1)
     blocked = labels[:, :, None] != labels[:, None, :]
     assert torch.equal(blocked, golden["mask/image_shift4"].bool())
-    prompts = WindowGrid(8, 12, 4, 2).labels().flatten(0, 1)
+    prompts = WindowGrid(8, 12, 4, 2).labels(torch.device("cpu")).flatten(0, 1)
     assert torch.equal(labels[:, :, None] != prompts[:, None, :], golden["mask/prompt_shift4"].bool())
 
 

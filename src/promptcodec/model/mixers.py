@@ -63,8 +63,8 @@ class WindowAttention(nn.Module):
         batch, rows, cols = windows.shape[:3]
         qkv = linear(windows, self.qkv).unflatten(-1, (3, self.heads, -1)).movedim((4, 5), (0, 4))
         q, k, v = qkv.unbind(0)  # each (B, rows, cols, heads, tokens, head dim)
-        bias = self.relative_bias[relative_index(self.window).to(windows.device)].permute(2, 0, 1)[None].to(q.dtype)
-        labels = grid.labels().to(windows.device)[row]
+        bias = self.relative_bias[relative_index(self.window, windows.device)].permute(2, 0, 1)[None].to(q.dtype)
+        labels = grid.labels(windows.device)[row]
         if not prompts:
             return _Seen(q, k, v, bias, labels, labels)
         expand = (batch, rows, cols, -1, -1, -1)
@@ -121,7 +121,7 @@ class WindowAttention(nn.Module):
             return PromptKeys(key.reshape(shape), value.reshape(shape), None)
         own = _prompt_grid(prompt, grid)
         key, value = own.partition(kv).unflatten(-1, (2, self.heads, -1)).movedim((4, 5), (0, 4))
-        return PromptKeys(key, value, own.labels(), prompt.compat_mask)
+        return PromptKeys(key, value, own.labels(kv.device), prompt.compat_mask)
 
     def _update(self, prompt: Prompt, keys: PromptKeys, seen: _Seen, grid: WindowGrid) -> Prompt:
         channels = self.proj.in_features
@@ -200,7 +200,7 @@ def _labels(keys: PromptKeys, image: Tensor, rows: slice) -> Tensor:
     """Regions of the prompts of some rows of windows, beside those of their image tokens (rows, cols, tokens)."""
     if keys.labels is None:
         return torch.full((*image.shape[:2], keys.key.shape[4]), _SHARED, device=image.device)
-    return keys.labels.to(image.device)[rows]
+    return keys.labels[rows]
 
 
 _PADDING = -1  # label of what lies outside the map

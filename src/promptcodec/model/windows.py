@@ -64,9 +64,9 @@ class WindowGrid:
         """Where the tokens of one row of windows lie in the map."""
         return _strip(self.height, self.width, self.window, self.shift, row)
 
-    def labels(self) -> Tensor:
+    def labels(self, device: torch.device) -> Tensor:
         """Region of every token, (rows, cols, window²), int64: equal labels see each other, padding is -1."""
-        return _grid_labels(self.height, self.width, self.window, self.shift)
+        return _grid_labels(self.height, self.width, self.window, self.shift, device)
 
 
 @dataclass(frozen=True)
@@ -117,18 +117,18 @@ def _clean(labels: Tensor) -> int:
 
 @lru_cache(maxsize=256)
 @torch.inference_mode(False)  # what is cached must serve training as well
-def _grid_labels(height: int, width: int, window: int, shift: int) -> Tensor:
+def _grid_labels(height: int, width: int, window: int, shift: int, device: torch.device) -> Tensor:
     rows, cols = _labels(height, window, shift), _labels(width, window, shift)
     r, c = rows[:, None, :, None], cols[None, :, None, :]
     label = torch.where((r < 0) | (c < 0), -1, 3 * r + c)
-    return label.reshape(rows.shape[0], cols.shape[0], window * window)
+    return label.reshape(rows.shape[0], cols.shape[0], window * window).to(device)  # kept there: copies make GPUs wait
 
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
-def relative_index(window: int) -> Tensor:
+def relative_index(window: int, device: torch.device) -> Tensor:
     """Row of the relative-bias table for each (query, key) pair: (window², window²), int64."""
     axis = torch.arange(window)
     dy = (axis[:, None] - axis[None, :]) + window - 1
     index = dy[:, None, :, None] * (2 * window - 1) + dy[None, :, None, :]
-    return index.reshape(window * window, window * window)
+    return index.reshape(window * window, window * window).to(device)
