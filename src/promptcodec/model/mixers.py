@@ -238,7 +238,7 @@ def _labels(keys: PromptKeys, image: Tensor, rows: slice) -> Tensor:
     """Regions of the prompts of some rows of windows, beside those of their image tokens (rows, cols, tokens)."""
     if keys.labels is None:
         return torch.full((*image.shape[:2], keys.key.shape[4]), _SHARED, device=image.device)
-    return keys.labels.to(image.device)[rows]
+    return keys.labels[rows]
 
 
 _PADDING = -1  # label of what lies outside the map
