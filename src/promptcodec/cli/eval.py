@@ -14,6 +14,7 @@ from promptcodec.errors import UsageError
 
 if TYPE_CHECKING:
     from promptcodec.evaluate.codecs import EvaluatedCodec
+    from promptcodec.evaluate.judge import Judge
     from promptcodec.evaluate.results import ResultsFile, Row
     from promptcodec.evaluate.summary import Metric
 
@@ -35,6 +36,22 @@ def command(
     out: Annotated[Path, typer.Option(help="Results, one JSON line a measurement; what it holds is kept.")] = Path(
         "results.jsonl"
     ),
+    metrics: Annotated[
+        str,
+        typer.Option(
+            help="Beside psnr and ms_ssim, commas between: psnr_yuv, lpips_alex, lpips_vgg, dists, "
+            "psnr_inside, psnr_outside."
+        ),
+    ] = "",
+    networks: Annotated[
+        Path | None, typer.Option(help="Folder of the weights for LPIPS and DISTS; else PROMPTCODEC_NETWORKS.")
+    ] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="Folder of PNGs named as the pictures, white where the picture matters.")
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option("-j", "--jobs", min=1, help="Measure several at once; their seconds then mean little.")
+    ] = 1,
     anchors: Annotated[
         str | None, typer.Option(help="Codecs to compare with, commas between. Default: all but promptcodec.")
     ] = None,
@@ -60,7 +77,14 @@ def command(
     if summary_only:
         rows = _stored_rows(results, dataset or [])
     else:
-        rows = _measured_rows(results, dataset or [], _plan(_names(codecs), qualities or []))
+        rows = _measured_rows(
+            results,
+            dataset or [],
+            _plan(_names(codecs), qualities or []),
+            _judge(_names(metrics), networks, masks),
+            masks,
+            jobs,
+        )
 
     summary = summarise(rows, None if anchors is None else _names(anchors))
     if plot is not None:
@@ -88,6 +112,16 @@ def _metric(name: str) -> Metric:
     raise UsageError(f"--plot-metric is psnr or ms_ssim, not {name!r}")
 
 
+def _judge(names: list[str], networks: Path | None, masks: Path | None) -> Judge:
+    """Raises UsageError for unknown metrics, and for those whose networks or masks are not given."""
+    from promptcodec.evaluate.judge import MASKED, Judge
+    from promptcodec.evaluate.networks import networks_folder
+
+    if masks is None and (needy := [name for name in names if name in MASKED]):
+        raise UsageError(f"{needy[0]} needs --masks")
+    return Judge([name for name in names if name not in ("psnr", "ms_ssim")], networks_folder(networks))
+
+
 def _stored_rows(results: ResultsFile, dataset: list[Path]) -> list[Row]:
     """Rows of the file, of the pictures in ``dataset`` alone where there is one."""
     from promptcodec.evaluate.datasets import find_pictures, read_picture
@@ -101,16 +135,22 @@ def _stored_rows(results: ResultsFile, dataset: list[Path]) -> list[Row]:
 
 
 def _measured_rows(
-    results: ResultsFile, dataset: list[Path], plan: list[tuple[EvaluatedCodec, list[float]]]
+    results: ResultsFile,
+    dataset: list[Path],
+    plan: list[tuple[EvaluatedCodec, list[float]]],
+    judge: Judge,
+    masks: Path | None,
+    jobs: int,
 ) -> list[Row]:
     """Measures what is new, with a progress bar on a terminal, and returns the rows of this plan."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from promptcodec.evaluate.datasets import find_pictures
+    from promptcodec.evaluate.datasets import find_masks, find_pictures
     from promptcodec.evaluate.runner import measure
 
     pictures = find_pictures(dataset)
+    mask_of = None if masks is None else find_masks(masks, pictures)
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -121,7 +161,7 @@ def _measured_rows(
     rows = {}
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("measuring", total=len(pictures) * sum(len(settings) for _, settings in plan))
-        for row in measure(pictures, plan, results):
+        for row in measure(pictures, plan, results, judge, mask_of, jobs):
             rows[row.key] = row  # the same picture may lie in the set twice
             progress.update(task, advance=1, description=f"{row.picture} {row.codec} {row.setting:g}")
     return list(rows.values())

@@ -31,7 +31,9 @@ class EvaluatedCodec(ABC):
     ``name``: as the user writes it; ``options``: all that changes its files except the setting (JSON values);
     ``version``: of the library; ``settings``: the ladder measured by default; ``extremes``: the settings of the
     smallest and of the largest file; ``quality_scale``: whether a setting is a quality from 0 to 100 and not something
-    else; ``whole_settings``: whether it is a whole number.
+    else; ``whole_settings``: whether it is a whole number; ``in_process``: whether its memory is this process's;
+    ``phases``: seconds of the parts of the last ``encode`` or ``decode``, where the codec tells; ``spec``: what
+    ``open_codec`` opens it by.
     """
 
     name: str
@@ -41,6 +43,12 @@ class EvaluatedCodec(ABC):
     extremes: tuple[float, float] = (0, 100)
     quality_scale: bool = True
     whole_settings: bool = True
+    in_process: bool = True
+    spec: str = ""
+
+    @property
+    def phases(self) -> dict[str, float]:
+        return {}
 
     def key(self, quality: float) -> str:
         """Identifies the codec at this setting; equal keys mean equal files for equal pictures."""
@@ -68,8 +76,9 @@ class OurCodec(EvaluatedCodec):
     def __init__(self, model: str | None = None) -> None:
         """``model``: name or path, None for the default. Raises ModelMismatchError where there is none."""
         import promptcodec
+        from promptcodec.evaluate.timed import TimedCodec
 
-        self._codec = promptcodec.load(model)
+        self._codec = TimedCodec(promptcodec.load(model))
         self.name = f"{OURS}:{self._codec.name}"
         self.options = {"fingerprint": self._codec.fingerprint}
         self.version = f"promptcodec {promptcodec.__version__}"
@@ -81,7 +90,9 @@ class OurCodec(EvaluatedCodec):
     def encode(self, rgb: Pixels, quality: float) -> bytes:
         from PIL import Image
 
-        data: bytes = self._codec.encode(Image.fromarray(rgb), quality=quality)
+        start = self._codec.begin()
+        data = self._codec.encode(Image.fromarray(rgb), quality=quality)
+        self._codec.end("encode latents and file", start)
         return data
 
     def setting_for(self, rgb: Pixels, target: Target) -> float:
@@ -93,7 +104,14 @@ class OurCodec(EvaluatedCodec):
         return 100 * unpack(self._codec.encode(Image.fromarray(rgb), target=target)).header.q / Q_STEPS
 
     def decode(self, data: bytes) -> Pixels:
-        return np.asarray(self._codec.decode(data).convert("RGB"))
+        start = self._codec.begin()
+        pixels = np.asarray(self._codec.decode(data).convert("RGB"))
+        self._codec.end("decode file and latents", start)
+        return pixels
+
+    @property
+    def phases(self) -> dict[str, float]:
+        return self._codec.phases
 
 
 def peers() -> dict[str, Callable[[], EvaluatedCodec]]:
@@ -111,9 +129,12 @@ def peers() -> dict[str, Callable[[], EvaluatedCodec]]:
 def open_codec(name: str) -> EvaluatedCodec:
     """``promptcodec``, ``promptcodec:MODEL`` (name or path) or a classical codec by name. Raises UsageError."""
     ours, _, model = name.partition(":")
-    if ours == OURS:
-        return OurCodec(model or None)
     classical = peers()
-    if name not in classical:
+    if ours == OURS:
+        codec: EvaluatedCodec = OurCodec(model or None)
+    elif name in classical:
+        codec = classical[name]()
+    else:
         raise UsageError(f"there is no codec {name!r} (known: {', '.join([OURS, f'{OURS}:MODEL', *classical])})")
-    return classical[name]()
+    codec.spec = name
+    return codec

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from promptcodec.errors import ImageError, UsageError
@@ -35,6 +36,14 @@ class PictureFile:
                 return np.array(image.convert("RGB"))
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise ImageError(f"cannot read the picture {self.name}: {error}") from error
+
+    def mask(self) -> NDArray[np.uint8]:
+        """The file as a mask: uint8 (H, W), 255 where it counts fully. Raises ImageError."""
+        try:
+            with Image.open(io.BytesIO(self.data)) as image:
+                return np.array(image.convert("L"))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise ImageError(f"cannot read the mask {self.name}: {error}") from error
 
 
 def find_pictures(sources: Sequence[Path]) -> list[Path]:
@@ -65,3 +74,11 @@ def read_picture(path: Path) -> PictureFile:
     except OSError as error:
         raise ImageError(f"cannot read {path}: {error.strerror}") from error
     return PictureFile(path.name, hashlib.sha256(data).hexdigest(), data)
+
+
+def find_masks(folder: Path, pictures: Sequence[Path]) -> dict[Path, Path]:
+    """The mask of each picture: the PNG of the same name in ``folder``. Raises UsageError where one is missing."""
+    masks = {picture: folder / f"{picture.stem}.png" for picture in pictures}
+    if missing := [mask for mask in masks.values() if not mask.is_file()]:
+        raise UsageError(f"there is no mask {missing[0]} ({len(missing)} of {len(masks)} are missing)")
+    return masks

@@ -27,6 +27,11 @@ def psnr(reference: Pixels, decoded: Pixels) -> float:
     _check(reference, decoded)
     difference = reference.astype(np.int16) - decoded
     squared_error = float(np.mean(np.square(difference, dtype=np.int32)))
+    return decibel_of_error(squared_error)
+
+
+def decibel_of_error(squared_error: float) -> float:
+    """PSNR in dB of a mean squared error of samples from 0 to 255, at most PSNR_CEILING."""
     return min(10 * math.log10(255**2 / squared_error), PSNR_CEILING) if squared_error else PSNR_CEILING
 
 

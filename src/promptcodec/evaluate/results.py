@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ class Row:
     """One picture through one codec at one setting.
 
     ``bytes``: of the complete file; ``psnr`` in dB; ``ms_ssim`` 0 to 1, None for small pictures; times: wall clock.
+    ``scores``: further metrics by name (see ``judge.SCORES``); ``mask``: SHA-256 of the mask's file; ``phases``: parts
+    of the times, where the codec tells; ``peak_mib``: the process's largest size in the meantime, where the system
+    tells; ``jobs``: processes that measured at once, with which times and not sizes change.
     """
 
     codec: str
@@ -33,6 +36,11 @@ class Row:
     ms_ssim: float | None
     encode_s: float
     decode_s: float
+    scores: dict[str, float | None] = field(default_factory=dict)
+    mask: str | None = None
+    phases: dict[str, float] = field(default_factory=dict)
+    peak_mib: float | None = None
+    jobs: int = 1
 
     @property
     def curve(self) -> str:
@@ -43,6 +51,13 @@ class Row:
     def key(self) -> tuple[str, str]:
         """What was measured: (key of the codec at its setting, picture)."""
         return f"{self.curve} @ {self.setting:g}", self.sha256
+
+    def metric(self, name: str) -> float | None:
+        """A metric by its name; None where it was not measured."""
+        if name in ("psnr", "ms_ssim"):
+            value: float | None = getattr(self, name)
+            return value
+        return self.scores.get(name)
 
 
 class ResultsFile:
@@ -106,8 +121,9 @@ def _read(path: Path) -> tuple[dict[tuple[str, str], Row], int, bool]:
 def _parse(line: bytes) -> Row | None:
     try:
         values = json.loads(line)
-        row = Row(**{field.name: values[field.name] for field in fields(Row)})
+        known = {f.name for f in fields(Row)}  # rows of earlier releases lack the fields that have defaults
+        row = Row(**{name: value for name, value in values.items() if name in known})
         hash(row.key)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None
     return row

@@ -25,7 +25,7 @@ class Vvc(EvaluatedCodec):
     name = "vvc"
     settings = (47.0, 43, 39, 35, 31, 27, 23, 19)
     extremes = (63, 0)
-    quality_scale = False
+    quality_scale = in_process = False
 
     def __init__(self) -> None:
         self._ffmpeg = str(import_extra("imageio_ffmpeg", "imageio-ffmpeg", "peers").get_ffmpeg_exe())

@@ -1,0 +1,42 @@
+"""Our codec with a clock on its phases."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from promptcodec.codec.codec import Codec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+
+class TimedCodec(Codec):
+    """A codec that adds up the wall-clock seconds of its networks and of its entropy coder in ``phases``."""
+
+    def __init__(self, codec: Codec) -> None:
+        """As ``codec``, with the same weights."""
+        self.__dict__.update(codec.__dict__)
+        self.phases: dict[str, float] = {}
+
+    def begin(self) -> float:
+        """Start over, and the clock."""
+        self.phases = {}
+        return time.perf_counter()
+
+    def end(self, side: str, start: float) -> None:
+        """What no phase has taken since ``start`` becomes a phase of its own: entropy coding, files and copies."""
+        self.phases[side] = time.perf_counter() - start - sum(self.phases.values())
+
+    def analyse(self, rgb: np.ndarray) -> tuple[Tensor, Tensor]:
+        start = time.perf_counter()
+        latents = super().analyse(rgb)
+        self.phases["analysis"] = time.perf_counter() - start
+        return latents
+
+    def synthesise(self, y_hat: Tensor, height: int, width: int, q: float) -> np.ndarray:
+        start = time.perf_counter()
+        pixels = super().synthesise(y_hat, height, width, q)
+        self.phases["synthesis"] = time.perf_counter() - start
+        return pixels
