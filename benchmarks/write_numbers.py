@@ -23,6 +23,7 @@ from promptcodec.evaluate.summary import Summary, summarise
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "docs" / "numbers.md"
 README = ROOT / "README.md"
+CARD = ROOT / "src" / "promptcodec" / "zoo" / "weights" / "nano.md"
 PEERS = ["jpeg", "webp", "jpeg2000", "jpegxl", "avif", "avif-psnr"]
 RATES = (0.2, 0.3, 0.5, 0.75, 1.0)
 
@@ -146,16 +147,22 @@ def write(sections: dict[str, str]) -> None:
 
 
 def quote() -> None:
-    """Into the README: the page's comparison with the peers, and the first line of each model's speed."""
+    """Into the README: the page's comparison with the peers and each model's speed; into the model card: its curve."""
     page = TARGET.read_text()
     rates = re.search(r"(BD-rate.*?)\n\nMean difference", page, re.DOTALL)
     speeds = re.findall(r"^\*\*.*$", page, re.MULTILINE)
     parts = ["On Kodak's 24 pictures. " + rates.group(1)] if rates else []
-    text = "\n\n".join([*parts, *speeds])
-    readme = README.read_text()
-    start, end = "<!-- summary -->\n", "<!-- /summary -->"
-    before, rest = readme.split(start)
-    README.write_text(before + start + text + "\n" + end + rest.split(end)[1])
+    _between(README, "summary", "\n\n".join([*parts, *speeds]))
+    curve = re.search(r"^Means over.*?(?=\n\nBD-rate)", page, re.DOTALL | re.MULTILINE)
+    if curve is not None:
+        _between(CARD, "table", "Kodak. " + curve.group(0))
+
+
+def _between(path: Path, name: str, text: str) -> None:
+    """Replace what stands between the two markers called ``name``."""
+    start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    before, rest = path.read_text().split(start)
+    path.write_text(before + start + text + "\n" + end + rest.split(end)[1])
 
 
 def main() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from promptcodec.codec.codec import Codec
+from promptcodec.codec.codec import Codec, Steered
+from promptcodec.model.steering import Steerer, Steering
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,14 +30,22 @@ class TimedCodec(Codec):
         """What no phase has taken since ``start`` becomes a phase of its own: entropy coding, files and copies."""
         self.phases[side] = time.perf_counter() - start - sum(self.phases.values())
 
-    def analyse(self, rgb: np.ndarray) -> tuple[Tensor, Tensor]:
+    def _analyse(self, rgb: np.ndarray, steerer: Steerer) -> tuple[Tensor, Tensor, Steering]:
         start = time.perf_counter()
-        latents = super().analyse(rgb)
+        latents = super()._analyse(rgb, steerer)
         self.phases["analysis"] = time.perf_counter() - start
         return latents
 
-    def synthesise(self, y_hat: Tensor, height: int, width: int, q: float) -> np.ndarray:
+    def synthesise(
+        self,
+        y_hat: Tensor,
+        height: int,
+        width: int,
+        q: float,
+        steered: Steered | None = None,
+        z_hat: Tensor | None = None,
+    ) -> np.ndarray:
         start = time.perf_counter()
-        pixels = super().synthesise(y_hat, height, width, q)
+        pixels = super().synthesise(y_hat, height, width, q, steered, z_hat)
         self.phases["synthesis"] = time.perf_counter() - start
         return pixels
