@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from promptcodec.codec.codec import Codec, Steered
-from promptcodec.model.steering import Steerer, Steering
+from promptcodec.codec.codec import Codec
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
+
+    from promptcodec.codec.steered import Steered
+    from promptcodec.model.steering import Steerer, Steering
 
 
 class TimedCodec(Codec):
