@@ -1,4 +1,4 @@
-"""A whole short slice on a lent machine: put arriving data in place, train the queue, leave copies that travel.
+"""A whole short slice on a preemptible machine: put arriving data in place, train the queue, leave copies that travel.
 
     python training/slice.py start --inbox IN --work WORK --outbox OUT --minutes 25
     python training/slice.py status --work WORK
