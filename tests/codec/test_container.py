@@ -4,12 +4,13 @@ import io
 import zlib
 
 import pytest
+from chunks import repaired
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promptcodec.codec import container
 from promptcodec.codec.container import Header, Metadata, PtcFile, Tile, pack, read_header, unpack
-from promptcodec.codec.leb128 import leb128, read_leb128
+from promptcodec.codec.leb128 import leb128
 from promptcodec.errors import FormatError, LimitError, PromptcodecError, VersionError
 
 HEADER = Header(768, 512, b"12345678", b"abcd", 40_000)
@@ -108,19 +109,6 @@ def test_a_deflate_bomb_is_bounded():
 def test_twice_the_same_chunk():
     with pytest.raises(FormatError, match="second"):
         unpack(pack(FILE) + container._chunk(container.TILE, b"12345"))
-
-
-def repaired(data: bytes) -> bytes:
-    """The same bytes cut into chunks as their lengths say (as far as they go), each with a correct CRC."""
-    out, position = data[:5], 5
-    while position < len(data):
-        try:
-            length, start = read_leb128(data, position + 1)
-        except FormatError:
-            break
-        out += container._chunk(data[position], data[start : min(start + length, len(data))])
-        position = start + length + 4
-    return out
 
 
 @st.composite

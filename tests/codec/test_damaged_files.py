@@ -4,13 +4,13 @@ import time
 
 import numpy as np
 import pytest
+from chunks import repaired
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from promptcodec.codec import container
-from promptcodec.codec.leb128 import read_leb128
-from promptcodec.errors import FormatError, PromptcodecError
+from promptcodec.errors import PromptcodecError
 
 
 @pytest.fixture(scope="module")
@@ -22,19 +22,6 @@ def sound_files(codec, photo):
     rich.info |= {"exif": exif.tobytes(), "xmp": b"<x:xmpmeta/>"}
     alpha = np.dstack([photo[:48, :40], photo[:48, :40, :1]])
     return [codec.encode(source, 30) for source in (photo[:80, :70], photo[:33, :50, 0], alpha, rich)]
-
-
-def repaired(data):
-    """The bytes cut into chunks as their lengths say, as far as they go, each with a correct CRC."""
-    out, position = data[:5], 5
-    while position < len(data):
-        try:
-            length, start = read_leb128(data, position + 1)
-        except FormatError:
-            break
-        out += container._chunk(data[position], data[start : min(start + length, len(data))])
-        position = start + length + 4
-    return out
 
 
 def damaged(data, rng, other):

@@ -1,0 +1,18 @@
+"""Chunks of damaged files, for tests."""
+
+from promptcodec.codec import container
+from promptcodec.codec.leb128 import read_leb128
+from promptcodec.errors import FormatError
+
+
+def repaired(data):
+    """The bytes cut into chunks as their lengths say, as far as they go, each with a correct CRC."""
+    out, position = data[:5], 5
+    while position < len(data):
+        try:
+            length, start = read_leb128(data, position + 1)
+        except FormatError:
+            break
+        out += container._chunk(data[position], data[start : min(start + length, len(data))])
+        position = start + length + 4
+    return out
