@@ -45,7 +45,7 @@ def network(name: str) -> CompressionModel:
 
 
 def timed(name: str, width: int, height: int) -> dict[str, object]:
-    """Seconds of encoding and decoding the latents of a picture, parameters included."""
+    """Seconds of encoding and decoding the latents of a picture, and of the context model's networks alone."""
     model = network(name)
     coder = LatentCoder(StoredModel(name, "untrained", model, prior_tables(model.prior), b"", b""))
     y = torch.randn(1, model.config.latent_channels, height // 16, width // 16) * 2
@@ -55,7 +55,19 @@ def timed(name: str, width: int, height: int) -> dict[str, object]:
     middle = time.perf_counter()
     coder.decode(coded, height, width, 0.0)
     end = time.perf_counter()
-    return {"model": name, "encode_s": round(middle - start, 2), "decode_s": round(end - middle, 2)}
+    row: dict[str, object] = {
+        "model": name, "encode_s": round(middle - start, 2), "decode_s": round(end - middle, 2),
+    }  # fmt: skip
+    if model.context is None:
+        return row
+    for dtype in (torch.float64, torch.float32):
+        context, hyper_synthesis = model.context.to(dtype), model.h_s.to(dtype)
+        with torch.inference_mode():
+            hyper = hyper_synthesis(z.to(dtype))
+            start = time.perf_counter()
+            run(context.steps(hyper), lambda step: step.mean.round(), tuple(y.shape))
+        row[f"context_{str(dtype).removeprefix('torch.')}_s"] = round(time.perf_counter() - start, 2)
+    return row
 
 
 def parameters(name: str, z: Tensor, y: Tensor, state: dict[str, Tensor]) -> Tensor:
