@@ -6,43 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import promptcodec
-from promptcodec.cli import app, jobs, options
-from promptcodec.codec import atomic
-
-
-@pytest.fixture
-def run(monkeypatch, capfd):
-    """Run the command line in this process: (exit code, standard output, standard error)."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["promptcodec", *map(str, arguments)])
-        try:
-            app.main()
-            code = 0
-        except SystemExit as end:
-            code = end.code or 0
-        out, err = capfd.readouterr()
-        assert "Traceback" not in out + err
-        return code, out, err
-
-    return call
-
-
-@pytest.fixture
-def folder(tmp_path, photo):
-    """A folder with three pictures: a.png, b.jpg, sub/c.png."""
-    (tmp_path / "sub").mkdir()
-    Image.fromarray(photo).save(tmp_path / "a.png")
-    Image.fromarray(photo[:96, :128]).save(tmp_path / "b.jpg", quality=95)
-    Image.fromarray(photo[:64, :64]).save(tmp_path / "sub" / "c.png")
-    return tmp_path
+from promptcodec.cli import options
 
 
 def names(folder):
@@ -214,26 +184,6 @@ def test_wrong_and_missing_models(run, folder, tic_file):
     assert not (folder / "x.png").exists()
 
 
-def test_a_full_disk_leaves_nothing(run, folder, monkeypatch):
-    def full(_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(atomic.os, "fsync", full)
-    before = names(folder)
-    code, _, err = run("encode", folder / "a.png")
-    assert code == 1
-    assert error_lines(err) == [f"promptcodec: {folder / 'a.png'}: No space left on device"]
-    assert names(folder) == before
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_device_that_is_full(run, folder):
-    code, _, err = run("encode", folder / "a.png", "-o", "/dev/full", "--overwrite")
-    assert code == 1
-    assert "No space left" in err
-    assert Path("/dev/full").is_char_device()
-
-
 def test_info_and_models(run, folder):
     run("encode", folder / "a.png", "-q", "42")
     code, out, _ = run("info", "--json", folder / "a.ptc")
@@ -357,23 +307,6 @@ def test_warnings_are_one_line(run, folder, photo):
 def test_senseless_thread_counts(run, folder):
     assert run("encode", folder / "a.png", "--threads", 99_999_999)[0] == 2
     assert run("encode", "")[0] == 2
-
-
-def _work_or_die(job):
-    if "killer" in job.source:
-        os.kill(os.getpid(), signal.SIGKILL)
-    if "odd" in job.source:
-        raise ZeroDivisionError("nobody expected this")
-    return jobs.Outcome(job.source, job.target, "done")
-
-
-def test_a_killed_worker_costs_only_its_own_file(capfd):
-    planned = [jobs.Job(f"{name}{i}", f"{name}{i}.ptc") for i, name in enumerate(["a", "killer", "b", "odd", "c", "d"])]
-    assert jobs.run(planned, _work_or_die, 2, int, False) == 1
-    out, err = capfd.readouterr()
-    assert sorted(line.split(":")[0] for line in out.splitlines()) == ["a0.ptc", "b2.ptc", "c4.ptc", "d5.ptc"]
-    assert sorted(line.split(":")[1].strip() for line in error_lines(err)) == ["killer1", "odd3"]
-    assert "please report" in err
 
 
 def test_interrupted_while_starting():

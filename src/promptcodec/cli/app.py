@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import promptcodec
-from promptcodec.cli import bench, compare, decode, encode, import_, info, models, profile, train
+from promptcodec.cli import bench, compare, decode, encode, import_, info, models, profile, train, verify
 from promptcodec.cli import eval as evaluation
 from promptcodec.errors import PromptcodecError, UsageError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.command("encode")(encode.command)
 app.command("decode")(decode.command)
 app.command("info")(info.command)
+app.command("verify")(verify.command)
 app.command("import")(import_.command)
 app.command("models")(models.command)
 app.command("eval")(evaluation.command)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -31,7 +33,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job. ``status`` is ``done``, ``skipped`` or ``failed``."""
+    """What became of a job. ``status`` is ``done``, ``skipped``, or something that went wrong, such as ``failed``."""
 
     source: str
     target: str
@@ -52,9 +54,7 @@ def plan(
     Without ``output`` a file's neighbour with ``suffix``; with a folder, a file in it (sub-folders kept); with a file,
     that file. Raises UsageError where two inputs would write the same output, before anything runs.
     """
-    found = list(_expand(inputs, frozenset(extensions), recursive))
-    if not found:
-        raise UsageError(f"no pictures found in {', '.join(inputs)}" + ("" if recursive else " (sub-folders need -r)"))
+    found = find(inputs, extensions, recursive)
     several = len(found) > 1 or any(Path(i).is_dir() for i in inputs)
     if several and output == PIPE:
         raise UsageError(f"{len(found)} files cannot all be written to a pipe; give -o a folder")
@@ -74,6 +74,17 @@ def plan(
         jobs.append(Job(source, target))
     _refuse_collisions(jobs)
     return jobs
+
+
+def find(inputs: Sequence[str], extensions: Iterable[str], recursive: bool) -> list[tuple[str, Path]]:
+    """Every input file, each once, with its path in the folder that was searched for ``extensions``, if one was.
+
+    Raises UsageError where there is none.
+    """
+    found = list(_expand(inputs, frozenset(extensions), recursive))
+    if not found:
+        raise UsageError(f"no pictures found in {', '.join(inputs)}" + ("" if recursive else " (sub-folders need -r)"))
+    return found
 
 
 def _expand(inputs: Sequence[str], extensions: frozenset[str], recursive: bool) -> Iterator[tuple[str, Path]]:
@@ -107,21 +118,42 @@ def _refuse_collisions(jobs: Sequence[Job]) -> None:
             raise UsageError(f"{job.source} would be overwritten by its own output; give another -o")
 
 
+class DiskFullError(PromptcodecError):
+    """There is no room for an output: the next one would fail just so, and the batch ends."""
+
+
 def run(
-    jobs: Sequence[Job], work: Callable[[Job], Outcome], processes: int, prepare: Callable[[], None], as_json: bool
+    jobs: Sequence[Job],
+    work: Callable[[Job], Outcome],
+    processes: int,
+    prepare: Callable[[], None],
+    as_json: bool,
+    report: Callable[[Outcome, bool], None] | None = None,
 ) -> int:
     """Run ``work`` on every job, in ``processes`` of one thread each if more than one; returns the exit code.
 
-    Each worker process calls ``prepare`` once. Failed files are reported on standard error and the rest goes on.
-    After Ctrl-C the files in hand are finished, no further ones are begun.
+    Each worker process calls ``prepare`` once. ``report`` prints what became of a file (as JSON if so told); failed
+    files are reported on standard error and the rest goes on. Several files end with a summary. A full disk ends the
+    batch, with DiskFullError; after Ctrl-C the files in hand are finished, no further ones are begun.
     """
-    failed = 0
-    with ProgressBar(len(jobs)) as bar:
-        for outcome in _outcomes(jobs, work, processes, prepare):
-            bar.advance()
-            failed += outcome.status == "failed"
-            _report(outcome, as_json)
-    return 1 if failed else 0
+    counts: Counter[str] = Counter()
+    try:
+        with ProgressBar(len(jobs)) as bar:
+            for outcome in _outcomes(jobs, work, processes, prepare):
+                bar.advance()
+                counts[outcome.status] += 1
+                (report or _report)(outcome, as_json)
+    finally:
+        if len(jobs) > 1 and not as_json:
+            print(_summary(counts, len(jobs)))
+    return 1 if set(counts) - {"done", "skipped"} else 0
+
+
+def _summary(counts: Counter[str], total: int) -> str:
+    parts = [f"{number} {status}" for status, number in sorted(counts.items())]
+    if total > counts.total():
+        parts.append(f"{total - counts.total()} not finished")
+    return f"{total} files: {', '.join(parts)}"
 
 
 def _outcomes(
@@ -184,9 +216,11 @@ def _attempt(work: Callable[[Job], Outcome], job: Job) -> Outcome:
         except UsageError:  # wrong for every file
             raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise DiskFullError(f"{display_name(job.source)}: {error.strerror}") from None
             outcome = Outcome(job.source, job.target, "failed", _explain(error, job))
     for warning in caught:
-        print(f"promptcodec: {_name(job.source)}: {warning.message}", file=sys.stderr)
+        print(f"promptcodec: {display_name(job.source)}: {warning.message}", file=sys.stderr)
     return outcome
 
 
@@ -204,13 +238,14 @@ def _explain(error: Exception, job: Job) -> str:
     return f"unexpected {type(error).__name__}: {text}; please report it with the file"
 
 
-def _name(source: str) -> str:
+def display_name(source: str) -> str:
+    """A source as people know it."""
     return "standard input" if source == PIPE else source
 
 
 def _report(outcome: Outcome, as_json: bool) -> None:
     if outcome.status == "failed":
-        name = _name(outcome.source)
+        name = display_name(outcome.source)
         text = outcome.message if outcome.message.startswith(name) else f"{name}: {outcome.message}"
         print(f"promptcodec: {text}", file=sys.stderr)
     # The report must not mix with a picture that goes to standard output.

@@ -115,6 +115,21 @@ class Codec:
         """As ``decode``, but a ``Picture``. ``opener`` attaches the adapters that the file names, if it names any."""
         file = unpack(data, max_pixels)
         header, metadata = file.header, file.metadata
+        alpha, attached, latents = self._decode_exact(file, opener)
+        rgb = self.synthesise(latents[1], header.height, header.width, header.q / Q_STEPS, attached, latents[0])
+        if header.grey:
+            rgb = np.repeat(np.rint(rgb.mean(axis=2, keepdims=True)).astype(np.uint8), 3, axis=2)
+        return Picture(rgb=rgb, grey=header.grey, alpha=alpha, icc=metadata.icc, exif=metadata.exif, xmp=metadata.xmp)
+
+    def verify(self, data: bytes, opener: Opener | None = None, *, max_pixels: int | None = MAX_PIXELS) -> None:
+        """All of ``decode_picture`` that can fail, without the synthesis: no pixels are made. Raises as it does."""
+        self._decode_exact(unpack(data, max_pixels), opener)
+
+    def _decode_exact(
+        self, file: PtcFile, opener: Opener | None
+    ) -> tuple[np.ndarray | None, Steered | None, tuple[Tensor, Tensor]]:
+        """What is the same on every machine: the alpha plane, and the latents, with the adapters that decide them."""
+        header = file.header
         self.check_model(header)
         attached = None
         if file.adapters:
@@ -125,15 +140,12 @@ class Codec:
             attached = opener(file.adapters)
         check_memory(header.height, header.width)
         (tile,) = file.tiles
-        alpha = None if metadata.alpha is None else decode_alpha(metadata.alpha, header.height, header.width)
+        stored = file.metadata.alpha
+        alpha = None if stored is None else decode_alpha(stored, header.height, header.width)
         coded = CodedLatents(tile.stream, tile.offsets, tile.checksum)
+        steering = PLAIN if attached is None else attached.latents()
         q = header.q / Q_STEPS
-        size = (header.height, header.width)
-        latents = self.coder.decode_both(coded, *size, q, attached.latents() if attached is not None else PLAIN)
-        rgb = self.synthesise(latents[1], *size, q, attached, latents[0])
-        if header.grey:
-            rgb = np.repeat(np.rint(rgb.mean(axis=2, keepdims=True)).astype(np.uint8), 3, axis=2)
-        return Picture(rgb=rgb, grey=header.grey, alpha=alpha, icc=metadata.icc, exif=metadata.exif, xmp=metadata.xmp)
+        return alpha, attached, self.coder.decode_both(coded, header.height, header.width, q, steering)
 
     def check_model(self, header: Header) -> None:
         """Raise ModelMismatchError where a file with this header needs another model."""

@@ -62,13 +62,20 @@ def _save(image: Image.Image, file: BinaryIO, name: str) -> None:
     if name == "JPEG" and image.mode in ("LA", "RGBA"):
         image = _on_white(image)
     try:
-        image.save(file, name, **options)
+        image.save(_Written(file), name, **options)  # type: ignore[arg-type]
     except OSError as error:
         if error.errno is not None:  # the disk's fault, not the format's
             raise
         raise ImageError(f"Pillow cannot write this {image.mode} picture as {name}: {error}") from None
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ImageError(f"Pillow cannot write this {image.mode} picture as {name}: {error}") from None
+
+
+class _Written:
+    """A file without its descriptor: given one, Pillow's C writers forget why the system refused to write."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.write, self.seek, self.tell, self.flush = file.write, file.seek, file.tell, file.flush
 
 
 def _metadata(image: Image.Image, name: str) -> dict[str, Any]:

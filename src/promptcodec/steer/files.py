@@ -79,17 +79,26 @@ class SteeredCodec:
         used: set[str] = set()
 
         def opener(records: tuple[AdapterRecord, ...]) -> FileSteering:
-            chosen = [self._find(record) for record in records]
-            signals = []
-            for record, stored in zip(records, chosen, strict=True):
-                signals.append(_set_anew(stored.adapter, record.signal, given))
-                used.update(stored.adapter.settable)
+            steering = self._open(records, given, used)
             _check_used(given, used)
-            return FileSteering(self.codec, chosen, signals, self._exact)
+            return steering
 
         picture = self.codec.decode_picture(data, opener, max_pixels=max_pixels)
         _check_used(given, used)
         return picture
+
+    def verify(self, data: bytes, *, max_pixels: int | None = MAX_PIXELS) -> None:
+        """As ``Codec.verify``, for files that need adapters too."""
+        self.codec.verify(data, lambda records: self._open(records, {}, set()), max_pixels=max_pixels)
+
+    def _open(self, records: tuple[AdapterRecord, ...], given: Mapping[str, float], used: set[str]) -> FileSteering:
+        """The adapters that a file names, with ``given`` set anew; adds what can be set to ``used``."""
+        chosen = [self._find(record) for record in records]
+        signals = []
+        for record, stored in zip(records, chosen, strict=True):
+            signals.append(_set_anew(stored.adapter, record.signal, given))
+            used.update(stored.adapter.settable)
+        return FileSteering(self.codec, chosen, signals, self._exact)
 
     def _find(self, record: AdapterRecord) -> StoredAdapter:
         for stored in self.adapters:
