@@ -9,7 +9,6 @@ from PIL import Image
 
 from promptcodec.cli import app
 from promptcodec.errors import ImageError, UsageError
-from promptcodec.evaluate.bdrate import bd_rate, quality_at
 from promptcodec.evaluate.codecs import open_codec, peers
 from promptcodec.evaluate.datasets import find_pictures
 from promptcodec.evaluate.metrics import PSNR_CEILING, decibel, ms_ssim, psnr
@@ -38,29 +37,6 @@ def test_ms_ssim_falls_with_distortion_and_needs_size():
     assert ms_ssim(photo, photo) == pytest.approx(1)
     assert ms_ssim(photo[:100], photo[:100]) is None
     assert decibel(0.99) == pytest.approx(20)
-
-
-ANCHOR = [(0.1, 28.0), (0.25, 31.0), (0.5, 34.0), (1.0, 37.0), (2.0, 41.0)]
-
-
-def test_bd_rate_of_scaled_curves():
-    for factor in (0.5, 0.9, 1.25):
-        result = bd_rate([(factor * r, q) for r, q in ANCHOR], ANCHOR)
-        assert result.percent == pytest.approx(100 * (factor - 1))
-        assert not result.warnings
-
-
-def test_bd_rate_says_what_is_wrong():
-    assert bd_rate(ANCHOR[:1], ANCHOR).percent is None
-    assert bd_rate([(0.1, 10), (0.2, 11), (0.3, 12), (0.4, 13)], ANCHOR).percent is None
-    assert "no better" in bd_rate([*ANCHOR, (3.0, 20.0)], ANCHOR).warnings[0]
-    assert "share only" in bd_rate([(r, q + 10) for r, q in ANCHOR], ANCHOR).warnings[0]
-
-
-def test_quality_at_a_rate():
-    assert quality_at(ANCHOR, 0.25) == pytest.approx(31)
-    assert 31 < quality_at(ANCHOR, 0.3) < 34
-    assert quality_at(ANCHOR, 3.0) is None
 
 
 NEEDS = {"jpegxl": "imagecodecs", "heic": "pillow_heif", "heic-psnr": "pillow_heif", "vvc": "imageio_ffmpeg"}

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import promptcodec
-from promptcodec.cli import bench, compare, decode, encode, import_, info, models, profile, train, verify
+from promptcodec.cli import bench, compare, curves, decode, encode, import_, info, models, profile, train, verify
 from promptcodec.cli import eval as evaluation
 from promptcodec.errors import PromptcodecError, UsageError
 
@@ -29,6 +29,7 @@ app.command("import")(import_.command)
 app.command("models")(models.command)
 app.command("eval")(evaluation.command)
 app.command("compare")(compare.command)
+app.command("curves")(curves.command)
 app.command("bench")(bench.command)
 app.command("profile")(profile.command)
 app.command("train")(train.command)

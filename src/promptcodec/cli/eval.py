@@ -13,10 +13,11 @@ from promptcodec.cli import runtime
 from promptcodec.errors import UsageError
 
 if TYPE_CHECKING:
+    from promptcodec.evaluate.bdrate import Method
     from promptcodec.evaluate.codecs import EvaluatedCodec
     from promptcodec.evaluate.judge import Judge
     from promptcodec.evaluate.results import ResultsFile, Row
-    from promptcodec.evaluate.summary import Metric
+    from promptcodec.evaluate.summary import Summary
 
 DEFAULT_CODECS = "promptcodec,jpeg,webp,jpeg2000,avif"
 
@@ -55,20 +56,30 @@ def command(
     anchors: Annotated[
         str | None, typer.Option(help="Codecs to compare with, commas between. Default: all but promptcodec.")
     ] = None,
+    curves: Annotated[
+        str | None,
+        typer.Option(help="Stored curves (see `promptcodec curves`) or CompressAI's JSON files to compare with."),
+    ] = None,
+    method: Annotated[str, typer.Option(help="Of the Bjøntegaard differences: pchip, or the classic cubic.")] = "pchip",
+    compressai: Annotated[
+        Path | None, typer.Option(help="Folder into which every curve is written as CompressAI's result JSON.")
+    ] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads of promptcodec (0: torch chooses); others use one.")] = 0,
     summary_only: Annotated[bool, typer.Option("--summary-only", help="Measure nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Also draw the curves into this PNG file.")] = None,
-    plot_metric: Annotated[str, typer.Option(help="psnr or ms_ssim.")] = "psnr",
+    plot_metric: Annotated[str, typer.Option(help="psnr, ms_ssim or one of --metrics.")] = "psnr",
 ) -> None:
     """Measure rate, PSNR, MS-SSIM and time of codecs on pictures; print means, BD-rates and comparisons."""
     from rich.console import Console
 
     from promptcodec.evaluate.extras import import_extra
     from promptcodec.evaluate.results import ResultsFile
+    from promptcodec.evaluate.stored import open_curve
     from promptcodec.evaluate.summary import summarise
 
-    metric = _metric(plot_metric)
+    metric, differences = _metric(plot_metric), _method(method)
+    stored = [open_curve(name) for name in _names(curves or "")]
     runtime.prepare(threads)
     import_extra("scipy.interpolate", "scipy")  # not after hours of measuring
     if plot is not None:
@@ -86,7 +97,9 @@ def command(
             jobs,
         )
 
-    summary = summarise(rows, None if anchors is None else _names(anchors))
+    summary = summarise(rows, None if anchors is None else _names(anchors), stored, differences)
+    if compressai is not None:
+        _export(summary, compressai)
     if plot is not None:
         from promptcodec.evaluate.plots import rd_plot
 
@@ -103,13 +116,33 @@ def _names(text: str) -> list[str]:
     return list(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
 
 
-def _metric(name: str) -> Metric:
+def _metric(name: str) -> str:
     from promptcodec.evaluate.summary import METRICS
 
-    for metric in METRICS:
-        if metric == name:
-            return metric
-    raise UsageError(f"--plot-metric is psnr or ms_ssim, not {name!r}")
+    if name not in METRICS:
+        raise UsageError(f"--plot-metric is one of {', '.join(METRICS)}, not {name!r}")
+    return name
+
+
+def _method(name: str) -> Method:
+    if name == "pchip":
+        return "pchip"
+    if name == "cubic":
+        return "cubic"
+    raise UsageError(f"--method is pchip or cubic, not {name!r}")
+
+
+def _export(summary: Summary, folder: Path) -> None:
+    from promptcodec.evaluate.stored import write_compressai
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the folder {folder}: {error.strerror}") from error
+    for label, points in summary.curves.items():
+        name = label.replace(":", "-").replace("/", "-")
+        description = f"promptcodec eval, real files, means over {summary.pictures} pictures"
+        write_compressai(folder / f"{name}.json", label, description, [point.stored() for point in points])
 
 
 def _judge(names: list[str], networks: Path | None, masks: Path | None) -> Judge:

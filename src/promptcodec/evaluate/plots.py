@@ -8,12 +8,12 @@ from pathlib import Path
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.extras import import_extra
 from promptcodec.evaluate.results import Row
-from promptcodec.evaluate.summary import Metric, by_curve, mean_points, quality_curve
+from promptcodec.evaluate.summary import by_curve, mean_points, quality_curve
 
 _AXIS = {"psnr": "PSNR, RGB (dB)", "ms_ssim": "MS-SSIM, RGB (dB)"}
 
 
-def rd_plot(rows: Iterable[Row], path: Path, metric: Metric = "psnr") -> None:
+def rd_plot(rows: Iterable[Row], path: Path, metric: str = "psnr") -> None:
     """Writes the mean curve of every codec as a PNG.
 
     Raises UsageError where matplotlib is missing or ``path`` cannot be written.

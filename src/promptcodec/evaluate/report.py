@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -21,7 +22,7 @@ def print_summary(summary: Summary, console: Console) -> None:
 
 def _table(title: str, left: int, *columns: str) -> Table:
     """The first ``left`` columns hold words, the others numbers."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index < left else "right")
     return table
@@ -41,13 +42,16 @@ def _curves(summary: Summary) -> Table:
 
 
 def _bd_rates(summary: Summary) -> Table:
-    title = "BD-rate (negative: fewer bits than the anchor at equal quality)"
-    table = _table(title, 3, "codec", "anchor", "metric", "pictures", "BD-rate %", "common dB", "overlap")
+    title = "Bjøntegaard differences: rate in % (negative: fewer bits), quality in the metric's unit (MS-SSIM in dB)"
+    table = _table(title, 3, "codec", "anchor", "metric", "pictures", "BD-rate", "overlap", "BD-quality", "overlap")
+    for column in table.columns[:3]:
+        column.no_wrap = True
     for entry in summary.bd_rates:
-        result = entry.result
+        result, quality = entry.result, entry.quality
         percent = "-" if result.percent is None else f"{result.percent:+.1f}"
-        common = "-" if result.quality_range is None else "{:.1f} to {:.1f}".format(*result.quality_range)
-        cells = (str(entry.pictures), percent, common, f"{result.overlap:.0%}")
+        difference = "-" if quality.quality is None else f"{quality.quality:+.3f}"
+        pictures = "stored" if entry.pictures is None else str(entry.pictures)
+        cells = (pictures, percent, f"{result.overlap:.0%}", difference, f"{quality.overlap:.0%}")
         table.add_row(entry.codec, entry.anchor, entry.metric, *cells)
     return table
 
@@ -63,7 +67,7 @@ def _equal_rates(summary: Summary) -> Table:
 
 def _bd_rate_warnings(summary: Summary) -> list[str]:
     return [
-        f"BD-rate of {entry.codec} against {entry.anchor} ({entry.metric}): {warning}"
+        f"{entry.codec} against {entry.anchor} ({entry.metric}): {warning}"
         for entry in summary.bd_rates
-        for warning in entry.result.warnings
+        for warning in dict.fromkeys([*entry.result.warnings, *entry.quality.warnings])
     ]

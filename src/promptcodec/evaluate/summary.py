@@ -7,22 +7,22 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Literal
 
 from promptcodec.errors import UsageError
-from promptcodec.evaluate.bdrate import RateDifference, bd_rate, quality_at
+from promptcodec.evaluate.bdrate import Method, QualityDifference, RateDifference, bd_quality, bd_rate, quality_at
 from promptcodec.evaluate.codecs import OURS
+from promptcodec.evaluate.judge import LOWER_IS_BETTER, SCORES
 from promptcodec.evaluate.metrics import decibel
 from promptcodec.evaluate.results import Row
+from promptcodec.evaluate.stored import StoredCurve, StoredPoint
 
-Metric = Literal["psnr", "ms_ssim"]
-METRICS: tuple[Metric, ...] = ("psnr", "ms_ssim")
+METRICS = ("psnr", "ms_ssim", *SCORES)
 RATES = (0.2, 0.3, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True)
 class MeanPoint:
-    """Means over the pictures measured at one setting; ``ms_ssim`` over those that have one, if any."""
+    """Means over the pictures measured at one setting; ``ms_ssim`` and each of ``scores`` over those that have it."""
 
     setting: float
     pictures: int
@@ -31,17 +31,33 @@ class MeanPoint:
     ms_ssim: float | None
     encode_s: float
     decode_s: float
+    scores: dict[str, float] = field(default_factory=dict)
+
+    def metric(self, name: str) -> float | None:
+        """A mean by its metric's name; None where it was not measured."""
+        if name in ("psnr", "ms_ssim"):
+            value: float | None = getattr(self, name)
+            return value
+        return self.scores.get(name)
+
+    def stored(self) -> StoredPoint:
+        """The part of it that a stored curve has."""
+        return StoredPoint(self.bpp, self.psnr, self.ms_ssim, self.encode_s, self.decode_s)
 
 
 @dataclass(frozen=True)
 class BDRate:
-    """BD-rate between mean curves, over the ``pictures`` that both codecs have at all their settings."""
+    """BD-rate and BD-quality between mean curves, over the ``pictures`` that both codecs have at all their settings.
+
+    ``pictures`` is None where the anchor is a stored curve: then all pictures of the codec count.
+    """
 
     codec: str
     anchor: str
-    metric: Metric
-    pictures: int
+    metric: str
+    pictures: int | None
     result: RateDifference
+    quality: QualityDifference
 
 
 @dataclass(frozen=True)
@@ -71,8 +87,14 @@ class Summary:
     warnings: list[str] = field(default_factory=list)
 
 
-def summarise(rows: Iterable[Row], anchors: Sequence[str] | None = None) -> Summary:
-    """Compares every codec with every anchor; by default the anchors are all codecs but ours.
+def summarise(
+    rows: Iterable[Row],
+    anchors: Sequence[str] | None = None,
+    stored: Sequence[StoredCurve] = (),
+    method: Method = "pchip",
+) -> Summary:
+    """Compares every codec with every anchor; by default the anchors are all codecs but ours. ``stored`` ones are
+    further anchors for ours, for the metrics that they have.
 
     Raises UsageError without rows, for an anchor that was not measured, and where scipy is missing.
     """
@@ -88,10 +110,28 @@ def summarise(rows: Iterable[Row], anchors: Sequence[str] | None = None) -> Summ
     return Summary(
         pictures=len(pictures),
         curves={label: mean_points(rows) for label, rows in curves.items()},
-        bd_rates=[_bd_rate(curves, *pair, metric) for pair in pairs for metric in METRICS],
+        bd_rates=[
+            *(_bd_rate(curves, *pair, metric, method) for pair in pairs for metric in metrics_of(curves)),
+            *(
+                _against_stored(label, curves[label], curve, metric, method)
+                for curve in stored
+                for label in curves
+                if _is_ours(label)
+                for metric in ("psnr", "ms_ssim")
+                if any(point.metric(metric) is not None for point in curve.points)
+            ),
+        ],
         equal_rates=[_equal_rate(curves, *pair, bpp) for pair in pairs if _is_ours(pair[0]) for bpp in RATES],
         warnings=_incomplete(curves, len(pictures)),
     )
+
+
+def metrics_of(curves: dict[str, list[Row]]) -> list[str]:
+    """PSNR, MS-SSIM, and what else any of the rows has."""
+    every = [row for rows in curves.values() for row in rows]
+    return [
+        name for name in METRICS if name in ("psnr", "ms_ssim") or any(row.metric(name) is not None for row in every)
+    ]
 
 
 def by_curve(rows: Iterable[Row]) -> dict[str, list[Row]]:
@@ -114,50 +154,68 @@ def mean_points(rows: Iterable[Row]) -> list[MeanPoint]:
     settings: dict[float, list[Row]] = defaultdict(list)
     for row in rows:
         settings[row.setting].append(row)
-    points = []
-    for setting, members in settings.items():
-        similarities = [row.ms_ssim for row in members if row.ms_ssim is not None]
-        points.append(
-            MeanPoint(
-                setting=setting,
-                pictures=len(members),
-                bpp=fmean(row.bpp for row in members),
-                psnr=fmean(row.psnr for row in members),
-                ms_ssim=fmean(similarities) if similarities else None,
-                encode_s=fmean(row.encode_s for row in members),
-                decode_s=fmean(row.decode_s for row in members),
-            )
-        )
-    return sorted(points, key=lambda point: point.bpp)
+    return sorted((_mean_point(setting, members) for setting, members in settings.items()), key=lambda p: p.bpp)
 
 
-def quality_curve(points: Iterable[MeanPoint], metric: Metric) -> list[tuple[float, float]]:
-    """(bits per pixel, dB) for PSNR, or MS-SSIM on its dB scale; points without the metric are left out."""
-    if metric == "psnr":
-        return [(point.bpp, point.psnr) for point in points]
-    return [(point.bpp, decibel(point.ms_ssim)) for point in points if point.ms_ssim is not None]
+def _mean_point(setting: float, rows: Sequence[Row]) -> MeanPoint:
+    means: dict[str, float] = {}
+    for name in METRICS:
+        values = [value for row in rows if (value := row.metric(name)) is not None]
+        if values:
+            means[name] = fmean(values)
+    return MeanPoint(
+        setting=setting,
+        pictures=len(rows),
+        bpp=fmean(row.bpp for row in rows),
+        psnr=means.pop("psnr"),
+        ms_ssim=means.pop("ms_ssim", None),
+        encode_s=fmean(row.encode_s for row in rows),
+        decode_s=fmean(row.decode_s for row in rows),
+        scores=means,
+    )
+
+
+def quality_curve(points: Iterable[MeanPoint | StoredPoint], metric: str) -> list[tuple[float, float]]:
+    """(bits per pixel, quality) that grows as pictures get better: MS-SSIM on its dB scale, LPIPS and DISTS with
+    their sign turned; points without the metric are left out."""
+    values = ((point.bpp, point.metric(metric)) for point in points)
+    return [(bpp, as_quality(metric, value)) for bpp, value in values if value is not None]
+
+
+def as_quality(metric: str, value: float) -> float:
+    """A metric's value on a scale that grows with quality."""
+    if metric == "ms_ssim":
+        return decibel(value)
+    return -value if metric in LOWER_IS_BETTER else value
 
 
 def _is_ours(label: str) -> bool:
     return label.partition(":")[0] == OURS
 
 
-def _complete(rows: Sequence[Row], metric: Metric) -> set[str]:
-    """Pictures measured at every setting of the curve."""
-    settings = {row.setting for row in rows}
+def _complete(rows: Sequence[Row], metric: str) -> list[Row]:
+    """Rows of the settings at which the metric was measured, of the pictures that have all of those."""
     measured: dict[str, set[float]] = defaultdict(set)
     for row in rows:
-        if getattr(row, metric) is not None:
+        if row.metric(metric) is not None:
             measured[row.sha256].add(row.setting)
-    return {picture for picture, present in measured.items() if present == settings}
+    settings = set().union(*measured.values())
+    whole = {picture for picture, present in measured.items() if present == settings}
+    return [row for row in rows if row.sha256 in whole and row.setting in settings]
 
 
-def _bd_rate(curves: dict[str, list[Row]], codec: str, anchor: str, metric: Metric) -> BDRate:
-    pair = curves[codec], curves[anchor]
-    common = _complete(pair[0], metric) & _complete(pair[1], metric)
+def _bd_rate(curves: dict[str, list[Row]], codec: str, anchor: str, metric: str, method: Method) -> BDRate:
+    pair = [_complete(curves[label], metric) for label in (codec, anchor)]
+    common = {row.sha256 for row in pair[0]} & {row.sha256 for row in pair[1]}
     means = (mean_points(row for row in rows if row.sha256 in common) for rows in pair)
-    result = bd_rate(*(quality_curve(points, metric) for points in means))
-    return BDRate(codec, anchor, metric, len(common), result)
+    ours, theirs = (quality_curve(points, metric) for points in means)
+    differences = bd_rate(ours, theirs, method), bd_quality(ours, theirs, method)
+    return BDRate(codec, anchor, metric, len(common), *differences)
+
+
+def _against_stored(label: str, rows: Sequence[Row], curve: StoredCurve, metric: str, method: Method) -> BDRate:
+    ours, theirs = quality_curve(mean_points(_complete(rows, metric)), metric), quality_curve(curve.points, metric)
+    return BDRate(label, curve.name, metric, None, bd_rate(ours, theirs, method), bd_quality(ours, theirs, method))
 
 
 def _equal_rate(curves: dict[str, list[Row]], codec: str, anchor: str, bpp: float) -> EqualRate:
@@ -180,5 +238,5 @@ def _incomplete(curves: dict[str, list[Row]], pictures: int) -> list[str]:
     return [
         f"{label}: only {complete} of {pictures} pictures have all its settings: its means mix pictures"
         for label, rows in curves.items()
-        if (complete := len(_complete(rows, "psnr"))) < pictures
+        if (complete := len({row.sha256 for row in _complete(rows, "psnr")})) < pictures
     ]
