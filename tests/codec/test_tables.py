@@ -67,7 +67,7 @@ def test_bad_tables_are_refused(bad):
         FrequencyTables((np.array(bad, dtype=np.int32),), np.zeros(1, dtype=np.int32))
 
 
-@pytest.mark.parametrize("bad", [[], [0.0, 0.0], [0.5, math.nan], [1.5, -0.5]])
+@pytest.mark.parametrize("bad", [[], [0.0, 0.0], [0.5, math.nan], [1.5, -0.5], [2e6, 0.0]])
 def test_what_is_no_distribution_is_refused(bad):
     with pytest.raises(PromptcodecError):
         quantise_pmf(np.array(bad))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 from PIL import Image, PngImagePlugin
 
@@ -62,7 +63,7 @@ def _save(image: Image.Image, file: BinaryIO, name: str) -> None:
     if name == "JPEG" and image.mode in ("LA", "RGBA"):
         image = _on_white(image)
     try:
-        image.save(_Written(file), name, **options)  # type: ignore[arg-type]
+        image.save(cast("IO[bytes]", _Written(file)), name, **options)
     except OSError as error:
         if error.errno is not None:  # the disk's fault, not the format's
             raise
@@ -71,11 +72,26 @@ def _save(image: Image.Image, file: BinaryIO, name: str) -> None:
         raise ImageError(f"Pillow cannot write this {image.mode} picture as {name}: {error}") from None
 
 
-class _Written:
+class _Written(io.BufferedIOBase):
     """A file without its descriptor: given one, Pillow's C writers forget why the system refused to write."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self.write, self.seek, self.tell, self.flush = file.write, file.seek, file.tell, file.flush
+        self._file = file
+
+    def write(self, data: Any) -> int:
+        return self._file.write(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self._file.seekable()
 
 
 def _metadata(image: Image.Image, name: str) -> dict[str, Any]:

@@ -90,6 +90,8 @@ def quantise_pmf(pmf: NDArray[np.floating], precision: int = PRECISION) -> NDArr
     scaled = np.asarray(pmf, dtype=np.float32).astype(np.float64) * 2**precision
     if scaled.ndim != 1 or not 0 < len(scaled) <= 2**precision or not np.isfinite(scaled).all() or scaled.min() < 0:
         raise PromptcodecError(f"expected 1 to 2^{precision} finite probabilities >= 0")
+    if scaled.max() > 1.001 * 2**precision:  # beyond rounding; the products below would overflow
+        raise PromptcodecError(f"found a probability of {scaled.max() / 2**precision:.4g}, expected at most 1")
     counts = np.floor(scaled + 0.5).astype(np.int64)  # half away from zero
     if counts.sum() == 0:
         raise PromptcodecError(f"all {len(counts)} probabilities are zero at a precision of {precision} bits")

@@ -1,4 +1,4 @@
-"""Chunks of damaged files, for tests."""
+"""Damage that checksums do not see: mutated files with every CRC made right again."""
 
 from promptcodec.codec import container
 from promptcodec.codec.leb128 import read_leb128
