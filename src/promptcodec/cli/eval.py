@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,7 +24,13 @@ DEFAULT_CODECS = "promptcodec,jpeg,webp,jpeg2000,avif"
 
 
 def command(
-    dataset: Annotated[list[Path] | None, typer.Argument(help="Folders of pictures, or picture files.")] = None,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Folders of pictures, picture files, or a test set and its folder, which is checked: kodak=FOLDER; "
+            "cid22, clic2020, clic2020-mobile, clic2021 and later, tecnick, coco (with masks)."
+        ),
+    ] = None,
     codecs: Annotated[
         str, typer.Option(help="Commas between: promptcodec, promptcodec:MODEL, jpeg, avif-psnr, ...")
     ] = DEFAULT_CODECS,
@@ -85,17 +92,14 @@ def command(
     if plot is not None:
         import_extra("matplotlib.figure", "matplotlib")
     results = ResultsFile(out)
-    if summary_only:
-        rows = _stored_rows(results, dataset or [])
-    else:
-        rows = _measured_rows(
-            results,
-            dataset or [],
-            _plan(_names(codecs), qualities or []),
-            _judge(_names(metrics), networks, masks),
-            masks,
-            jobs,
-        )
+    with TemporaryDirectory() as prepared:
+        pictures, made = _pictures(dataset or [], Path(prepared))
+        masks = masks or made
+        if summary_only:
+            rows = _stored_rows(results, pictures)
+        else:
+            judge = _judge(_names(metrics), networks, masks)
+            rows = _measured_rows(results, pictures, _plan(_names(codecs), qualities or []), judge, masks, jobs)
 
     summary = summarise(rows, None if anchors is None else _names(anchors), stored, differences)
     if compressai is not None:
@@ -155,21 +159,45 @@ def _judge(names: list[str], networks: Path | None, masks: Path | None) -> Judge
     return Judge([name for name in names if name not in ("psnr", "ms_ssim")], networks_folder(networks))
 
 
-def _stored_rows(results: ResultsFile, dataset: list[Path]) -> list[Row]:
-    """Rows of the file, of the pictures in ``dataset`` alone where there is one."""
-    from promptcodec.evaluate.datasets import find_pictures, read_picture
+def _pictures(sources: list[str], prepared: Path) -> tuple[list[Path], Path | None]:
+    """The pictures of all sources, each once, and the folder of masks that one of them brought."""
+    from promptcodec.evaluate.coco import prepare
+    from promptcodec.evaluate.datasets import find_pictures
+    from promptcodec.evaluate.named_sets import COCO, open_set, split_name
+
+    found: dict[Path, None] = {}
+    masks = None
+    for name, path in map(split_name, sources):
+        if name == COCO and len(sources) > 1:
+            raise UsageError("coco brings masks, which the other pictures lack: measure it alone")
+        if name == COCO:
+            folder, masks = prepare(path, prepared)
+            found |= dict.fromkeys(find_pictures([folder]))
+        elif name is not None:
+            pictures, part = open_set(name, path)
+            found |= dict.fromkeys(pictures)
+            if part is not None:
+                typer.echo(f"note: {part}", err=True)
+        else:
+            found |= dict.fromkeys(find_pictures([path]))
+    return list(found), masks
+
+
+def _stored_rows(results: ResultsFile, pictures: list[Path]) -> list[Row]:
+    """Rows of the file, of the ``pictures`` alone where there are any."""
+    from promptcodec.evaluate.datasets import read_picture
 
     if not results.path.exists():
         raise UsageError(f"there is no results file {results.path}")
-    if not dataset:
+    if not pictures:
         return list(results)
-    wanted = {read_picture(path).sha256 for path in find_pictures(dataset)}
+    wanted = {read_picture(path).sha256 for path in pictures}
     return [row for row in results if row.sha256 in wanted]
 
 
 def _measured_rows(
     results: ResultsFile,
-    dataset: list[Path],
+    pictures: list[Path],
     plan: list[tuple[EvaluatedCodec, list[float]]],
     judge: Judge,
     masks: Path | None,
@@ -179,10 +207,11 @@ def _measured_rows(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from promptcodec.evaluate.datasets import find_masks, find_pictures
+    from promptcodec.evaluate.datasets import find_masks
     from promptcodec.evaluate.runner import measure
 
-    pictures = find_pictures(dataset)
+    if not pictures:
+        raise UsageError("no pictures: name a folder or picture files")
     mask_of = None if masks is None else find_masks(masks, pictures)
     console = Console(stderr=True)
     columns = (
