@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from promptcodec.errors import FormatError, ModelMismatchError, UsageError
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.presets import nano, tic
-from promptcodec.model.steering import BlockSteer, Prompt, Site, Steering
+from promptcodec.model.steering import BlockSteer, Decoded, Prompt, Site, Steering
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import base_fingerprint, load_adapter, save_adapter
 from promptcodec.steer.attached import Attached
@@ -93,6 +93,8 @@ def test_halves() -> None:
     "options",
     [
         {"encoder": "pooled", "decoder_carry": [2, 3]},
+        {"decoder": "generated"},
+        {"encoder": "none", "decoder": "pooled", "prompts": 4},
         {"encoder_carry": [0, 1], "prompts": 4},
         {"encoder": "tokens", "prompts": 64},
         {"encoder_stages": [2], "prompts": 64},
@@ -145,3 +147,38 @@ def test_unknown_kinds(tmp_path: Path) -> None:
     del Adapter.kinds["mine"]
     with pytest.raises(UsageError, match=r"unknown kind of adapter 'mine'; known are .*transtic"):
         load_adapter(tmp_path / "mine.safetensors", model)
+
+
+def test_prompts_from_features_follow_what_passes() -> None:
+    """Those of the late decoder stages are made of the features before them, which earlier adapters may change."""
+    model, x = small_model(), torch.rand(1, 3, 64, 64)
+    adapter = TransTIC(SMALL, encoder="none", decoder="generated")
+    steering = adapter.for_decoder(Decoded(torch.zeros(1, 16, 1, 1)), Controls())
+    assert {s for s in steering.sites if s.stage >= 2} == {Site("g_s", 2, i) for i in range(4)} | {
+        Site("g_s", 3, i) for i in range(2)
+    }
+    y, kept = torch.randn(2, 32, 4, 4), []
+    with torch.no_grad():
+        first = model.g_s(y, steering.within("g_s"))
+        second = model.g_s(y.flip(0), steering.within("g_s"))
+        for i, out in enumerate((second[1:], second[:1])):
+            torch.testing.assert_close(out, first[i : i + 1], atol=1e-5, rtol=0)
+
+        def spy(features: torch.Tensor) -> torch.Tensor:
+            kept.append(features)
+            return features
+
+        seen = steering.then(Steering({Site("g_s", 1): BlockSteer(outputs=(spy,))}))
+        model.g_s(y, seen.within("g_s"))
+        assert adapter.features is not None
+        made = adapter.features.pyramid(kept[0]).sites[Site("g_s", 3, 1)]
+        by_hand = dict(steering.sites) | dict(adapter.features.pyramid(kept[0]).sites)
+        assert torch.equal(model.g_s(y, Steering(by_hand).within("g_s")), first)
+        without = {site: steer for site, steer in by_hand.items() if site != Site("g_s", 3, 1)}
+        assert made.prompts
+        assert not torch.equal(model.g_s(y, Steering(without).within("g_s")), first)
+    assert model(x, steering=Attached(SMALL, [adapter]))["x_hat"].shape == x.shape
+    with pytest.raises(UsageError, match=r"cannot be made of features before stage 0: .*use tokens"):
+        TransTIC(nano(), encoder="none", decoder="generated")
+    with pytest.raises(UsageError, match="no prompts 'generated' in the encoder with 'shared' in the decoder"):
+        TransTIC(SMALL, decoder="shared")  # type: ignore[arg-type]

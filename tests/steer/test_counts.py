@@ -1,14 +1,26 @@
 """Parameter counts of the full-size adapters: those of the papers."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
-from promptcodec.model.presets import tic
+from promptcodec.evaluate.adapter_complexity import adapter_parts
+from promptcodec.evaluate.complexity import build, parts, total
+from promptcodec.model import config
+from promptcodec.model.presets import PRESETS, tic
+from promptcodec.steer.adapter import Adapter
+from promptcodec.steer.beta import Beta
+from promptcodec.steer.channels import ChannelSelection
+from promptcodec.steer.gain_units import GainUnits
+from promptcodec.steer.lpm import LPM
 from promptcodec.steer.pyramid import look, rate_and_region
+from promptcodec.steer.sft import SFT
+from promptcodec.steer.song import QualityMap
 from promptcodec.steer.transtic import TransTIC
 
 TIC = tic()
@@ -29,6 +41,9 @@ def count(module: nn.Module | None) -> int:
         ({"decoder_stages": [0, 1]}, 1_589_248, 18_432),
         ({"encoder_carry": [0, 1]}, 4_647_552 - BASE_ENCODER, 30_720),
         ({"decoder_carry": [2, 3]}, 1_589_248, 3_884_611 - BASE_DECODER),
+        ({"decoder": "generated"}, 1_589_248, 5_061_187 - BASE_DECODER),
+        ({"decoder": "pooled"}, 1_589_248, 5_061_187 - BASE_DECODER),
+        ({"decoder": "generated", "decoder_stages": [2, 3]}, 1_589_248, 5_061_187 - BASE_DECODER - 18_432),
         ({"encoder": "none"}, 0, 30_720),
         ({"decoder": "none"}, 1_589_248, 0),
         ({"encoder": "pooled"}, 1_589_248, 30_720),
@@ -37,7 +52,7 @@ def count(module: nn.Module | None) -> int:
 )
 def test_transtic_and_its_ablations(options: dict[str, Any], encoder: int, decoder: int) -> None:
     adapter = TransTIC(TIC, **options)
-    assert (count(adapter.encoder), count(adapter.decoder)) == (encoder, decoder)
+    assert (count(adapter.encoder), count(adapter.decoder) + count(adapter.features)) == (encoder, decoder)
 
 
 def test_kao_and_look() -> None:
@@ -58,3 +73,82 @@ def test_the_counts_on_file(shared: Path) -> None:
     assert models["kao_192_320"]["params"]["total"] == 17_658_179 + count(rate_and_region(tic(192, 320)))
     assert models["paper000_both_sides"]["params"]["prompts"] == count(look(TIC))
     assert models["paper000_decoder_only"]["params"]["total"] == BASE + count(look(TIC, decoder_only=True))
+
+
+MakeAdapter = Callable[[config.Model], Adapter]
+STEERED: list[tuple[str, str, MakeAdapter]] = [
+    ("transtic", "tic", TransTIC),
+    ("transtic_4_prompts", "tic", lambda base: TransTIC(base, prompts=4)),
+    ("transtic_64_prompts", "tic", lambda base: TransTIC(base, prompts=64)),
+    ("transtic_dec_stb12", "tic", lambda base: TransTIC(base, decoder_stages=[2, 3])),
+    ("transtic_dec_stb34", "tic", lambda base: TransTIC(base, decoder_stages=[0, 1])),
+    ("kao_128_192", "tic", rate_and_region),
+    ("kao_192_320", "tic-large", rate_and_region),
+    ("paper000_both_sides", "tic", look),
+    ("paper000_decoder_only", "tic", lambda base: look(base, decoder_only=True)),
+    ("song_qmap_192_192", "song", QualityMap),
+]
+
+
+def steered(preset: str, make: MakeAdapter, size: int = 256):
+    """Encoder and decoder of a preset with an adapter, counted."""
+    base = PRESETS[preset]()
+    with torch.device("meta"):
+        found = parts(build(base), size, size) + adapter_parts([make(base)], size, size)
+    return {"encoder": total(found, "g_a", "h_a"), "decoder": total(found, "h_s", "g_s")}
+
+
+@pytest.mark.parametrize(("key", "preset", "make"), STEERED, ids=[key for key, _, _ in STEERED])
+def test_macs_on_file(shared: Path, key: str, preset: str, make: MakeAdapter) -> None:
+    models = {m["id"]: m for m in json.loads((shared / "golden/counts.json").read_text())["models"]}
+    expected, found = models[key], steered(preset, make)
+    for side, part in found.items():
+        kmac = expected["kmac_per_pixel"][side]
+        assert part.macs.true / 65536e3 == pytest.approx(kmac["true"], abs=0.001)
+        assert part.macs.paper002 / 65536e3 == pytest.approx(kmac["published_convention"], abs=0.001)
+        if "true_with_gdn" in kmac:
+            assert (part.macs.true + part.macs.gdn) / 65536e3 == pytest.approx(kmac["true_with_gdn"], abs=0.001)
+    if "encoder" in expected["params"] and preset != "song":  # there the bottleneck is counted elsewhere
+        bottleneck = expected["params"].get("entropy_bottleneck", 7808)
+        assert found["encoder"].parameters + bottleneck == expected["params"]["encoder"]
+        assert found["decoder"].parameters == expected["params"]["decoder"]
+
+
+@pytest.mark.parametrize(
+    ("options", "side", "printed"),
+    [
+        ({"encoder_carry": [0, 1]}, "encoder", 322.80),
+        ({"decoder_carry": [2, 3]}, "decoder", 209.51),
+        ({"decoder": "generated"}, "decoder", 276.39),
+        ({"decoder": "none"}, "decoder", 188.52),
+        ({"encoder": "none"}, "encoder", 142.54),
+    ],
+)
+def test_macs_of_variants_that_only_the_paper_prints(options: dict[str, Any], side: str, printed: float) -> None:
+    """Two of them are printed cut off rather than rounded."""
+    found = steered("tic", lambda base: TransTIC(base, **options))[side]
+    assert found.macs.paper002 / 65536e3 == pytest.approx(printed, abs=0.0066)
+
+
+@pytest.mark.parametrize("make", [TransTIC, look, LPM, SFT, Beta, ChannelSelection, GainUnits])
+def test_every_parameter_is_counted_once(make: MakeAdapter) -> None:
+    base = tic()
+    with torch.device("meta"):
+        adapter = make(base)
+    found = total(adapter_parts([adapter], 256, 256))
+    assert found.parameters == count(adapter)
+    assert found.macs.needed <= found.macs.true
+
+
+def test_prompts_are_projected_once_a_map() -> None:
+    """p prompts in a window of 64 tokens, width C: (3C²p + 128pC)/64 a token in the papers, 2C²p of it here."""
+    with torch.device("meta"):
+        found = adapter_parts([TransTIC(tic(), decoder_stages=[3], encoder="none")], 256, 256)
+    macs = total([p for p in found if p.kind == "prompts"]).macs
+    c, p, tokens, layers = 128, 16, 128 * 128, 2
+    assert macs.true == layers * tokens * (3 * c * c * p + 128 * p * c) / 64
+    assert macs.needed == layers * (tokens * 128 * p * c / 64 + 2 * c * c * p)  # shared tokens: once for all windows
+    with torch.device("meta"):
+        found = adapter_parts([TransTIC(tic(), encoder_stages=[0], decoder="none")], 256, 256)
+    macs = total([part for part in found if part.kind == "prompts"]).macs
+    assert macs.needed == layers * tokens * (2 * c * c * p + 128 * p * c) / 64

@@ -16,6 +16,7 @@ from promptcodec.model.base import STRIDE, CompressionModel
 from promptcodec.model.blocks import Block, Stage
 from promptcodec.model.causal import CausalContext
 from promptcodec.model.context import SpaceChannelContext
+from promptcodec.model.gdn import Gdn
 from promptcodec.model.mixers import WindowAttention
 from promptcodec.model.ngram import NgramContext
 from promptcodec.model.transforms import BlockAnalysis, BlockSynthesis, Transform
@@ -28,6 +29,8 @@ class Macs:
     ``products``: convolutions and linear layers at the resolution where they run (transposed ones at their input).
     ``transposed``: what counting transposed convolutions at their output adds. ``attention``: both products of
     softmax attention. ``biases``: one for each output of a convolution. ``norms``: one for each normalised value.
+    ``gdn``: generalised divisive normalisation as a 1x1 convolution. ``elementwise``: what paper 002's counter gives to
+    layers without products: one for each rectified, pooled or upsampled value, two for each of a batch norm.
     ``again``: the second run of the aggregation in a two-pass context. ``empty``: a second run of its masked
     convolution, over nothing, which only ELIC's printed figure counts. ``saved``: what we need not compute of all but
     ``empty``.
@@ -41,6 +44,8 @@ class Macs:
     again: float = 0.0
     empty: float = 0.0
     saved: float = 0.0
+    gdn: float = 0.0
+    elementwise: float = 0.0
 
     def __add__(self, other: Macs) -> Macs:
         return Macs(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -60,8 +65,9 @@ class Macs:
 
     @property
     def paper002(self) -> float:
-        """Transposed convolutions at their output, biases of convolutions, norms."""
-        return self.products + self.attention + self.transposed + self.biases + self.norms
+        """Transposed convolutions at their output, biases of convolutions, norms, and layers without products."""
+        ours = self.products + self.attention + self.transposed + self.gdn
+        return ours + self.biases + self.norms + self.elementwise
 
     @property
     def paper004(self) -> float:
@@ -100,12 +106,19 @@ def total(found: Iterable[Part], *networks: str) -> Part:
 
 
 def _transform(name: str, transform: Transform, height: int, width: int) -> Iterator[Part]:
+    channels = 0
     for module in transform.layers:
         if isinstance(module, Stage):
             for block in module.blocks:
                 assert isinstance(block, Block)
                 yield from _block(name, block, height * width)
             continue
+        if isinstance(module, Gdn):
+            channels = module.beta.numel()
+            products, biases = float(channels**2 * height * width), float(channels * height * width)
+            yield Part(name, "GDN", _count(module), Macs(gdn=products, biases=biases))
+        if isinstance(module, nn.LeakyReLU):
+            yield Part(name, "activation", 0, Macs(elementwise=float(channels * height * width)))
         convs = [m for m in module.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
         macs = Macs()
         for conv in convs:
@@ -116,6 +129,7 @@ def _transform(name: str, transform: Transform, height: int, width: int) -> Iter
             else:
                 height, width = height // stride, width // stride
                 macs += _conv(conv, height * width, height * width)
+            channels = conv.out_channels
         for shuffle in (m for m in module.modules() if isinstance(m, nn.PixelShuffle)):
             factor = int(shuffle.upscale_factor)
             height, width = height * factor, width * factor

@@ -5,11 +5,20 @@ Rows of models that are not built here are printed with None for our figures.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+import torch
+
+from promptcodec.evaluate.adapter_complexity import adapter_parts
 from promptcodec.evaluate.complexity import Part, build, parts, total
+from promptcodec.model import config
 from promptcodec.model.presets import PRESETS
+from promptcodec.steer.adapter import Adapter
+from promptcodec.steer.sft import SFT
+from promptcodec.steer.song import QualityMap
+from promptcodec.steer.transtic import TransTIC
 
 PIXELS_004 = (1088, 1920)  # 1080p, padded to multiples of 64
 
@@ -24,7 +33,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table; ``preset`` is None for models that are not built here."""
+    """A line of a table; ``preset`` (and what steers it) is None for models that are not built here."""
 
     table: str
     method: str
@@ -40,22 +49,36 @@ COLUMNS = {
 # (table, method, preset, printed figures in the order of COLUMNS; the third column of 004 is not printed)
 _PAPER002 = (
     ("2, A1", "TIC", "tic", (142.54, 188.52, 3.65, 3.86)),
-    ("2", "ROI, autoencoder only", None, (800.36, 679.80, 21.91, None)),
+    ("2", "ROI, autoencoder only", "song + quality map", (800.36, 679.80, 21.91, None)),
     ("2", "ROI, classification", None, (882.46, 679.80, 47.47, None)),
     ("2", "ROI, detection", None, (991.13, 679.80, 63.39, None)),
     ("2", "ROI, segmentation", None, (997.85, 679.80, 66.03, None)),
-    ("2", "TIC+SFT", None, (686.39, 462.23, 12.08, 9.62)),
+    ("2", "TIC+SFT", "tic + sft", (686.39, 462.23, 12.08, 9.62)),
     ("2", "TIC+channel selection", None, (142.54, 25.13, 3.76, 1.96)),
-    ("2, A1", "TransTIC", None, (332.03, 202.60, 5.24, 3.89)),
-    ("A1", "TransTIC, shallow", None, (322.80, 209.51, 4.65, 3.88)),
-    ("A1", "TransTIC, IP decoder", None, (332.03, 276.39, 5.24, 5.06)),
-    ("A1", "TransTIC, 4 prompts", None, (302.06, 192.04, 5.24, 3.87)),
-    ("A1", "TransTIC, 64 prompts", None, (451.91, 244.87, 5.24, 3.98)),
-    ("A1", "TransTIC, STB-12", None, (332.03, 200.80, 5.24, 3.87)),
-    ("A1", "TransTIC, STB-34", None, (332.03, 190.32, 5.24, 3.88)),
-    ("A1", "TransTIC, encoder only", None, (332.03, 188.52, 5.24, 3.86)),
-    ("A1", "TransTIC, decoder only", None, (142.54, 202.60, 3.65, 3.89)),
+    ("2, A1", "TransTIC", "tic + transtic", (332.03, 202.60, 5.24, 3.89)),
+    ("A1", "TransTIC, shallow", "tic + shallow", (322.80, 209.51, 4.65, 3.88)),
+    ("A1", "TransTIC, IP decoder", "tic + IP decoder", (332.03, 276.39, 5.24, 5.06)),
+    ("A1", "TransTIC, 4 prompts", "tic + 4 prompts", (302.06, 192.04, 5.24, 3.87)),
+    ("A1", "TransTIC, 64 prompts", "tic + 64 prompts", (451.91, 244.87, 5.24, 3.98)),
+    ("A1", "TransTIC, STB-12", "tic + STB-12", (332.03, 200.80, 5.24, 3.87)),
+    ("A1", "TransTIC, STB-34", "tic + STB-34", (332.03, 190.32, 5.24, 3.88)),
+    ("A1", "TransTIC, encoder only", "tic + encoder only", (332.03, 188.52, 5.24, 3.86)),
+    ("A1", "TransTIC, decoder only", "tic + decoder only", (142.54, 202.60, 3.65, 3.89)),
 )
+# The paper counts the decoder's stages mirrored: STB-12 are the last two.
+_STEERED: dict[str, Callable[[config.Model], Adapter]] = {
+    "quality map": QualityMap,
+    "sft": SFT,
+    "transtic": TransTIC,
+    "shallow": lambda base: TransTIC(base, encoder_carry=[0, 1], decoder_carry=[2, 3]),
+    "IP decoder": lambda base: TransTIC(base, decoder="generated"),
+    "4 prompts": lambda base: TransTIC(base, prompts=4),
+    "64 prompts": lambda base: TransTIC(base, prompts=64),
+    "STB-12": lambda base: TransTIC(base, decoder_stages=[2, 3]),
+    "STB-34": lambda base: TransTIC(base, decoder_stages=[0, 1]),
+    "encoder only": lambda base: TransTIC(base, decoder="none"),
+    "decoder only": lambda base: TransTIC(base, encoder="none"),
+}
 _PAPER004 = (
     ("1", "ELIC", "elic", (33.29, 1.74)),
     ("1", "MambaVC", None, (47.88, 2.10)),
@@ -101,4 +124,10 @@ def _counted004(preset: str) -> tuple[float, ...]:
 
 @cache
 def _parts(preset: str, height: int, width: int) -> tuple[Part, ...]:
-    return tuple(parts(build(PRESETS[preset]()), height, width))
+    name, _, steered = preset.partition(" + ")
+    cfg = PRESETS[name]()
+    found = parts(build(cfg), height, width)
+    if steered:
+        with torch.device("meta"):
+            found += adapter_parts([_STEERED[steered](cfg)], height, width)
+    return tuple(found)

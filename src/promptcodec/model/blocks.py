@@ -86,7 +86,7 @@ class Block(nn.Module):
         return _finish(steer, self._fed_forward(x)), carried
 
     def _prompts(self, steer: BlockSteer | None) -> tuple[Prompt, ...]:
-        prompts = steer.prompts if steer is not None else ()
+        prompts = tuple(prompt.made() for prompt in steer.prompts) if steer is not None else ()
         if prompts and not isinstance(self.mixer, WindowAttention):
             raise UsageError(f"a block with {_describe(self.mixer)} takes no prompt tokens")
         return prompts

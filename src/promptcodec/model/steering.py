@@ -56,6 +56,26 @@ class Prompt:
         """Width of a token."""
         return self.tokens.shape[1 if self.is_map else -1]
 
+    def made(self) -> Prompt:
+        """Itself: it is there."""
+        return self
+
+
+@dataclass(frozen=True)
+class DeferredPrompt:
+    """A prompt that is made when its block is reached, of what passed an earlier site of the same transform.
+
+    ``make`` is called once a pass; ``channels`` is the width of what it makes. It is not carried on.
+    """
+
+    make: Callable[[], Prompt]
+    channels: int
+    carry: Literal[False] = False
+
+    def made(self) -> Prompt:
+        """The prompt."""
+        return self.make()
+
 
 @dataclass(frozen=True)
 class Affine:
@@ -78,7 +98,7 @@ Output = Affine | Callable[[Tensor], Tensor]  # maps (B, C, H, W) to the same sh
 class BlockSteer:
     """What acts at one site: prompts into its attention, then functions of its output, in order."""
 
-    prompts: tuple[Prompt, ...] = ()
+    prompts: tuple[Prompt | DeferredPrompt, ...] = ()
     outputs: tuple[Output, ...] = ()
 
     def then(self, other: BlockSteer) -> BlockSteer:

@@ -25,8 +25,8 @@ class PromptPyramid(nn.Module):
     ``extra``: channels of the input beyond the transform's own. ``first`` replaces the trunk's first step.
     ``prompts``: how many a window gets (a square). In the stages ``carry`` only the first block gets generated prompts,
     which are updated and handed on. ``pooled`` averages each map into one set of ``prompts`` tokens for all windows.
-    Without ``layers`` a max-pool takes the place of the convolution a block (paper 001). Nothing is computed beyond the
-    last prompted stage.
+    ``start``: the stage that the trunk begins at; the input is then what the stage before it gave. Without ``layers`` a
+    max-pool takes the place of the convolution a block (paper 001). Nothing is computed beyond the last prompted stage.
     """
 
     def __init__(
@@ -41,19 +41,22 @@ class PromptPyramid(nn.Module):
         pooled: bool = False,
         layers: bool = True,
         compat_mask: bool = False,
+        start: int = 0,
     ) -> None:
         super().__init__()
+        self.start = start
         self.prompted = {stage.index: stage for stage in stages_with_tokens(base, transform, wanted)}
         self.carry, self.pooled, self.compat_mask = frozenset(carry), pooled, compat_mask
         self.side, self.strides = math.isqrt(prompts), {}
         self.heads, self.trunk = nn.ModuleDict(), nn.ModuleList()
-        channels = transform_config(base, transform).in_channels + extra
-        for stage in stages(base, transform)[: max(self.prompted) + 1]:
+        known = stages(base, transform)
+        channels = known[start - 1].channels if start else transform_config(base, transform).in_channels + extra
+        for stage in known[start : max(self.prompted) + 1]:
             self.trunk.append(first if first is not None and stage.index == 0 else _step(channels, stage))
             channels = stage.channels
             if stage.index in self.prompted:
                 stride = self.strides[stage.index] = _stride(prompts, stage.blocks[0])
-                blocks = self._steered(stage)
+                blocks = self.steered(stage)
                 heads = [
                     nn.Conv2d(channels, channels, 3, stride, 1) if layers else nn.MaxPool2d(stride, ceil_mode=True)
                     for _ in blocks
@@ -61,18 +64,19 @@ class PromptPyramid(nn.Module):
                 self.heads[str(stage.index)] = nn.ModuleList(heads)
 
     def forward(self, x: Tensor) -> Steering:
-        """x: (B, C, H, W) at the resolution of the transform's input."""
+        """x: (B, C, H, W), the transform's input with what stands beside it, or with ``start`` a stage's output."""
         found: dict[Site, BlockSteer] = {}
-        for index, step in enumerate(self.trunk):
+        for index, step in enumerate(self.trunk, self.start):
             x = step(x)
             if index in self.prompted:
                 heads = self.heads[str(index)]
                 assert isinstance(heads, nn.ModuleList)
-                for info, head in zip(self._steered(self.prompted[index]), heads, strict=True):
+                for info, head in zip(self.steered(self.prompted[index]), heads, strict=True):
                     found[info.site] = BlockSteer((self._prompt(head(x), index),))
         return Steering(found)
 
-    def _steered(self, stage: StageInfo) -> tuple[SiteInfo, ...]:
+    def steered(self, stage: StageInfo) -> tuple[SiteInfo, ...]:
+        """The blocks of a prompted stage that get prompts."""
         return stage.blocks[:1] if stage.index in self.carry else stage.blocks
 
     def _prompt(self, tokens: Tensor, index: int) -> Prompt:

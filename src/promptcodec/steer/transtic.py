@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor
 
@@ -13,23 +13,26 @@ from promptcodec.model import config
 from promptcodec.model.steering import Decoded, Steering
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.controls import Controls
+from promptcodec.steer.feature_prompts import FeaturePrompts
 from promptcodec.steer.generator import PromptPyramid
-from promptcodec.steer.sites import stages
+from promptcodec.steer.sites import stages, stages_with_tokens
 from promptcodec.steer.tokens import SharedTokens
 from promptcodec.steer.unet import UNet
 
 EncoderPrompts = Literal["generated", "pooled", "tokens", "none"]
-DecoderPrompts = Literal["tokens", "none"]
+DecoderPrompts = Literal["tokens", "generated", "pooled", "none"]
 
 
 class TransTIC(Adapter, kind="transtic"):
     """Prompts from the picture in the first encoder stages, learned tokens in all decoder stages.
 
     ``encoder``: ``generated`` from the picture by a U-Net (IP), the same ``pooled`` into one set for all windows
-    (IP-shared), learned ``tokens`` (TP), or ``none``. ``decoder``: ``tokens`` or ``none``. ``prompts``: 4, 16 or 64 a
-    window. ``encoder_stages`` and ``decoder_stages``: None is the first two, and all. In the stages ``encoder_carry``
-    and ``decoder_carry`` prompts enter at the first block and are updated on the way (A3.1, "shallow").
-    1,589,248 + 30,720 parameters on ``tic``.
+    (IP-shared), learned ``tokens`` (TP), or ``none``. ``decoder``: ``tokens``, ``none``, or prompts that are
+    ``generated`` (or generated and ``pooled``) in its last two stages from the features before them, with tokens in the
+    earlier ones (A3.2: 5,061,187 parameters with the decoder). ``prompts``: 4, 16 or 64 a window. ``encoder_stages``
+    and ``decoder_stages``: None is the first two, and all. In the stages ``encoder_carry`` and ``decoder_carry``
+    prompts enter at the first block and are updated on the way (A3.1, "shallow"). 1,589,248 + 30,720 parameters on
+    ``tic``.
     """
 
     def __init__(
@@ -52,7 +55,7 @@ class TransTIC(Adapter, kind="transtic"):
             decoder_stages=decoder_stages, encoder_carry=list(encoder_carry), decoder_carry=list(decoder_carry),
             width=width, compat_mask=compat_mask,
         )  # fmt: skip
-        if encoder not in ("generated", "pooled", "tokens", "none") or decoder not in ("tokens", "none"):
+        if encoder not in get_args(EncoderPrompts) or decoder not in get_args(DecoderPrompts):
             raise UsageError(f"TransTIC has no prompts {encoder!r} in the encoder with {decoder!r} in the decoder")
         known = stages(base, "g_a")
         if encoder_stages is None:
@@ -68,7 +71,12 @@ class TransTIC(Adapter, kind="transtic"):
         elif encoder == "tokens":
             self.encoder = SharedTokens(base, "g_a", encoder_stages, prompts, encoder_carry)
         self.decoder: SharedTokens | None = None
-        if decoder == "tokens":
+        self.features: FeaturePrompts | None = None
+        if decoder in ("generated", "pooled"):
+            chosen = [stage.index for stage in stages_with_tokens(base, "g_s", decoder_stages)]
+            decoder_stages, late = chosen[:-2], chosen[-2:]
+            self.features = FeaturePrompts(base, "g_s", late, prompts, decoder == "pooled", compat_mask)
+        if decoder != "none" and decoder_stages != []:
             self.decoder = SharedTokens(base, "g_s", decoder_stages, prompts, decoder_carry)
 
     def for_encoder(self, x: Tensor, controls: Controls) -> Steering:
@@ -78,10 +86,11 @@ class TransTIC(Adapter, kind="transtic"):
         return self.encoder(x) if self.encoder is not None else Steering()
 
     def for_decoder(self, decoded: Decoded, signalled: Controls) -> Steering:
-        """The learned tokens."""
-        return self.decoder() if self.decoder is not None else Steering()
+        """The learned tokens, and prompts from features."""
+        tokens = self.decoder() if self.decoder is not None else Steering()
+        return tokens if self.features is None else tokens.then(self.features())
 
     @property
     def decodes(self) -> bool:
-        """Whether there are tokens in the decoder."""
-        return self.decoder is not None
+        """Whether there are prompts in the decoder."""
+        return self.decoder is not None or self.features is not None
