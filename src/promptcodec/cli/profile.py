@@ -67,12 +67,12 @@ def _network(name: str, weights: bool) -> CompressionModel:
     """The model ``name``; a preset has random weights, or none at all where they are not needed."""
     from promptcodec.evaluate.complexity import build
     from promptcodec.model.base import CompressionModel
-    from promptcodec.model.presets import PRESETS
+    from promptcodec.model.presets import CONFIGURATIONS
     from promptcodec.zoo.model_file import load_model
     from promptcodec.zoo.shipped import find_model
 
-    if name in PRESETS:
-        return CompressionModel(PRESETS[name]()).eval() if weights else build(PRESETS[name]())
+    if name in CONFIGURATIONS:
+        return CompressionModel(CONFIGURATIONS[name]()).eval() if weights else build(CONFIGURATIONS[name]())
     return load_model(find_model(name)).network
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import ChainMap
 from collections.abc import Callable
 
 from promptcodec.model.config import Attention, Depthwise, Gain, Model, Resample, Stage, Transform
 from promptcodec.model.paper_presets import PAPER_PRESETS
-from promptcodec.model.small_presets import SMALL_PRESETS
+from promptcodec.model.small_presets import ABLATIONS, SMALL_PRESETS
 from promptcodec.model.song_preset import song
 from promptcodec.model.tic_preset import tic
 
@@ -62,3 +63,6 @@ PRESETS: dict[str, Callable[[], Model]] = {
     **SMALL_PRESETS,
     **PAPER_PRESETS,
 }
+
+CONFIGURATIONS = ChainMap(PRESETS, ABLATIONS)
+"""All names that a recipe may give: the presets, and the variants of ``recipes/grids``."""

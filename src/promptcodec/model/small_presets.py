@@ -1,15 +1,26 @@
-"""Small variable-rate codecs of our own after paper 004, at most 3 M parameters, to be trained on equal terms."""
+"""Small variable-rate codecs of our own after papers 003 and 004, to be trained on equal terms.
+
+Twins of at most 3 M parameters, and the narrower variants of the papers' ablations.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
 from promptcodec.model.config import Attention, Gain, Model, Resample, SeparableConv, Stage, Transform
+from promptcodec.model.paper_presets import with_ngram
 
 WIDTHS = (48, 96, 160)
+NARROW = (32, 64, 96)
+
+Ffn = Literal["vanilla", "additive", "gated", "none"]
 
 
-def _small(name: str, fine: Stage, middle: Stage, coarse: Stage) -> Model:
+def _small(name: str, fine: Stage, middle: Stage, coarse: Stage, widths: tuple[int, int, int] = WIDTHS) -> Model:
     """The frame of ``nano``: a linear block transform beside stages at 1/4, 1/8 and 1/16, all else equal."""
-    a, b, c = WIDTHS
+    a, b, c = widths
     hyper = Stage(1, None, residual=False)
     return Model(
         name=name,
@@ -51,4 +62,38 @@ def swin_nano() -> Model:
     return _small("swin-nano", stage(1, 2, 0.9375), stage(2, 3, 3.0), stage(2, 5, 3.0))
 
 
+def s2c_narrow(arrangement: str, ffn: Ffn) -> Model:
+    """A variant of paper 004's ablations: the mixers of the three stages, I, C or A, and their feed-forward halves."""
+
+    def stage(kind: str, depth: int, heads: int) -> Stage:
+        mixers = {"I": None, "C": SeparableConv(), "A": Attention(heads, 8, relative=False)}
+        return Stage(depth, mixers[kind], 4.0, shift=False, residual=False, ffn=ffn, norm_eps=1e-6)
+
+    a, b, c = (stage(*layer) for layer in zip(arrangement, (1, 2, 2), (1, 2, 3), strict=True))
+    return _small(f"s2c-narrow-{arrangement.lower()}-{ffn}", a, b, c, NARROW)
+
+
+def swin_narrow() -> Model:
+    """The baseline of paper 003's ablation: Swin stages, two blocks each, so that every second one is shifted."""
+    a, b, c = (Stage(2, Attention(heads, 8), residual=False) for heads in (1, 2, 3))
+    return _small("swin-narrow", a, b, c, NARROW)
+
+
+def ngram_narrow(name: str, cosine: bool = True, post: bool = True, tanh: bool = True) -> Model:
+    """``swin-narrow`` with the switches of paper 003 in g_a and g_s; its hyper transforms have no attention."""
+    return with_ngram(swin_narrow(), name, "main", 2, cosine, post, tanh)
+
+
 SMALL_PRESETS = {"s2c-nano": s2c_nano, "swin-nano": swin_nano}
+
+_MIXERS_AND_FFNS: list[tuple[str, Ffn]] = [
+    ("III", "gated"), *((mixers, ffn) for mixers in ("CCC", "AAA") for ffn in ("none", "vanilla", "additive", "gated")),
+    ("ACC", "gated"), ("CCA", "gated"), ("CAA", "gated"),
+]  # fmt: skip
+ABLATIONS: dict[str, Callable[[], Model]] = {
+    **{f"s2c-narrow-{a.lower()}-{ffn}": partial(s2c_narrow, a, ffn) for a, ffn in _MIXERS_AND_FFNS},
+    "swin-narrow": swin_narrow,
+    "swin-narrow-context": lambda: ngram_narrow("swin-narrow-context", cosine=False, post=False, tanh=False),
+    "swin-narrow-ngram": lambda: ngram_narrow("swin-narrow-ngram", tanh=False),
+    "swin-narrow-ngram-tag": lambda: ngram_narrow("swin-narrow-ngram-tag"),
+}

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from promptcodec.errors import UsageError
 from promptcodec.model.base import CompressionModel, channels_last
 from promptcodec.model.blocks import Block
-from promptcodec.model.presets import PRESETS
+from promptcodec.model.presets import CONFIGURATIONS
 from promptcodec.train.checkpoint import load_checkpoint, save_checkpoint
 from promptcodec.train.crops import CropSampler
 from promptcodec.train.distortion import Distortion
@@ -59,8 +59,8 @@ class Trainer:
         world: World | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
-        if recipe.model not in PRESETS:
-            raise UsageError(f"unknown model {recipe.model!r}; known are {', '.join(PRESETS)}")
+        if recipe.model not in CONFIGURATIONS:
+            raise UsageError(f"unknown model {recipe.model!r}; known are {', '.join(CONFIGURATIONS)}")
         torch.set_num_threads(recipe.threads)
         torch.manual_seed(recipe.seed)
         self.recipe, self.folder, self.portable = recipe, folder, portable
@@ -73,7 +73,7 @@ class Trainer:
         self.step = self.samples = 0  # batches and crops seen: a run may go on with another batch size
         self.seconds = 0.0  # spent training, over all resumptions
         self.restarted: int | None = None  # samples at which the moments were lost
-        self.model = channels_last(CompressionModel(PRESETS[recipe.model]()).to(self.device))
+        self.model = channels_last(CompressionModel(CONFIGURATIONS[recipe.model]()).to(self.device))
         if (self.model.gain is None) != (recipe.fixed_lambda > 0):
             raise UsageError(f"model {recipe.model} needs fixed_lambda {'> 0' if self.model.gain is None else '= 0'}")
         if not recipe.stochastic_depth:
