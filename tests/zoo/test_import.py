@@ -8,7 +8,9 @@ import torch
 from golden import load, part
 
 from promptcodec.cli import app
+from promptcodec.codec.codec import Codec
 from promptcodec.errors import ModelMismatchError, UsageError
+from promptcodec.model.config import CausalAttention
 from promptcodec.steer.adapter_file import load_adapter
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls
@@ -56,6 +58,57 @@ def test_a_base_alone(shared: Path, tmp_path: Path, monkeypatch, capsys) -> None
     assert (y - tensors["output/y"]).abs().max() < 0.01 * tensors["output/y"].abs().max()
 
 
+def run_import(monkeypatch, source: str, checkpoint: Path, target: Path) -> None:
+    arguments = ["promptcodec", "import", "--from", source, str(checkpoint), str(target)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as end:
+        app.main()
+    assert not end.value.code
+
+
+def close(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    """Up to what rounding the weights to half precision changes."""
+    return bool((found - expected).abs().mean() < 0.02 * expected.std())
+
+
+@torch.inference_mode()
+def test_tic_with_its_context(shared: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    tensors = load(shared / "golden/tic_cam.safetensors")
+    torch.save({"state_dict": part(tensors, "param/", torch.float32)}, tmp_path / "tic.pth.tar")
+    run_import(monkeypatch, "tic-cam", tmp_path / "tic.pth.tar", tmp_path / "t.safetensors")
+    assert capsys.readouterr().out.splitlines() == [str(tmp_path / "t.safetensors")]
+    stored = load_model(tmp_path / "t.safetensors")
+    model, outputs, x = stored.network, part(tensors, "output/", torch.float32), tensors["input/x_u8"].float() / 256
+    assert (stored.name, model.config.context) == ("tic-cam", CausalAttention())
+    y = model.g_a(x)
+    assert close(y, outputs["y"])
+    assert close(model.h_a(outputs["y"]), outputs["z"])
+    scales, means = model.context.given(outputs["hyper"], outputs["y"].round())
+    for name, found in (("scales", scales), ("means", means)):
+        assert close(found, outputs[name]), name
+    assert close(model.g_s(outputs["y"].round())[..., ::5, ::5], outputs["x_hat.every5"])
+    rgb = tensors["input/x_u8"][0].permute(1, 2, 0).clamp(max=255).to(torch.uint8).numpy()
+    codec = Codec(stored)
+    assert codec.decode_picture(codec.encode(rgb)).rgb.shape == rgb.shape
+
+
+@torch.inference_mode()
+def test_songs_codec_with_its_quality_map(shared: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    tensors = load(shared / "golden/song_qmap.safetensors")
+    torch.save(part(tensors, "param/", torch.float32), tmp_path / "song.pth")
+    run_import(monkeypatch, "song", tmp_path / "song.pth", tmp_path / "s.safetensors")
+    written = [str(tmp_path / name) for name in ("s.safetensors", "s.adapter.safetensors")]
+    assert capsys.readouterr().out.splitlines() == written
+    model = load_model(written[0]).network
+    adapter = load_adapter(written[1], model).adapter
+    x = tensors["input/x_u8"].float() / 256
+    controls = Controls(maps={"quality": tensors["input/qmap"].float()})
+    out = model(x, steering=Attached(model.config, [adapter], controls))
+    outputs = part(tensors, "output/", torch.float32)
+    assert close(out["x_hat"][..., ::5, ::5], outputs["x_hat.every5"])
+    assert close(out["likelihoods"]["y"], outputs["y_lik"])
+
+
 class Bomb:
     def __reduce__(self):
         return (print, ("a pickle ran code",))
@@ -77,6 +130,6 @@ def test_refusals(tmp_path: Path, capsys) -> None:
     for name in ("junk.pth", "none.pth"):
         with pytest.raises(ModelMismatchError):
             import_checkpoint("tic", tmp_path / name, target)
-    with pytest.raises(UsageError, match="come from transtic, kao, tic, not from 'elic'"):
+    with pytest.raises(UsageError, match="come from transtic, kao, tic, tic-cam, song, not from 'elic'"):
         import_checkpoint("elic", tmp_path / "other.pth", target)
     assert not target.exists()

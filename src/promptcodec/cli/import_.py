@@ -8,7 +8,7 @@ import typer
 
 Checkpoint = Annotated[str, typer.Argument(help="A checkpoint (.pth.tar, .pth, .safetensors).", show_default=False)]
 Target = Annotated[str, typer.Argument(help="The model file to write.", show_default=False)]
-Source = Annotated[str, typer.Option("--from", help="transtic, kao or tic.", show_default=False)]
+Source = Annotated[str, typer.Option("--from", help="transtic, kao, tic, tic-cam or song.", show_default=False)]
 Name = Annotated[str, typer.Option("--name", help="What the model and its adapter are called.")]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,32 +13,39 @@ from torch import Tensor
 
 from promptcodec.errors import ModelMismatchError, UsageError
 from promptcodec.model.base import CompressionModel
+from promptcodec.model.config import Model
+from promptcodec.model.paper_presets import tic_context
+from promptcodec.model.song_preset import song
 from promptcodec.model.tic_preset import tic
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import save_adapter
 from promptcodec.steer.pyramid import rate_and_region
+from promptcodec.steer.song import QualityMap
 from promptcodec.steer.transtic import TransTIC
 from promptcodec.zoo.model_file import save_model
 from promptcodec.zoo.reference import from_reference
 from promptcodec.zoo.reference_prompts import split_prompts
+from promptcodec.zoo.reference_song import from_song
 
-SOURCES = ("transtic", "kao", "tic")
+SOURCES = ("transtic", "kao", "tic", "tic-cam", "song")
 
 
 def import_checkpoint(source: str, checkpoint: str | Path, target: str | Path, name: str = "") -> list[Path]:
     """Write ``target``, a model file, and ``target`` with ``.adapter`` in its name where there are prompts.
 
-    ``source``: ``transtic`` (paper 002: base codecs and tasks), ``kao`` (Kao et al. 2023) or ``tic`` (the hyperprior
-    codec alone). Prompts keep the mask that they were trained with (``compat_mask``). Returns what was written. Raises
-    ModelMismatchError for files that are no such checkpoint, UsageError for other sources.
+    ``source``: ``transtic`` (paper 002: base codecs and tasks), ``kao`` (Kao et al. 2023), ``tic`` (the hyperprior
+    codec alone), ``tic-cam`` (TIC as its authors publish it, with causal attention context) or ``song`` (Song et al.
+    2021: a base, and the quality map as its adapter). Prompts keep the mask that they were trained with
+    (``compat_mask``). Returns what was written. Raises ModelMismatchError for files that are no such checkpoint,
+    UsageError for other sources.
     """
     if source not in SOURCES:
         raise UsageError(f"checkpoints come from {', '.join(SOURCES)}, not from {source!r}")
-    base, prompts = split_prompts(read_checkpoint(checkpoint))
+    state = read_checkpoint(checkpoint)
     try:
-        channels, latent = base["g_a0.weight"].shape[0], base["g_a6.weight"].shape[0]
-        model = CompressionModel(tic(channels, latent, name or source))
-        model.load_state_dict(from_reference(base))
+        cfg, base, prompts = _READERS.get(source, _read_tic)(state)
+        model = CompressionModel(replace(cfg, name=name or source))
+        model.load_state_dict(base)
     except (KeyError, RuntimeError, UsageError) as error:
         raise ModelMismatchError(f"{checkpoint} is no checkpoint of {source}: {str(error).splitlines()[0]}") from None
     save_model(model, target, "imported")
@@ -47,7 +56,7 @@ def import_checkpoint(source: str, checkpoint: str | Path, target: str | Path, n
             adapter.load_state_dict(prompts)
         except RuntimeError as error:
             reason = " ".join(str(error).split())
-            raise ModelMismatchError(f"the prompts in {checkpoint} are not those of {source}: {reason}") from None
+            raise ModelMismatchError(f"what steers in {checkpoint} is not that of {source}: {reason}") from None
         written.append(Path(target).with_suffix(".adapter" + Path(target).suffix))
         save_adapter(adapter, model, written[-1])
     return written
@@ -79,10 +88,46 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     return {str(k): v for k, v in found.items()}
 
 
+Read = tuple[Model, dict[str, Tensor], dict[str, Tensor]]  # what a checkpoint holds: base, adapter if there is one
+
+
+def _read_tic(state: Mapping[str, Tensor]) -> Read:
+    base, prompts = split_prompts(state)
+    channels, latent = base["g_a0.weight"].shape[0], base["g_a6.weight"].shape[0]
+    return tic(channels, latent), from_reference(base), prompts
+
+
+def _read_tic_cam(state: Mapping[str, Tensor]) -> Read:
+    """The depths of the stages are those of the checkpoint: its authors changed them in 2024."""
+    base = from_reference(state)
+    stages = (("g_a", 1), ("g_a", 3), ("g_a", 5), ("h_a", 1), ("h_a", 3))
+    depths = tuple(_depth(base, f"{transform}.layers.{layer}.blocks") for transform, layer in stages)
+    channels, latent = base["g_a.layers.0.weight"].shape[0], base["g_a.layers.6.weight"].shape[0]
+    return tic_context(channels, latent, depths), base, {}
+
+
+def _depth(state: Mapping[str, Tensor], prefix: str) -> int:
+    found = (re.match(rf"{re.escape(prefix)}\.(\d+)\.", key) for key in state)
+    return len({match[1] for match in found if match})
+
+
+def _read_song(state: Mapping[str, Tensor]) -> Read:
+    base, conditioning = from_song(state)
+    return song(base["g_a.layers.12.weight"].shape[0]), base, conditioning
+
+
+_READERS = {"tic-cam": _read_tic_cam, "song": _read_song}
+
+
 def _adapter(source: str, model: CompressionModel, prompts: Mapping[str, Tensor], name: str) -> Adapter:
     """The adapter that the prompts' names and shapes belong to."""
     if source == "kao":
         return rate_and_region(model.config, compat_mask=True, name=name or source)
+    if source == "song":
+        condition, hidden = (
+            prompts[key].shape[0] for key in ("analysis.first.4.weight", "transforms.g_a.0.0.shared.weight")
+        )
+        return QualityMap(model.config, name or source, condition=condition, hidden=hidden)
     if source == "tic":
         raise ModelMismatchError("the checkpoint has prompts: it is one of transtic or kao")
     encoder = any(key.startswith("encoder.") for key in prompts)
