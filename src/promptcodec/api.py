@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from promptcodec.codec.codec import Codec
     from promptcodec.codec.picture_io import Source
+    from promptcodec.steer.editing import Refinement
     from promptcodec.steer.files import SteeredCodec
 
 File = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
@@ -58,24 +59,30 @@ def encode(
     adapters: Sequence[str | Path] = (),
     settings: Mapping[str, float] | None = None,
     roi: str | Path | Tensor | None = None,
+    maps: Mapping[str, str | Path | Tensor] | None = None,
+    refine: int = 0,
+    refine_lambda: float | None = None,
 ) -> bytes:
     """Compress a picture into the bytes of a .ptc file; see ``Codec.encode``.
 
     Instead of a quality one target may be given: ``target_size`` in bytes or ``target_bpp`` in bits per pixel, which
     the file comes close to and never exceeds, or ``target_psnr`` in dB or ``target_ms_ssim``, which the decoded
-    picture reaches. ``adapters``: adapter files, in the order in which they act; ``settings`` and ``roi`` are what they
-    are asked for, see ``steer.files.SteeredCodec.encode``. Raises TargetError where the target is out of this picture's
-    range, UsageError for a target together with adapters.
+    picture reaches. ``adapters``: adapter files, in the order in which they act; ``settings``, ``roi`` and ``maps`` are
+    what they are asked for, see ``steer.files.SteeredCodec.encode``. ``refine``: steps of gradient descent on the
+    latents of this picture (slow; any decoder opens the file), for the trade-off ``refine_lambda``, by default that of
+    the quality. Raises TargetError where the target is out of this picture's range, UsageError for a target together
+    with adapters or a refinement.
     """
     from promptcodec.codec.search import one_target
 
     target = one_target(target_size, target_bpp, target_psnr, target_ms_ssim)
     codec = load(model, device)
-    if not adapters and not settings and roi is None:
-        return codec.encode(image, quality, target=target)
+    refinement = refinement_of(refine, refine_lambda)
+    if not adapters and not settings and roi is None and not maps:
+        return codec.encode(image, quality, target=target, refine=refinement)
     if target is not None:
         raise UsageError("a target and adapters do not go together yet; give a quality")
-    return steered(codec, adapters).encode(image, quality, settings=settings, roi=roi)
+    return steered(codec, adapters).encode(image, quality, settings=settings, roi=roi, maps=maps, refine=refinement)
 
 
 def decode(
@@ -106,6 +113,15 @@ def steered(codec: Codec, adapters: Sequence[str | Path]) -> SteeredCodec:
     from promptcodec.steer.files import SteeredCodec
 
     return SteeredCodec.load(codec, adapters)
+
+
+def refinement_of(steps: int, rate_lambda: float | None = None) -> Refinement | None:
+    """How latents are refined, None for no steps. Raises UsageError for impossible values."""
+    if not steps and rate_lambda is None:
+        return None
+    from promptcodec.steer.editing import Refinement
+
+    return Refinement(steps, rate_lambda)
 
 
 def codec_for(data: bytes, device: str | torch.device = "cpu") -> Codec:
@@ -161,4 +177,4 @@ def read_bytes(file: File, max_pixels: int | None = MAX_PIXELS) -> bytes:
     return start + file.read()
 
 
-__all__ = ["codec_for", "decode", "encode", "info", "load", "read_bytes", "read_header", "steered"]
+__all__ = ["codec_for", "decode", "encode", "info", "load", "read_bytes", "read_header", "refinement_of", "steered"]

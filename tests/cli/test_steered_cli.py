@@ -60,6 +60,24 @@ def test_what_makes_no_sense(run):
     assert (code, "cannot be read" in error) == (1, True)
 
 
+def test_refined_and_maps_by_name(run, tmp_path):
+    assert run("encode a.png --refine 1 -o r.ptc")[0] == 0
+    assert run("encode a.png -o p.ptc")[0] == 0
+    assert run("decode r.ptc")[0] == 0
+    steer = "encode a.png --adapter region.safetensors --overwrite"
+    assert run(f"{steer} --map roi=mask.png -o m.ptc")[0] == 0
+    assert run(f"{steer} --roi mask.png -o n.ptc")[0] == 0
+    assert (tmp_path / "m.ptc").read_bytes() == (tmp_path / "n.ptc").read_bytes()
+    assert run("encode a.png --adapter step --set step=0.6 -o s.ptc")[0] == 0
+    assert run("decode s.ptc --adapter step")[0] == 0
+    for line, message in (
+        ("encode a.png -o x.ptc --map roi", "--map takes NAME=MAP"),
+        ("encode a.png -o x.ptc --refine 2 --target-size 2k", "exclude each other"),
+    ):
+        code, error = run(line)
+        assert (code, message in error) == (2, True), error
+
+
 def test_skip_existing_follows_what_was_asked_for(run, tmp_path):
     line = "encode a.png --adapter region.safetensors --skip-existing --roi "
     run(line + "10,10,50,50")

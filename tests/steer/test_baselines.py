@@ -11,7 +11,7 @@ from promptcodec.steer.attached import Attached
 from promptcodec.steer.beta import Beta
 from promptcodec.steer.channels import ChannelSelection, FeatureTransform
 from promptcodec.steer.controls import Controls, constant
-from promptcodec.steer.editing import QuantisationStep, edit_latents
+from promptcodec.steer.editing import QuantisationStep, annealed_rounding, best_step, edit_latents
 from promptcodec.steer.gain_units import GainUnits
 from promptcodec.steer.lpm import LPM
 from promptcodec.steer.modulation import SFTLayer, SFTResidual
@@ -98,9 +98,32 @@ def test_code_editing_lowers_the_cost_that_it_states() -> None:
 
     with torch.no_grad():
         y, z, _ = model.analyse(nn.functional.pad(x, (0, 58, 0, 24), mode="replicate"), attached)
-    edited = edit_latents(model, x, 0.01, q, attached, steps=15, learning_rate=0.02)
+    edited = edit_latents(model, x, 0.01, q, attached, steps=15, learning_rate=0.02)[:2]
     with torch.no_grad():
-        assert cost(*edited) < 0.97 * cost(y, z)
+        assert cost(*edited) < 0.98 * cost(y, z)
+    again = edit_latents(model, x, 0.01, q, attached, steps=15, learning_rate=0.02)[:2]
+    assert torch.equal(edited[0], again[0])
+
+
+def test_annealed_rounding() -> None:
+    values = torch.tensor([0.0, 0.3, 0.5, 0.9, -1.2]).repeat(4000, 1)
+    generator = torch.Generator().manual_seed(0)
+    cold = annealed_rounding(values, 0.02, generator)
+    assert torch.allclose(cold[:, [0, 1, 3, 4]], values[:, [0, 1, 3, 4]].round(), atol=0.05)
+    warm = annealed_rounding(values, 0.5, generator).mean(0) - values[0].floor()
+    assert warm[0] < 0.05
+    assert warm[1] < 0.4
+    assert warm[2] == pytest.approx(0.5, abs=0.03)
+    assert warm[3] > 0.9
+
+
+def test_a_step_brings_a_model_near_another_rate() -> None:
+    torch.manual_seed(0)
+    model, x = CompressionModel(SMALL).eval().requires_grad_(False), torch.rand(1, 3, 64, 64)
+    model.g_a.layers[6].weight.mul_(200)  # type: ignore[union-attr, operator]
+    coarse, fine = (best_step(model, x, rate_lambda) for rate_lambda in (1e-7, 1e3))
+    assert 0 <= fine <= coarse <= 1
+    assert coarse > 0.5
 
 
 def test_quantisation_step() -> None:

@@ -13,14 +13,16 @@ from promptcodec.codec.container import ADAPTERS, AdapterRecord, Header, PtcFile
 from promptcodec.errors import FormatError, ImageError, ModelMismatchError, UsageError
 from promptcodec.model.steering import Affine, BlockSteer, Decoded, Site, Steering
 from promptcodec.steer.adapter import Adapter
-from promptcodec.steer.adapter_file import save_adapter
+from promptcodec.steer.adapter_file import StoredAdapter, save_adapter
 from promptcodec.steer.channels import ChannelSelection
 from promptcodec.steer.controls import Controls
-from promptcodec.steer.editing import QuantisationStep
+from promptcodec.steer.editing import QuantisationStep, Refinement
 from promptcodec.steer.files import SteeredCodec
 from promptcodec.steer.gain_units import GainUnits
-from promptcodec.steer.pyramid import look, region
+from promptcodec.steer.pyramid import Pyramid, look, region
 from promptcodec.steer.region_map import region_map
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "photo.jpg"
 
 
 class HyperShift(Adapter, kind="test-hyper-shift"):
@@ -141,7 +143,7 @@ def test_region_maps(tmp_path):
     assert region_map("-2,-1,4,3", 3, 3)[0, 0].sum() == 4
     with pytest.raises(UsageError, match="outside the picture of 6 x 4"):
         region_map("6,0,3,3", 4, 6)
-    with pytest.raises(ImageError, match="neither x,y,w,h nor a picture"):
+    with pytest.raises(ImageError, match="neither x,y,w,h, a number, nor a picture"):
         region_map(tmp_path / "none.png", 4, 6)
     with pytest.raises(UsageError, match="expected \\(1, 1, 4, 6\\)"):
         region_map(torch.zeros(1, 1, 6, 4), 4, 6)
@@ -180,3 +182,54 @@ def _insert(data: bytes, chunk: bytes) -> bytes:
 
     end = _one_chunk(data, 5)[2]
     return data[:end] + chunk + data[end:]
+
+
+def test_refined_files_cost_less_and_open_anywhere(codec, paths):
+    """Of a real picture, by what the files hold: bits, and the error of the decoded pixels."""
+    rgb = np.asarray(Image.open(EXAMPLE).convert("RGB").resize((192, 128), Image.Resampling.LANCZOS))
+    rate_lambda = float(codec.network.gain.rate_lambda(torch.tensor([0.4])))
+
+    def cost(data: bytes) -> float:
+        picture = np.asarray(promptcodec.decode(data)).astype(float)
+        return rate_lambda * ((picture - rgb) ** 2).mean() + 8 * len(data) / (192 * 128)
+
+    plain, refined = promptcodec.encode(rgb, 40), promptcodec.encode(rgb, 40, refine=20)
+    assert unpack(refined).adapters == ()
+    assert cost(refined) < 0.995 * cost(plain)
+    assert refined == promptcodec.encode(rgb, 40, refine=20)
+    small = promptcodec.encode(rgb, 40, refine=20, refine_lambda=rate_lambda / 4)
+    assert len(small) < len(refined)
+    settings = {"step": 0.6}
+    data = promptcodec.encode(rgb, 40, adapters=["step", paths["region"]], settings=settings, roi="0,0,64,64", refine=2)
+    assert [a.name for a in unpack(data).adapters] == ["step"]
+    assert promptcodec.decode(data, adapters=["step"]).size == (192, 128)
+    with pytest.raises(ModelMismatchError, match="needs adapter step"):
+        promptcodec.decode(data)
+    for options, message in (
+        ({"refine": -1}, "1 to 100000 steps, not -1"),
+        ({"refine": 3, "refine_lambda": -1.0}, "positive number"),
+        ({"refine": 3, "target_size": 900}, "target size and a refinement exclude each other"),
+        ({"refine_lambda": 0.01}, "1 to 100000 steps, not 0"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            promptcodec.encode(rgb, **options)
+
+
+def test_a_model_of_one_rate_is_told_the_trade_off(tic, photo):
+    with pytest.raises(UsageError, match="tic has one rate: a refinement wants to be told"):
+        tic.encode(photo[:64, :64], refine=Refinement(1))
+    data = tic.encode(photo[:64, :64], refine=Refinement(1, 0.01))
+    assert tic.decode_picture(data).rgb.shape == (64, 64, 3)
+
+
+def test_maps_by_name(codec, paths, photo, tmp_path):
+    with_map = SteeredCodec(codec, [StoredAdapter(Pyramid(codec.network.config, maps=("care",), decoder=False), b"x")])
+    for parameter in with_map.adapters[0].adapter.parameters():
+        parameter.data *= 4
+    files = [with_map.encode(photo, 40, maps={"care": source}) for source in ("0", "1", "0,0,64,64", 1.0)]
+    assert files[1] == files[3]
+    assert len({files[0], files[1], files[2]}) == 3
+    with pytest.raises(UsageError, match="no adapter takes a map 'roi2'"):
+        with_map.encode(photo, maps={"care": "1", "roi2": "1"})
+    with pytest.raises(UsageError, match=r"a map of 1.5 everywhere, expected a number in 0\.\.1"):
+        with_map.encode(photo, maps={"care": "1.5"})

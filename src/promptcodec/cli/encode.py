@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from promptcodec.api import refinement_of
 from promptcodec.cli import jobs, options, runtime
 from promptcodec.codec.atomic import atomic_write
 from promptcodec.codec.container import HASH_BYTES, SIGNATURE, unpack
@@ -56,12 +57,14 @@ class Settings:
     stamped: bool
     adapters: tuple[str, ...] = ()
     scalars: tuple[tuple[str, float], ...] = ()
-    roi: str | None = None
+    maps: tuple[tuple[str, str], ...] = ()
+    refine: int = 0
+    refine_lambda: float | None = None
 
     @property
     def steered(self) -> bool:
         """Whether anything but the base is asked for."""
-        return bool(self.adapters or self.scalars or self.roi is not None)
+        return bool(self.adapters or self.scalars or self.maps)
 
 
 def command(
@@ -82,8 +85,11 @@ def command(
     model: options.ModelName = None,
     adapter: options.Adapters = None,
     roi: Roi = None,
+    map_: options.Maps = None,
     look: options.Look = None,
     set_: options.Set = None,
+    refine: options.Refine = 0,
+    refine_lambda: options.RefineLambda = None,
     as_json: options.Json = False,
 ) -> None:
     """Compress pictures into .ptc files."""
@@ -99,8 +105,9 @@ def command(
     stamped = skip_existing or len(planned) > 1
     scalars = options.settings_of(look, set_)
     settings = Settings(
-        quality, target, model, strip, device, overwrite, skip_existing, stamped, tuple(adapter or ()), scalars, roi
-    )
+        quality, target, model, strip, device, overwrite, skip_existing, stamped, tuple(adapter or ()), scalars,
+        options.maps_of(roi, map_), refine, refine_lambda,
+    )  # fmt: skip
     if settings.steered and target is not None:
         raise UsageError("a target and adapters do not go together yet; give --quality")
     processes = min(processes, len(planned))
@@ -133,15 +140,17 @@ def encode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
 
 
 def _encoded(data: bytes, settings: Settings, source_hash: bytes | None) -> bytes:
+    refinement = refinement_of(settings.refine, settings.refine_lambda)
     if not settings.steered:
         codec = runtime.codec(settings.model, settings.device)
         return codec.encode(
-            data, settings.quality, target=settings.target, strip=settings.strip, source_hash=source_hash
-        )
+            data, settings.quality, target=settings.target, strip=settings.strip, source_hash=source_hash,
+            refine=refinement,
+        )  # fmt: skip
     steered = runtime.steered(settings.model, settings.device, settings.adapters)
     return steered.encode(
-        data, settings.quality, settings=dict(settings.scalars), roi=settings.roi, strip=settings.strip,
-        source_hash=source_hash,
+        data, settings.quality, settings=dict(settings.scalars), maps=dict(settings.maps), strip=settings.strip,
+        source_hash=source_hash, refine=refinement,
     )  # fmt: skip
 
 
@@ -152,14 +161,19 @@ def _stamp(data: bytes, settings: Settings) -> bytes:
     if settings.target is not None:
         rate = asdict(settings.target)
     asked: list[object] = [rate, settings.strip, fingerprint]
+    if settings.refine:
+        asked += [settings.refine, settings.refine_lambda]
     if settings.steered:
-        files = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in settings.adapters]
-        roi = settings.roi
-        if roi is not None and Path(roi).is_file():
-            roi = hashlib.sha256(Path(roi).read_bytes()).hexdigest()
-        asked += [files, settings.scalars, roi]
+        files = [_identity(path) for path in settings.adapters]
+        drawn = [(name, _identity(source)) for name, source in settings.maps]
+        asked += [files, settings.scalars, drawn]
     described = json.dumps(asked).encode()
     return hashlib.sha256(hashlib.sha256(data).digest() + described).digest()[:HASH_BYTES]
+
+
+def _identity(source: str) -> str:
+    """The content of a file, or what else was given in its place."""
+    return hashlib.sha256(Path(source).read_bytes()).hexdigest() if Path(source).is_file() else source
 
 
 def _up_to_date(job: jobs.Job, stamp: bytes) -> bool:

@@ -27,6 +27,17 @@ Adapters = Annotated[
 ]
 Look = Annotated[float | None, typer.Option("--look", min=0, max=1, help="Short for --set look=VALUE.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE, 0 to 1, for an adapter that takes it.")]
+Maps = Annotated[
+    list[str] | None,
+    typer.Option("--map", help="NAME=MAP for an adapter that takes it: a grey picture, x,y,w,h, or a number."),
+]
+Refine = Annotated[
+    int,
+    typer.Option("--refine", min=0, help="Steps of gradient descent on this picture's latents: smaller files, slowly."),
+]
+RefineLambda = Annotated[
+    float | None, typer.Option("--refine-lambda", help="The trade-off to refine for; by default the quality's.")
+]
 TargetSize = Annotated[
     str | None, typer.Option("--target-size", help="Largest size of the file: bytes, or such as 40k, 1.5M, 64KiB.")
 ]
@@ -59,6 +70,17 @@ def settings_of(look: float | None, assignments: list[str] | None) -> tuple[tupl
             equals = ""
         if not equals or not name.strip():
             raise UsageError(f"--set takes NAME=VALUE with a number, not {assignment!r}")
+    return tuple(sorted(found.items()))
+
+
+def maps_of(roi: str | None, assignments: list[str] | None) -> tuple[tuple[str, str], ...]:
+    """What --roi and --map say, by name. Raises UsageError for what is no NAME=MAP."""
+    found = {} if roi is None else {"roi": roi}
+    for assignment in assignments or ():
+        name, equals, value = assignment.partition("=")
+        if not equals or not name.strip() or not value.strip():
+            raise UsageError(f"--map takes NAME=MAP, a grey picture, x,y,w,h or a number, not {assignment!r}")
+        found[name.strip()] = value.strip()
     return tuple(sorted(found.items()))
 
 

@@ -21,7 +21,7 @@ from promptcodec.codec.picture_io import read
 from promptcodec.codec.picture_write import to_pil
 from promptcodec.codec.search import Target, search
 from promptcodec.errors import ModelMismatchError, UsageError
-from promptcodec.model.base import STRIDE
+from promptcodec.model.base import STRIDE, CompressionModel
 from promptcodec.model.steering import Constant, Decoded, Steerer, Steering
 from promptcodec.model.transforms import pad_to_multiple
 from promptcodec.zoo.model_file import StoredModel
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 DEFAULT_QUALITY = 50.0
 Q_STEPS = 2**16 - 1
+
+# y, z and the encoder's steering of a picture (1, 3, H, W) at the rate q.
+Refine = Callable[[CompressionModel, Tensor, float, Steerer], tuple[Tensor, Tensor, Steering]]
 
 
 class Codec:
@@ -64,21 +67,25 @@ class Codec:
         strip: bool = False,
         source_hash: bytes | None = None,
         steered: Callable[[int, int], Steered] | None = None,
+        refine: Refine | None = None,
     ) -> bytes:
         """A .ptc file of ``image`` (path, file object, bytes, PIL image, NumPy array or tensor).
 
         ``quality``: 0 (smallest) to 100 (best), 50 by default; or a ``target``, whose quality is searched: the picture
         is analysed once. ``strip`` leaves out EXIF and XMP; ``source_hash`` (8 bytes) is stored for programs that
         compare. ``steered`` attaches adapters for a picture of the height and width that it is given;
-        ``promptcodec.steer.files`` makes it. Warns where a lossless PNG would be smaller.
+        ``promptcodec.steer.files`` makes it. ``refine`` takes the place of the analysis, such as a
+        ``steer.editing.Refinement``; not together with a target. Warns where a lossless PNG would be smaller.
         Raises ImageError, LimitError, UsageError, and TargetError for targets out of this picture's range.
         """
         picture = read(image)
         check_memory(*picture.rgb.shape[:2])
         q = self._rate_step(quality, target)
         height, width = picture.rgb.shape[:2]
+        if refine is not None and target is not None:
+            raise UsageError(f"a target {target.name} and a refinement exclude each other; give a quality")
         attached = steered(height, width) if steered is not None else None
-        y, z, steer = self._analyse(picture.rgb, attached or Constant())
+        y, z, steer = self._analyse(picture.rgb, attached or Constant(), refine, q / Q_STEPS)
         latents = attached.latents(steer) if attached is not None else PLAIN
         records = attached.records if attached is not None else ()
         metadata = Metadata(
@@ -161,9 +168,13 @@ class Codec:
         return y, z
 
     @torch.inference_mode()
-    def _analyse(self, rgb: np.ndarray, steerer: Steerer) -> tuple[Tensor, Tensor, Steering]:
+    def _analyse(
+        self, rgb: np.ndarray, steerer: Steerer, refine: Refine | None = None, q: float = 0.0
+    ) -> tuple[Tensor, Tensor, Steering]:
         pixels = torch.from_numpy(np.require(rgb, requirements=["C", "W"])).to(self.device)
         x = pixels.permute(2, 0, 1)[None].float() / 255
+        if refine is not None:
+            return refine(self.network, x, q, steerer)
         return self.network.analyse(pad_to_multiple(x, STRIDE).contiguous(memory_format=torch.channels_last), steerer)
 
     @torch.inference_mode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from promptcodec.codec.codec import Codec
+from promptcodec.codec.codec import Codec, Refine
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,9 +32,11 @@ class TimedCodec(Codec):
         """What no phase has taken since ``start`` becomes a phase of its own: entropy coding, files and copies."""
         self.phases[side] = time.perf_counter() - start - sum(self.phases.values())
 
-    def _analyse(self, rgb: np.ndarray, steerer: Steerer) -> tuple[Tensor, Tensor, Steering]:
+    def _analyse(
+        self, rgb: np.ndarray, steerer: Steerer, refine: Refine | None = None, q: float = 0.0
+    ) -> tuple[Tensor, Tensor, Steering]:
         start = time.perf_counter()
-        latents = super()._analyse(rgb, steerer)
+        latents = super()._analyse(rgb, steerer, refine, q)
         self.phases["analysis"] = time.perf_counter() - start
         return latents
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -103,16 +104,21 @@ class CompressionModel(nn.Module):
         return y, self.h_a(y, steer.within("h_a")).to(y.dtype), steer
 
     def reconstruct(
-        self, y: Tensor, z: Tensor, gains: Gains, quantisation: Quantisation | None, steerer: Steerer, steer: Steering
-    ) -> dict[str, Any]:
-        """What ``forward`` returns, in the padded size, from y and z before gains; ``steer`` has the masks."""
+        self, y: Tensor, z: Tensor, gains: Gains, quantisation: Quantisation | None, steerer: Steerer, steer: Steering,
+        rounding: Callable[[Tensor], Tensor] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """What ``forward`` returns, in the padded size, from y and z before gains; ``steer`` has the masks.
+
+        ``rounding`` takes the place of straight-through rounding.
+        """
+        rounding = rounding or _straight_through
         mode = quantisation or ("noise" if self.training else "round")
         y, z = y * gains.y, z * gains.z
         medians = self.prior.medians
         if steer.keep_z is not None:
             z = torch.lerp(medians.expand_as(z), z, steer.keep_z)
         z_noisy = z + torch.empty_like(z).uniform_(-0.5, 0.5) if mode != "round" else z
-        z_round = _straight_through(z - medians) + medians
+        z_round = rounding(z - medians) + medians
         z_hat = z_noisy if mode == "noise" else z_round
         noise = torch.empty_like(y).uniform_(-0.5, 0.5) if mode != "round" else torch.zeros_like(y)
         known = y + noise if mode == "noise" else None
@@ -122,7 +128,7 @@ class CompressionModel(nn.Module):
             values, means = y[step.where], step.mean
             if steer.keep_y is not None:
                 values = torch.lerp(means, values, steer.keep_y.expand_as(y)[step.where])
-            rounded = _straight_through(values - means) + means
+            rounded = rounding(values - means) + means
             noisy = values + noise[step.where] if mode != "round" else rounded
             likelihood.append((step.where, gaussian_likelihood(noisy - means, step.scale)))
             return noisy if mode == "noise" else rounded

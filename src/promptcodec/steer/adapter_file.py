@@ -16,7 +16,7 @@ from torch import Tensor
 from promptcodec.errors import ModelMismatchError, UsageError
 from promptcodec.model.base import CompressionModel
 from promptcodec.steer.adapter import Adapter
-from promptcodec.steer.kinds import BUILT_IN
+from promptcodec.steer.kinds import BUILT_IN, PARAMETER_FREE
 
 FORMAT = "promptcodec-adapter-1"
 FINGERPRINT_BYTES = 8
@@ -46,10 +46,9 @@ def save_adapter(adapter: Adapter, network: CompressionModel, path: str | Path) 
     for name, value in tensors.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise UsageError(f"cannot store adapter {adapter.name}: {name} is not finite in half precision")
-    about = {"kind": adapter.kind, "name": adapter.name, "options": adapter.options}
     metadata = {
         "format": FORMAT,
-        "about": json.dumps(about, sort_keys=True),
+        "about": _about(adapter),
         "base": base_fingerprint(network),
         "base_name": network.config.name,
     }
@@ -58,10 +57,13 @@ def save_adapter(adapter: Adapter, network: CompressionModel, path: str | Path) 
 
 
 def load_adapter(path: str | Path, network: CompressionModel) -> StoredAdapter:
-    """Read an adapter for ``network``.
+    """Read an adapter for ``network``, from its file, or by its name where it has no parameters (``step``).
 
     Raises ModelMismatchError where it is foreign, damaged, or made for another base, UsageError for unknown kinds.
     """
+    if str(path) in PARAMETER_FREE:
+        adapter = adapter_class(str(path))(network.config)
+        return StoredAdapter(adapter.eval(), _digest({}, _about(adapter) + base_fingerprint(network)))
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -96,6 +98,10 @@ def adapter_class(kind: str) -> type[Adapter]:
             f"unknown kind of adapter {kind!r}; known are {known}; import the module that defines it first"
         )
     return Adapter.kinds[kind]
+
+
+def _about(adapter: Adapter) -> str:
+    return json.dumps({"kind": adapter.kind, "name": adapter.name, "options": adapter.options}, sort_keys=True)
 
 
 def _half(value: Tensor) -> Tensor:

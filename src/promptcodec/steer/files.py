@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from promptcodec.codec.codec import Codec
+from promptcodec.codec.codec import Codec, Refine
 from promptcodec.codec.container import MAX_PIXELS, AdapterRecord
 from promptcodec.codec.latents import LatentSteering
 from promptcodec.codec.picture import Picture
@@ -19,7 +17,7 @@ from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import StoredAdapter, load_adapter
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls, constant
-from promptcodec.steer.region_map import region_map
+from promptcodec.steer.region_map import MapSource, region_map
 
 if TYPE_CHECKING:
     from promptcodec.codec.picture_io import Source
@@ -46,26 +44,30 @@ class SteeredCodec:
         quality: float | None = None,
         *,
         settings: Mapping[str, float] | None = None,
-        roi: str | Path | Tensor | None = None,
+        roi: MapSource | None = None,
+        maps: Mapping[str, MapSource] | None = None,
         strip: bool = False,
         source_hash: bytes | None = None,
+        refine: Refine | None = None,
     ) -> bytes:
         """As ``Codec.encode``, steered by all adapters.
 
-        ``settings``: scalars by name, 0 to 1. ``roi``: a grey picture of any size, ``x,y,w,h`` in pixels, or a map
-        (1, 1, H, W) in [0, 1]. Raises UsageError for what an adapter lacks and for what none takes.
+        ``settings``: scalars by name, 0 to 1. ``maps``: maps by name, each a grey picture of any size, ``x,y,w,h`` in
+        pixels, a number for everywhere, or a map (1, 1, H, W) in [0, 1]; ``roi`` is the one of that name. Raises
+        UsageError for what an adapter lacks and for what none takes.
         """
         given = dict(settings or {})
-        self._check_given(given, roi is not None)
+        drawn = dict(maps or {}) | ({} if roi is None else {"roi": roi})
+        self._check_given(given, drawn)
         scalars = {name: constant(value) for name, value in given.items()}
 
         def steered(height: int, width: int) -> FileSteering:
-            maps = {} if roi is None else {"roi": region_map(roi, height, width).to(self.codec.device)}
-            controls = Controls(scalars, maps)
+            planes = {k: region_map(source, height, width).to(self.codec.device) for k, source in drawn.items()}
+            controls = Controls(scalars, planes)
             signals = [stored.adapter.signal(controls) for stored in self.adapters]
             return FileSteering(self.codec, self.adapters, signals, self._exact, controls)
 
-        return self.codec.encode(image, quality, strip=strip, source_hash=source_hash, steered=steered)
+        return self.codec.encode(image, quality, strip=strip, source_hash=source_hash, steered=steered, refine=refine)
 
     def decode_picture(
         self, data: bytes, settings: Mapping[str, float] | None = None, *, max_pixels: int | None = MAX_PIXELS
@@ -110,13 +112,15 @@ class SteeredCodec:
             "give its file, with --adapter"
         )
 
-    def _check_given(self, given: Mapping[str, float], roi: bool) -> None:
+    def _check_given(self, given: Mapping[str, float], maps: Mapping[str, MapSource]) -> None:
         wanted = {name for stored in self.adapters for name in _scalars(stored.adapter)}
         for name in given:
             if name not in wanted:
                 raise UsageError(f"no adapter takes {name!r}; {_listed(wanted)}")
-        if roi and not any("roi" in stored.adapter.maps for stored in self.adapters):
-            raise UsageError("no adapter takes a region of interest; give one that does, with --adapter")
+        for name in maps:
+            if not any(name in stored.adapter.maps for stored in self.adapters):
+                what = "region of interest" if name == "roi" else f"map {name!r}"
+                raise UsageError(f"no adapter takes a {what}; give one that does, with --adapter")
 
 
 class FileSteering:

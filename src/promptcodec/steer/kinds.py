@@ -11,3 +11,4 @@ BUILT_IN = {
     "step": "promptcodec.steer.editing",
     "transtic": "promptcodec.steer.transtic",
 }
+PARAMETER_FREE = ("step",)  # need no file: their names stand for them

@@ -1,4 +1,4 @@
-"""Regions of interest: a mask file, a rectangle or a map, as a map of the picture's size."""
+"""Maps that a user gives, such as regions of interest, as maps of the picture's size."""
 
 from __future__ import annotations
 
@@ -12,19 +12,26 @@ from torch import Tensor
 
 from promptcodec.errors import ImageError, UsageError
 
+MapSource = str | Path | Tensor
+_NUMBER = re.compile(r"^\s*[0-9]*\.?[0-9]+\s*$")
 _RECTANGLE = re.compile(r"^\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*$")
 
 
-def region_map(roi: str | Path | Tensor, height: int, width: int) -> Tensor:
+def region_map(roi: MapSource, height: int, width: int) -> Tensor:
     """(1, 1, height, width) in [0, 1], 1 where the picture matters most.
 
     ``roi``: ``x,y,w,h`` in pixels of the upright picture (1 inside, 0 outside, cut at its borders), a grey picture of
-    any size (white matters), or a map (1, 1, H, W) of this size. Raises UsageError and ImageError.
+    any size (white matters), a number (0 to 1, everywhere), or a map (1, 1, H, W) of this size. Raises UsageError and
+    ImageError.
     """
     if isinstance(roi, Tensor):
         if tuple(roi.shape) != (1, 1, height, width):
             raise UsageError(f"a region map of shape {tuple(roi.shape)}, expected (1, 1, {height}, {width})")
         return roi.float().clamp(0, 1)
+    if _NUMBER.match(str(roi)):
+        if not 0 <= float(str(roi)) <= 1:
+            raise UsageError(f"a map of {roi} everywhere, expected a number in 0..1")
+        return torch.full((1, 1, height, width), float(str(roi)))
     rectangle = _RECTANGLE.match(str(roi))
     if rectangle:
         x, y, w, h = map(int, rectangle.groups())
@@ -37,5 +44,7 @@ def region_map(roi: str | Path | Tensor, height: int, width: int) -> Tensor:
         with Image.open(roi) as image:
             mask = image.convert("L").resize((width, height), Image.Resampling.BILINEAR)
     except (OSError, UnidentifiedImageError) as error:
-        raise ImageError(f"the region {roi} is neither x,y,w,h nor a picture that can be read: {error}") from None
+        raise ImageError(
+            f"the region {roi} is neither x,y,w,h, a number, nor a picture that can be read: {error}"
+        ) from None
     return torch.from_numpy(np.asarray(mask, dtype=np.float32) / 255)[None, None]
