@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -10,9 +12,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from promptcodec.train.pictures import PictureStore
+from promptcodec.train.sources import Unit
 
 GROUPS = 8  # of a batch's crops; each group shares a scale, so that a batch is a few kernels, not a few hundred
+
+
+class Store(Protocol):
+    """What crops are drawn from: ``pictures``, uint8 (H, W, 3) each."""
+
+    device: torch.device
+
+    @property
+    def pictures(self) -> list[Tensor]: ...
+
+    def move(self, samples: int) -> None: ...
+
+    def arrived(self) -> list[Unit]: ...
+
+    def take_up(self, units: Sequence[Unit]) -> list[str]: ...
+
+    def state(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -29,7 +48,7 @@ class _Draw:
 class CropSampler:
     """Crops of ``patch`` x ``patch`` pixels, a pure function of the store's pictures and (seed, step)."""
 
-    def __init__(self, store: PictureStore, patch: int, min_scale: float, seed: int) -> None:
+    def __init__(self, store: Store, patch: int, min_scale: float, seed: int) -> None:
         self.store, self.patch, self.min_scale, self.seed = store, patch, min_scale, seed
 
     def batch(self, step: int, size: int, part: int = 0, parts: int = 1) -> Tensor:

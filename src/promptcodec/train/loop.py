@@ -34,8 +34,10 @@ from promptcodec.train.portable import load_portable, save_portable
 from promptcodec.train.precision import autocast_pays
 from promptcodec.train.progress import Meter, flops_per_sample
 from promptcodec.train.recipe import Recipe
+from promptcodec.train.remote import is_remote
 from promptcodec.train.schedule import rate_factor
 from promptcodec.train.start import start_from
+from promptcodec.train.stream import StreamedStore
 from promptcodec.train.validation import validate
 
 LINEAR_START_CROPS = 1024
@@ -119,7 +121,11 @@ class Trainer:
         """Crops of the recipe's data, which are loaded at first use."""
         recipe = self.recipe
         memory = int(recipe.memory * 2**30) if recipe.memory else None
-        store = PictureStore(recipe.data, recipe.patch, self.device, memory, recipe.reuse, self.say)
+        store: PictureStore | StreamedStore
+        if any(map(is_remote, recipe.data)):
+            store = StreamedStore(recipe.data, recipe.patch, self.device, memory, recipe.reuse, recipe.seed, self.say)
+        else:
+            store = PictureStore(recipe.data, recipe.patch, self.device, memory, recipe.reuse, self.say)
         if self._data is not None:
             store.restore(self._data, self.samples)
         else:

@@ -22,11 +22,11 @@ from PIL import Image
 from torch import Tensor
 
 from promptcodec.errors import UsageError
+from promptcodec.train.crops import Store
 from promptcodec.train.sources import Entry, Unit, find_units
+from promptcodec.train.window import Window
 
 Say = Callable[[str], None]
-
-DEVICE_SHARE = 0.25  # of an accelerator's free memory; what exceeds it stays with the host
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:
@@ -35,9 +35,18 @@ def decode(data: bytes) -> NDArray[np.uint8]:
         return np.asarray(image.convert("RGB"))
 
 
+def decode_or_say(data: bytes, name: str, say: Say) -> NDArray[np.uint8] | None:
+    """The picture, or None, with a word to people, where it is damaged."""
+    try:
+        return decode(data)
+    except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for damaged pictures
+        say(f"left out: {name} cannot be decoded ({error})")
+        return None
+
+
 def load_pictures(sources: Sequence[str | Path]) -> list[NDArray[np.uint8]]:
     """All pictures of ``sources``, uint8 (H, W, 3). Raises UsageError where there is none."""
-    with ThreadPoolExecutor(_threads()) as pool:
+    with ThreadPoolExecutor(decoding_threads()) as pool:
         entries = [entry for unit in find_units(sources) for entry in unit.entries()]
         pictures = list(pool.map(lambda entry: decode(entry.read()), entries))
     if not pictures:
@@ -61,20 +70,23 @@ class PictureStore:
         reuse: int = 32,
         say: Say = print,
     ) -> None:
-        self.sources, self.smallest, self.device, self.memory, self.reuse = sources, smallest, device, memory, reuse
+        self.sources, self.smallest, self.device, self.reuse = sources, smallest, device, reuse
         self.say = say
-        self.pictures: list[Tensor] = []
+        self._window: Window[int] = Window(device, memory)  # of entries
         self._units: list[str] = []
         self._entries: list[Entry] = []
-        self._window: list[int] = []  # entries in memory
         self._left_out: set[int] = set()
         self._told: set[str] = set()
-        self._next = self._moved = self._bytes = 0
+        self._next = self._moved = 0
         self._moving = False
-        self._room = self._device_room()
-        self._depth = _threads() + 1  # pictures decoded ahead of need
-        self._pool = ThreadPoolExecutor(_threads())
+        self._depth = decoding_threads() + 1  # pictures decoded ahead of need
+        self._pool = ThreadPoolExecutor(decoding_threads())
         self._ahead: deque[tuple[int, Future[NDArray[np.uint8] | None]]] = deque()
+
+    @property
+    def pictures(self) -> list[Tensor]:
+        """What is in memory, oldest first."""
+        return self._window.pictures
 
     def fill(self, samples: int = 0) -> None:
         """Take up all that is there now. Raises UsageError where no picture is large enough."""
@@ -91,7 +103,7 @@ class PictureStore:
 
     def take_up(self, units: Sequence[Unit]) -> list[str]:
         """Add the pictures of ``units``; those that are not complete are left for later. Returns the names taken."""
-        if len(self._window) + len(self._left_out) == len(self._entries):
+        if len(self._window.keys) + len(self._left_out) == len(self._entries):
             self._next = len(self._entries)
         taken = []
         for unit in units:
@@ -117,7 +129,7 @@ class PictureStore:
 
     def state(self) -> dict[str, Any]:
         """What ``restore`` needs."""
-        return {"units": list(self._units), "window": list(self._window), "left_out": sorted(self._left_out),
+        return {"units": list(self._units), "window": list(self._window.keys), "left_out": sorted(self._left_out),
                 "next": self._next, "moved": self._moved, "moving": self._moving}  # fmt: skip
 
     def restore(self, state: dict[str, Any], samples: int) -> None:
@@ -134,12 +146,12 @@ class PictureStore:
         for index, picture in zip(state["window"], self._pool.map(self._decode, state["window"]), strict=True):
             if picture is None:
                 raise UsageError(f"{self._entries[index].path} is no longer the file that this run started with")
-            self._add(index, picture)
+            self._window.add(index, picture)
         self._next, self._moved, self._moving = state["next"], state["moved"], state["moving"]
 
     @property
     def _resident(self) -> bool:
-        return len(self._window) + len(self._left_out) == len(self._entries)
+        return len(self._window.keys) + len(self._left_out) == len(self._entries)
 
     def _pull(self) -> None:
         """Decode the next picture and let the oldest go if memory is full."""
@@ -152,46 +164,26 @@ class PictureStore:
         if picture is None:
             self._left_out.add(index)
             return
-        self._add(index, picture)
-        while self.memory is not None and self._bytes > self.memory and len(self.pictures) > 1:
+        self._window.add(index, picture)
+        while self._window.full:
             self._moving = True
-            self._drop_oldest()
-
-    def _add(self, index: int, picture: NDArray[np.uint8]) -> None:
-        tensor = torch.tensor(picture)
-        if self.device.type != "cpu" and tensor.nbytes <= self._room:
-            tensor = tensor.to(self.device)
-            self._room -= tensor.nbytes
-        self.pictures.append(tensor)
-        self._window.append(index)
-        self._bytes += tensor.nbytes
-
-    def _drop_oldest(self) -> None:
-        picture = self.pictures.pop(0)
-        self._window.pop(0)
-        self._bytes -= picture.nbytes
-        if picture.device.type != "cpu":
-            self._room += picture.nbytes
+            self._window.drop_oldest()
 
     def _decode(self, index: int) -> NDArray[np.uint8] | None:
         entry = self._entries[index]
         try:
-            picture = decode(entry.read())
-        except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for damaged pictures
-            self.say(f"left out: a picture of {entry.path} cannot be decoded ({error})")
+            data = entry.read()
+        except OSError as error:
+            self.say(f"left out: a picture of {entry.path} cannot be read ({error})")
             return None
-        return picture if min(picture.shape[:2]) >= self.smallest else None
-
-    def _device_room(self) -> int:
-        if self.device.type == "cuda":
-            return int(DEVICE_SHARE * torch.cuda.mem_get_info(self.device)[0])
-        return 2**62  # memory is shared with the host
+        picture = decode_or_say(data, f"a picture of {entry.path}", self.say)
+        return picture if picture is not None and min(picture.shape[:2]) >= self.smallest else None
 
 
 class Watch:
     """Looks for new units every ``seconds``, and more seldom where looking is slow; 0 never looks."""
 
-    def __init__(self, store: PictureStore, seconds: float) -> None:
+    def __init__(self, store: Store, seconds: float) -> None:
         self.store, self.seconds = store, seconds
         self._due = time.monotonic() + seconds
 
@@ -206,5 +198,6 @@ class Watch:
         return units
 
 
-def _threads() -> int:
+def decoding_threads() -> int:
+    """Threads that decode beside training."""
     return min(16, os.cpu_count() or 1)

@@ -20,8 +20,9 @@ class Recipe:
     Schedules are in samples (crops seen), so that runs of any length and batch compare.
 
     ``data``: folders or tar files of pictures; what arrives in them during the run is taken up, looked for every
-    ``watch`` seconds (0: never). ``memory``: GiB of decoded pictures to hold (0: all); beyond it, each picture serves
-    ``reuse`` crops before the next takes its place. ``validation``: folder or tar file, measured every
+    ``watch`` seconds (0: never). Addresses of tar files are read as a stream: ``https://host/shard-{000..127}.tar``,
+    s3:// and others through fsspec. ``memory``: GiB of decoded pictures to hold (0: all, of streams 4); beyond it, each
+    picture serves ``reuse`` crops before the next takes its place. ``validation``: folder or tar file, measured every
     ``validation_every`` samples (0: only at the end).
 
     ``patch``: side of the crops in pixels. ``batch``: crops in one step, cut into ``parts`` that are computed one
