@@ -1,6 +1,6 @@
 """What a lever of training is worth: short runs with and without it, equal processor seconds, several seeds.
 
-    python benchmarks/train_levers.py run --data train-00.tar --validation VAL [--seconds 30] [--seeds 3]
+    python benchmarks/train_levers.py run --data train-00.tar --validation VAL [--seconds 20] [--seeds 3]
     python benchmarks/train_levers.py table                 # writes the table of docs/training.md
 
 Every seed gives one run of the recipe as it is and one with each lever of LEVERS. What a crop costs under each lever
@@ -286,7 +286,7 @@ def main() -> None:
     parser.add_argument("verb", choices=("run", "table"))
     parser.add_argument("--data", action="append", default=[])
     parser.add_argument("--validation", default="")
-    parser.add_argument("--seconds", type=float, default=30, help="of the processor, a run")
+    parser.add_argument("--seconds", type=float, default=20, help="of the processor, a run")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--stop-after", type=float, default=math.inf, help="processor seconds of this call")
