@@ -59,6 +59,41 @@ def test_two_processes_equal_one(recipe: Recipe, tmp_path: Path) -> None:
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
 
 
+@pytest.mark.slow
+def test_torchrun_equals_one_process(recipe: Recipe, tmp_path: Path) -> None:
+    """The command of the documentation, the launcher and the command line included; the second half is resumed."""
+    for name, samples in (("half", 8), ("whole", 16)):
+        values = {"model": "tiny", "patch": 64, "batch": 4, "samples": samples, "log_every": 1, "threads": 1,
+                  "warmup": 40, "precision": "float32", "parts": 2}  # fmt: skip
+        (tmp_path / f"{name}.toml").write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in values.items()))
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from conftest import tiny\n"
+        "from promptcodec.model import presets\n"
+        "from promptcodec.train import loop\n"
+        "presets.PRESETS['tiny'] = tiny\n"
+        "loop.LINEAR_START_CROPS = 128\n"
+    )
+    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    for launcher, folder in ((torchrun, "two"), (["-m"], "one")):
+        for part in ("half", "whole"):
+            command = [sys.executable, *launcher, "promptcodec", "train", f"{tmp_path / part}.toml"]
+            command += ["-o", str(tmp_path / folder), "--data", recipe.data[0], "--device", "cpu"]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+            assert done.returncode == 0, done.stderr[-2000:]
+            assert done.stdout.count("model.safetensors: ") == 1  # one process writes and speaks
+    one, two = (load_checkpoint(tmp_path / folder) for folder in ("one", "two"))
+    assert one is not None
+    assert two is not None
+    assert one["samples"] == two["samples"] == 16
+    for part in ("model", "average"):
+        for name, value in one[part].items():
+            torch.testing.assert_close(value, two[part][name], atol=2e-6, rtol=1e-5)
+
+
 def test_a_batch_must_divide(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be shared out evenly to 2 processes"):
         Trainer(dataclasses.replace(recipe, parts=3, batch=3), tmp_path, world=World(0, 2))
