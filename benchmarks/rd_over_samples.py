@@ -1,9 +1,10 @@
-"""Validation curves of model files of one run, as that run would have logged them: for runs that had no validation set.
+"""Validation curves of a run's model files, as that run would have logged them: for runs that had no validation set.
 
-    python benchmarks/rd_over_samples.py --set VAL --set KODAK --out DIR 164132=nano-1.safetensors 209196=trunk.safetensors
+    python benchmarks/rd_over_samples.py --set VAL --set KODAK --out DIR 0=first.safetensors 45064=runs/second
+    promptcodec plot DIR --set kodak --against kodak/vtm
 
-Adds lines to DIR/validation.jsonl; ``promptcodec plot DIR --set kodak --against kodak/vtm`` draws them. Sets and
-samples that are there already are not measured again.
+Each model is named with the samples it had seen: a model file, or the folder of a run, whose checkpoint's average is
+taken. Adds lines to DIR/validation.jsonl; sets and samples that are there already are not measured again.
 """
 
 from __future__ import annotations
@@ -14,10 +15,23 @@ from pathlib import Path
 import torch
 
 from promptcodec.codec.allocator import keep_large_blocks
+from promptcodec.model.base import CompressionModel
+from promptcodec.model.presets import CONFIGURATIONS
+from promptcodec.train.checkpoint import load_checkpoint
 from promptcodec.train.pictures import load_pictures
 from promptcodec.train.rd_log import NAME, add_rd, read_rd
 from promptcodec.train.validation import validate
 from promptcodec.zoo.model_file import load_model
+
+
+def network(path: Path) -> CompressionModel:
+    """The model of a file, or of the checkpoint in a folder."""
+    state = load_checkpoint(path) if path.is_dir() else None
+    if state is None:
+        return load_model(path).network
+    model = CompressionModel(CONFIGURATIONS[state["recipe"]["model"]]())
+    model.load_state_dict(state["average"])
+    return model
 
 
 def main() -> None:
@@ -36,7 +50,7 @@ def main() -> None:
         for argument in arguments.models:
             samples, _, model = argument.partition("=")
             if (Path(source).stem, int(samples)) not in there:
-                add_rd(arguments.out, int(samples), source, validate(load_model(Path(model)).network, pictures))
+                add_rd(arguments.out, int(samples), source, validate(network(Path(model)), pictures))
                 print(source, argument, flush=True)
 
 

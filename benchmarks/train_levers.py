@@ -208,7 +208,7 @@ def change_in_rate(plain: list[dict[str, float]], other: list[dict[str, float]])
 
 def measure(arguments: argparse.Namespace) -> None:
     """Run what the results lack."""
-    presets.PRESETS["narrow"] = narrow
+    presets.CONFIGURATIONS["narrow"] = narrow
     keep_large_blocks()
     recipe = Recipe.read(
         {"model": "narrow", "data": arguments.data, "batch": 8, "warmup": 800, "decay": 0.0, "ema": 0.98,

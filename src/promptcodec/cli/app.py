@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import promptcodec
-from promptcodec.cli import bench, compare, curves, decode, encode, import_, info, models, profile, train, verify
+from promptcodec.cli import bench, compare, curves, decode, encode, import_, info, models, plot, profile, train, verify
 from promptcodec.cli import eval as evaluation
 from promptcodec.errors import PromptcodecError, UsageError
 
@@ -30,6 +30,7 @@ app.command("models")(models.command)
 app.command("eval")(evaluation.command)
 app.command("compare")(compare.command)
 app.command("curves")(curves.command)
+app.command("plot")(plot.command)
 app.command("bench")(bench.command)
 app.command("profile")(profile.command)
 app.command("train")(train.command)
