@@ -1,6 +1,7 @@
 """``promptcodec profile`` and the list of presets."""
 
 import json
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -18,7 +19,8 @@ def run(*arguments):
 
 def test_a_preset_and_its_sums():
     lines = [json.loads(line) for line in run("profile", "s2c-conv", "--size", "1920x1080", "--json").splitlines()]
-    *parts, total = lines
+    *parts, total, memory = lines
+    assert memory == {"network": "memory", "weights_mib": 254.0}
     assert total["network"] == "total"
     assert total["parameters"] == sum(part["parameters"] for part in parts) == 66_597_063
     for key in ("true", "needed", "paper002", "paper004"):
@@ -31,6 +33,18 @@ def test_times(tic_file):
     for model in ("s2c-nano", "nano", tic_file):
         out = run("profile", model, "--size", "64x64", "--time")
         assert out.count(" ms") >= 8
+        assert "memory: weights " in out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is asked of Linux")
+def test_memory_grows_with_the_picture():
+    held = [
+        json.loads(run("profile", "nano", "--size", size, "--time", "--json").splitlines()[-1])
+        for size in ("64x64", "1024x1024")
+    ]
+    assert held[0]["weights_mib"] == held[1]["weights_mib"] == pytest.approx(3_699_656 * 4 / 2**20, abs=0.1)
+    for side in ("encode_mib", "decode_mib"):
+        assert held[1][side] > 16 > held[0][side] - 32
 
 
 def test_papers():

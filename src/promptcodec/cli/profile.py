@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 Name = Annotated[str | None, typer.Argument(help="A preset, a shipped model, or a model file.", show_default=False)]
 Papers = Annotated[bool, typer.Option("--papers", help="The complexity tables of papers 002 and 004 instead.")]
 Size = Annotated[str, typer.Option(help="WIDTHxHEIGHT of the picture.")]
-Time = Annotated[bool, typer.Option("--time", help="Also run every layer and tell its seconds.")]
+Time = Annotated[
+    bool, typer.Option("--time", help="Also run every layer and tell its seconds, and the peak of memory.")
+]
 
 
 def command(
@@ -36,11 +38,10 @@ def command(
 
     network = _network(str(model), times)
     found = parts(network, height, width)
-    seconds = {}
-    if times:
-        from promptcodec.evaluate.layer_times import layer_times
+    from promptcodec.evaluate.layer_times import layer_times, network_memory, weights_mib
 
-        seconds = layer_times(network, height, width)
+    memory = network_memory(network, height, width) if times else None
+    seconds = layer_times(network, height, width) if times else {}
     keys = list(dict.fromkeys((part.network, part.kind) for part in found))
     lines = [(key, total([p for p in found if (p.network, p.kind) == key])) for key in keys]
     if not as_json:
@@ -61,6 +62,11 @@ def command(
         else:
             cells = "".join(f"{value:10.3f}" for value in figures.values())
             print(f"{name:8} {kind:17}{part.parameters:12,}{cells}" + (f"{1e3 * spent:10.1f} ms" if spent else ""))
+    held = {"weights_mib": weights_mib(network)} | {f"{side}_mib": value for side, value in (memory or {}).items()}
+    if as_json:
+        print(json.dumps({"network": "memory"} | held))
+    else:
+        print("memory: " + ", ".join(f"{name.removesuffix('_mib')} {value:.1f} MiB" for name, value in held.items()))
 
 
 def _network(name: str, weights: bool) -> CompressionModel:

@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from promptcodec.evaluate.memory import begin_peak, peak_mib
 from promptcodec.model.base import STRIDE, CompressionModel
 from promptcodec.model.blocks import Block, Stage
 from promptcodec.model.schedule import run
@@ -38,6 +39,36 @@ def layer_times(model: CompressionModel, height: int, width: int, repeats: int =
         _, seconds = _timed(lambda: run(context.steps(features), lambda step: step.mean.round(), shape), repeats)
         found["context", "context"] = seconds
     return dict(found)
+
+
+@torch.inference_mode()
+def network_memory(model: CompressionModel, height: int, width: int) -> dict[str, float] | None:
+    """MiB that one picture takes beside the weights: networks of ``encode`` (g_a, h_a) and of ``decode`` (the others).
+
+    The largest resident size on the way, less that at rest; None where the system does not tell. Run before anything
+    large, since a heap that has grown already hides what fits into it. The context runs in float32.
+    """
+    rows, cols = -(-height // STRIDE), -(-width // STRIDE)
+    x = torch.rand(1, 3, rows * STRIDE, cols * STRIDE)
+    found = {}
+    y, z = x, x
+    for name in ("encode", "decode"):
+        if not begin_peak() or (rest := peak_mib()) is None:
+            return None
+        if name == "encode":
+            y = model.g_a(x)
+            z = model.h_a(y)
+        else:
+            gains = model.gains(None if model.gain is None else torch.full((1,), 0.5))
+            y_hat = run(model.schedule(z.round(), gains), lambda step: step.mean.round(), tuple(y.shape))
+            model.g_s(y_hat)
+        found[name] = round((peak_mib() or rest) - rest, 1)
+    return found
+
+
+def weights_mib(model: nn.Module) -> float:
+    """MiB of the parameters, as they are held in memory."""
+    return round(sum(p.numel() * p.element_size() for p in model.parameters()) / 2**20, 1)
 
 
 def _transform(transform: Transform, x: torch.Tensor, repeats: int) -> list[tuple[str, float]]:

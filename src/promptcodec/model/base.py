@@ -99,7 +99,7 @@ class CompressionModel(nn.Module):
     def analyse(self, x: Tensor, steerer: Steerer) -> tuple[Tensor, Tensor, Steering]:
         """y and z before gains, and the encoder's steering, of a padded picture (B, 3, h, w)."""
         steer = steerer.for_encoder(x)
-        y = self.g_a(x, steer.within("g_a"))
+        y = self.g_a(x, steer.within("g_a"), steer.region)
         steer = steer.then(steerer.for_hyper(y))
         return y, self.h_a(y, steer.within("h_a")).to(y.dtype), steer
 

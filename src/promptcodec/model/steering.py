@@ -139,13 +139,15 @@ class Steering:
     """All that conditions one pass: what acts at which site, gains, and which latents are kept.
 
     ``keep_y`` and ``keep_z`` are masks (1 or B, 1 or C, 1 or h, 1 or w): where 1, an element is coded as it is,
-    where 0, as the symbol 0, its likeliest value. Only the encoder needs them.
+    where 0, as the symbol 0, its likeliest value. Only the encoder needs them. ``region`` (B, 1, H, W) in [0, 1] says
+    where the N-gram context of g_a acts (paper 003: in semantically important regions), everywhere by default.
     """
 
     sites: Mapping[Site, BlockSteer] = field(default_factory=dict)
     gains: Gains = field(default_factory=Gains)
     keep_y: Tensor | None = None
     keep_z: Tensor | None = None
+    region: Tensor | None = None
 
     def then(self, other: Steering) -> Steering:
         """Ordered composition: this one acts first."""
@@ -153,7 +155,8 @@ class Steering:
         for site, steer in other.sites.items():
             sites[site] = sites[site].then(steer) if site in sites else steer
         gains = self.gains.times(other.gains)
-        return Steering(sites, gains, _both(self.keep_y, other.keep_y), _both(self.keep_z, other.keep_z))
+        masks = ((getattr(self, name), getattr(other, name)) for name in ("keep_y", "keep_z", "region"))
+        return Steering(sites, gains, *(_both(a, b) for a, b in masks))
 
     def within(self, transform: TransformName) -> TransformSteer:
         """The part that acts in one transform."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from promptcodec.errors import UsageError
 from promptcodec.model import config
 from promptcodec.model.steering import Decoded, Steering
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.controls import Controls, plane
 from promptcodec.steer.generator import PromptPyramid
+from promptcodec.steer.sites import has_ngram_context
 
 
 class Pyramid(Adapter, kind="pyramid"):
@@ -21,6 +24,7 @@ class Pyramid(Adapter, kind="pyramid"):
       of the picture, in this order; the decoder sees the scalars and ŷ.
     - ``encoder`` and ``decoder`` say which halves there are. ``encoder_stages`` and ``decoder_stages`` choose stages;
       None is all that take prompts.
+    - ``context_in`` names a map that says where the N-gram context of g_a acts (paper 003). The file does not hold it.
 
     Kao et al.: scalars rate, map roi, both halves (13,763,459 parameters with ``tic``, 32,696,387 with ``tic-large``,
     both with their base). Paper 000: scalar look (6,249,536 of its own), decoder-only 3,285,120. Region alone: map roi,
@@ -39,11 +43,20 @@ class Pyramid(Adapter, kind="pyramid"):
         encoder_stages: Sequence[int] | None = None,
         decoder_stages: Sequence[int] | None = None,
         compat_mask: bool = False,
+        context_in: str = "",
     ) -> None:
         super().__init__(
             base, name, scalars=list(scalars), maps=list(maps), encoder=encoder, decoder=decoder,
             encoder_stages=encoder_stages, decoder_stages=decoder_stages, compat_mask=compat_mask,
+            context_in=context_in,
         )  # fmt: skip
+        if context_in and not (encoder and context_in in maps and has_ngram_context(base.analysis)):
+            raise UsageError(
+                f"context_in = {context_in!r} limits the N-gram context of g_a to a map of the encoder's half; "
+                f"{base.name} {'has' if has_ngram_context(base.analysis) else 'has no'} such context, the maps are "
+                f"{', '.join(maps) or 'none'}"
+            )
+        self.context_in = context_in
         self.scalars, self.maps = tuple(scalars), tuple(maps)
         self.signals = self.scalars if decoder else ()
         count = len(self.scalars)
@@ -60,7 +73,8 @@ class Pyramid(Adapter, kind="pyramid"):
             return Steering()
         planes = [plane(controls.scalar(name), x) for name in self.scalars]
         given = [controls.map(name).to(x) for name in self.maps]
-        return self.encoder(torch.cat([*planes, *given, x], dim=1))  # type: ignore[no-any-return]
+        steer: Steering = self.encoder(torch.cat([*planes, *given, x], dim=1))
+        return replace(steer, region=controls.map(self.context_in).to(x)) if self.context_in else steer
 
     def for_decoder(self, decoded: Decoded, signalled: Controls) -> Steering:
         """Prompts from [scalar planes, ŷ]."""
@@ -90,9 +104,17 @@ def region(base: config.Model, *, name: str = "region") -> Pyramid:
     return Pyramid(base, name, maps=("roi",), decoder=False)
 
 
-def rate_and_region(base: config.Model, *, compat_mask: bool = False, name: str = "kao") -> Pyramid:
-    """Kao et al. 2023: rate and region from one generator, trained jointly with the base."""
-    return Pyramid(base, name, scalars=("rate",), maps=("roi",), compat_mask=compat_mask)
+def rate_and_region(
+    base: config.Model, *, compat_mask: bool = False, masked_context: bool = False, name: str = "kao"
+) -> Pyramid:
+    """Kao et al. 2023: rate and region from one generator, trained jointly with the base.
+
+    Paper 003's codec is this on an N-gram base; ``masked_context`` lets the context act only where the region is.
+    """
+    return Pyramid(
+        base, name, scalars=("rate",), maps=("roi",), compat_mask=compat_mask,
+        context_in="roi" if masked_context else "",
+    )  # fmt: skip
 
 
 def rate(base: config.Model, *, name: str = "rate") -> Pyramid:

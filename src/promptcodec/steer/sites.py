@@ -71,6 +71,12 @@ def stages(cfg: config.Model, transform: TransformName) -> tuple[StageInfo, ...]
     return tuple(found)
 
 
+def has_ngram_context(transform: config.Transform) -> bool:
+    """Whether a stage of ``transform`` adds N-gram context, which a region can limit."""
+    mixers = (layer.mixer for layer in transform.layers if isinstance(layer, config.Stage))
+    return any(isinstance(mixer, config.Attention) and mixer.ngram > 0 for mixer in mixers)
+
+
 def sites(cfg: config.Model) -> tuple[SiteInfo, ...]:
     """Every block of a model."""
     names: tuple[TransformName, ...] = ("g_a", "h_a", "h_s", "g_s")
