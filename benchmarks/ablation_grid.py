@@ -38,6 +38,7 @@ from promptcodec.train.loop import Trainer
 from promptcodec.train.pictures import load_pictures
 from promptcodec.train.recipe import Recipe
 from promptcodec.train.validation import validate
+from promptcodec.zoo.model_file import save_model
 
 QUALITIES = (0.0, 0.33, 0.67, 1.0)
 CROP = 256  # pixels a side, from the middle of the validation pictures
@@ -91,6 +92,7 @@ def train(settings: dict[str, Any], arguments: argparse.Namespace, seconds: floa
     print(f"{folder.name}: {trainer.samples:,} samples, {spent:.0f} s of CPU time", flush=True)
     if trainer.samples < recipe.samples:
         return None
+    save_model(trainer.averaged(), folder / "model.safetensors", "0")
     found = parts(build(CONFIGURATIONS[recipe.model]()), 512, 768)
     rd = validate(trainer.averaged(), [middle(p) for p in load_pictures([arguments.validation])], QUALITIES)
     return {
