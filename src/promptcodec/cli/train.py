@@ -47,7 +47,7 @@ def command(
     queue: Queue = Path("training/queue.toml"),
     model_version: Version = "0",
 ) -> None:
-    """Train a model; continues where the folder's checkpoint stopped. Writes model.safetensors at the end."""
+    """Train a model; goes on where its checkpoint stopped. Writes model.safetensors or adapter.safetensors."""
     overrides = dict(map(_assignment, changes or []))
     if data:
         overrides["data"] = data
@@ -71,15 +71,21 @@ def command(
 
 
 def _sit(trainer: Trainer, max_seconds: float, version: str) -> None:
-    """Continue a run, and leave its model file."""
+    """Continue a run, and leave its model file, or its adapter's, or both."""
+    from promptcodec.steer.adapter_file import save_adapter
     from promptcodec.train.progress import line
     from promptcodec.zoo.model_file import save_model
 
     trainer.run(max_seconds, lambda row: print(line(row), flush=True))
     if trainer.world.leads:
-        path = trainer.folder / "model.safetensors"
-        save_model(trainer.averaged(), path, version)
-        print(f"{path}: {trainer.samples:,} samples", flush=True)
+        made, base, adapter = [], trainer.averaged(), trainer.averaged_adapter()
+        if trainer.recipe.train != "adapter":
+            made.append(trainer.folder / "model.safetensors")
+            save_model(base, made[-1], version)
+        if adapter is not None:
+            made.append(trainer.folder / "adapter.safetensors")
+            save_adapter(adapter, base, made[-1])
+        print(f"{', '.join(map(str, made))}: {trainer.samples:,} samples", flush=True)
 
 
 def _run_queue(

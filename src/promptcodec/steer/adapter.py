@@ -21,13 +21,15 @@ class Adapter(nn.Module):
 
     ``signals``: names of the scalars in [0, 1] that travel in the file, 16 bits each. The encoder steers with the
     values read back from them. ``settable``: those of them that a user may set anew when decoding, because nothing that
-    was coded depends on them. ``maps``: maps that the encoder half needs. An adapter without decoder half leaves
+    was coded depends on them. ``scalars``: those that it takes without their travelling, beside ``signals``. ``maps``:
+    maps that the encoder half needs. An adapter without decoder half leaves
     nothing in a file, and any decoder opens it.
     """
 
     kinds: ClassVar[dict[str, type[Adapter]]] = {}
     kind: ClassVar[str] = ""
     signals: tuple[str, ...] = ()
+    scalars: tuple[str, ...] = ()
     maps: tuple[str, ...] = ()
 
     def __init_subclass__(cls, kind: str = "", **rest: Any) -> None:
@@ -66,6 +68,15 @@ class Adapter(nn.Module):
         """Whether a decoder needs this adapter."""
         halves = ("gains", "for_entropy", "for_decoder")
         return any(getattr(type(self), half) is not getattr(Adapter, half) for half in halves)
+
+    @property
+    def takes(self) -> set[str]:
+        """All scalars that can be set."""
+        return {*self.signals, *self.scalars}
+
+    @torch.no_grad()
+    def start_neutral(self) -> None:
+        """Before training: weights whose steering does nothing, or nearly, and which still have gradients."""
 
     @property
     def settable(self) -> tuple[str, ...]:

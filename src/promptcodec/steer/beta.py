@@ -48,10 +48,19 @@ class Beta(Adapter, kind="beta"):
     ) -> None:
         super().__init__(base, name, scalar=scalar, encoder=encoder, decoder=decoder, hidden=hidden)
         self.scalar = scalar
+        self.scalars = (scalar,)
         self.signals = (scalar,) if decoder else ()
         self.embedding = BetaEmbedding(hidden)
         self.encoder = _Shifts(base, "g_a", hidden) if encoder else None
         self.decoder = _Shifts(base, "g_s", hidden) if decoder else None
+
+    @torch.no_grad()
+    def start_neutral(self) -> None:
+        """No shifts."""
+        for half in (self.encoder, self.decoder):
+            for projection in half.projections if half is not None else ():
+                for parameter in projection.parameters():
+                    parameter.zero_()
 
     def for_encoder(self, x: Tensor, controls: Controls) -> Steering:
         """Shifts in g_a."""

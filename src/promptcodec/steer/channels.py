@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,6 +23,13 @@ class ChannelSelection(Adapter, kind="channels"):
         super().__init__(base, name)
         channels = base.latent_channels
         self.gate = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, 2 * channels))
+
+    @torch.no_grad()
+    def start_neutral(self) -> None:
+        """Every channel is kept, but for one draw in a few hundred."""
+        weight, bias = self.gate[-1].parameters()
+        weight.zero_()
+        bias.view(-1, 2).copy_(torch.tensor([-3.0, 3.0]))
 
     def for_hyper(self, y: Tensor, controls: Controls) -> Steering:
         """The mask of y's channels, (B, M, 1, 1), of zeros and ones."""

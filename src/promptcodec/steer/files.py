@@ -113,7 +113,7 @@ class SteeredCodec:
         )
 
     def _check_given(self, given: Mapping[str, float], maps: Mapping[str, MapSource]) -> None:
-        wanted = {name for stored in self.adapters for name in _scalars(stored.adapter)}
+        wanted = {name for stored in self.adapters for name in stored.adapter.takes}
         for name in given:
             if name not in wanted:
                 raise UsageError(f"no adapter takes {name!r}; {_listed(wanted)}")
@@ -184,10 +184,6 @@ def _check_used(given: Mapping[str, float], used: set[str]) -> None:
     for name in given:
         if name not in used:
             raise UsageError(f"no adapter of this file takes {name!r}; {_listed(used)}")
-
-
-def _scalars(adapter: Adapter) -> set[str]:
-    return set(adapter.signals) | set(getattr(adapter, "scalars", ()))
 
 
 def _listed(names: set[str]) -> str:

@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from promptcodec.errors import UsageError
@@ -74,6 +75,21 @@ class PromptPyramid(nn.Module):
                 for info, head in zip(self.steered(self.prompted[index]), heads, strict=True):
                     found[info.site] = BlockSteer((self._prompt(head(x), index),))
         return Steering(found)
+
+    @torch.no_grad()
+    def start_neutral(self) -> None:
+        """Prompts of zeros where a convolution makes them, else of almost zero: such tokens barely change attention.
+
+        With default weights prompts from ŷ, whose values reach tens, outweigh the image's own tokens from the start.
+        """
+        convolutions = [m for m in self.heads.modules() if isinstance(m, nn.Conv2d)]
+        for head in convolutions:
+            head.weight.zero_()
+            if head.bias is not None:
+                head.bias.zero_()
+        if not convolutions:  # max-pools: the whole chain is made of small numbers instead
+            last = [m for m in self.trunk[0].modules() if isinstance(m, nn.Conv2d)][-1]
+            last.weight.mul_(0.01)
 
     def steered(self, stage: StageInfo) -> tuple[SiteInfo, ...]:
         """The blocks of a prompted stage that get prompts."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -75,6 +76,12 @@ class LPM(Adapter, kind="lpm"):
         after = stages(base, "g_s")[0]
         bridge = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.Conv2d(channels, after.channels, 3, padding=1))
         self.decoder = PromptPyramid(base, "g_s", first=bridge, layers=False)
+
+    @torch.no_grad()
+    def start_neutral(self) -> None:
+        """Prompts of almost zero."""
+        for half in (self.encoder, self.decoder):
+            half.start_neutral()
 
     def for_encoder(self, x: Tensor, controls: Controls) -> Steering:
         """Prompts from the picture."""

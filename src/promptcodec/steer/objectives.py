@@ -1,7 +1,7 @@
 """What adapters are trained for: one function an equation of the papers.
 
 ``out`` is what ``CompressionModel.forward`` returns; x and x_hat are (B, 3, H, W) in [0, 1], x_hat not clamped. Rates
-are bits per pixel, squared errors on the 0..255 scale. All losses are means over the batch.
+are bits per pixel, squared errors on the 0..255 scale. All losses are (B,), one a sample.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def look_loss(
     psnr = PSNR_WEIGHT * squared_error(out["x_hat"], x)
     other = weight * distance(out["x_hat"], x)
     rate = PSNR_WEIGHT / rate_lambda * bits_per_pixel(out, x)
-    return (rate + look * other + (1 - look) * psnr).mean()
+    return rate + look * other + (1 - look) * psnr
 
 
 def single_objective_loss(
@@ -58,7 +58,7 @@ def single_objective_loss(
     """
     psnr = stabiliser * PSNR_WEIGHT * squared_error(out["x_hat"], x)
     rate = PSNR_WEIGHT / rate_lambda * bits_per_pixel(out, x)
-    return (rate + weight * distance(out["x_hat"], x) + psnr).mean()
+    return rate + weight * distance(out["x_hat"], x) + psnr
 
 
 def index_to_lambda(rate: Tensor) -> Tensor:
@@ -80,15 +80,20 @@ def stratified(count: int, generator: torch.Generator | None = None) -> Tensor:
 
 def region_loss(out: dict[str, Any], x: Tensor, rate_lambda: Tensor, roi: Tensor) -> Tensor:
     """Kao et al., stage 3: λ 255² mean(roi (x - x_hat)²) + bpp; with a map of ones, their stage 2."""
-    return (rate_lambda * squared_error(out["x_hat"], x, roi) + bits_per_pixel(out, x)).mean()
+    return rate_lambda * squared_error(out["x_hat"], x, roi) + bits_per_pixel(out, x)
+
+
+def quality_loss(out: dict[str, Any], x: Tensor, rate_lambda: Tensor) -> Tensor:
+    """Song et al. 2021: 255² mean(λ (x - x_hat)²) + bpp, with a map of λ, (B, 1, H, W)."""
+    return squared_error(out["x_hat"], x, rate_lambda) + bits_per_pixel(out, x)
 
 
 def machine_loss(
-    out: dict[str, Any], x: Tensor, rate_lambda: float, features: Features, scale: float = 1000.0
+    out: dict[str, Any], x: Tensor, rate_lambda: Tensor, features: Features, scale: float = 1000.0
 ) -> Tensor:
     """Paper 002, eq. 3: scale λ d + bpp, with the distance in a frozen recogniser's features. Of its code: 1000."""
     distance = feature_distance(features, out["x_hat"], x)
-    return (scale * rate_lambda * distance + bits_per_pixel(out, x)).mean()
+    return scale * rate_lambda * distance + bits_per_pixel(out, x)
 
 
 def feature_distance(features: Features, x_hat: Tensor, x: Tensor) -> Tensor:

@@ -83,6 +83,13 @@ class Pyramid(Adapter, kind="pyramid"):
         planes = [plane(signalled.scalar(name), decoded.y) for name in self.scalars]
         return self.decoder(torch.cat([*planes, decoded.y], dim=1))  # type: ignore[no-any-return]
 
+    @torch.no_grad()
+    def start_neutral(self) -> None:
+        """Prompts of zeros."""
+        for half in (self.encoder, self.decoder):
+            if half is not None:
+                half.start_neutral()
+
     @property
     def decodes(self) -> bool:
         """Whether there is a decoder half."""

@@ -49,7 +49,7 @@ def _gaussians(height: int, width: int, generator: torch.Generator | None) -> Te
         variances = [1000 + 2000 * _uniform(generator) for _ in range(2)]
         y = (torch.arange(height) - _uniform(generator) * height).square() / variances[0]
         x = (torch.arange(width) - _uniform(generator) * width).square() / variances[1]
-        total += torch.exp(-0.5 * (y[:, None] + x[None]))
+        total += torch.outer(torch.exp(-0.5 * y), torch.exp(-0.5 * x))
     return (total / total.max() * (0.5 + 0.5 * _uniform(generator)))[None]
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from promptcodec.model import config
@@ -43,6 +44,16 @@ class SFT(Adapter, kind="sft"):
         self.analysis = _Half(base, "g_a", planes, residual) if encoder else None
         self.hyper = _Half(base, "h_a", planes, residual) if encoder else None
         self.synthesis = _Half(base, "g_s", len(self.scalars), residual) if decoder else None
+
+    @torch.no_grad()
+    def start_neutral(self) -> None:
+        """Transforms that leave everything as it is."""
+        for half in (self.analysis, self.hyper, self.synthesis):
+            for layer in half.layers if half is not None else ():
+                assert isinstance(layer, (SFTResidual, SFTLayer))
+                last = layer.conv[-1:] if isinstance(layer, SFTResidual) else (layer.scale, layer.shift)
+                for parameter in (p for conv in last for p in conv.parameters()):
+                    parameter.zero_()
 
     def for_encoder(self, x: Tensor, controls: Controls) -> Steering:
         """Transforms in g_a."""

@@ -37,6 +37,12 @@ class SharedTokens(nn.Module):
             tokens = torch.empty(depth, prompts, stage.channels).uniform_(-bound, bound)
             self.tokens[str(index)] = nn.Parameter(tokens)
 
+    @torch.no_grad()
+    def start_neutral(self) -> None:
+        """Tokens of almost zero: of exactly zero, all of a set would stay alike."""
+        for tokens in self.tokens.values():
+            tokens.mul_(0.1)
+
     def forward(self) -> Steering:
         """The tokens at their sites."""
         found = {}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor
 
 from promptcodec.errors import UsageError
@@ -89,6 +90,14 @@ class TransTIC(Adapter, kind="transtic"):
         """The learned tokens, and prompts from features."""
         tokens = self.decoder() if self.decoder is not None else Steering()
         return tokens if self.features is None else tokens.then(self.features())
+
+    @torch.no_grad()
+    def start_neutral(self) -> None:
+        """Generated prompts of zeros, learned tokens of almost zero."""
+        generated = None if self.features is None else self.features.pyramid
+        for half in (self.encoder, self.decoder, generated):
+            if half is not None:
+                half.start_neutral()
 
     @property
     def decodes(self) -> bool:

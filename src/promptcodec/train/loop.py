@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
-import json
 import math
-import signal
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -21,6 +20,9 @@ from promptcodec.errors import UsageError
 from promptcodec.model.base import CompressionModel, channels_last
 from promptcodec.model.blocks import Block
 from promptcodec.model.presets import CONFIGURATIONS
+from promptcodec.steer.adapter import Adapter
+from promptcodec.steer.adapter_file import base_fingerprint
+from promptcodec.train.asked import ControlSampler
 from promptcodec.train.checkpoint import load_checkpoint, save_checkpoint
 from promptcodec.train.crops import CropSampler
 from promptcodec.train.distortion import Distortion
@@ -36,9 +38,11 @@ from promptcodec.train.progress import Meter, flops_per_sample
 from promptcodec.train.recipe import Recipe
 from promptcodec.train.remote import is_remote
 from promptcodec.train.schedule import rate_factor
+from promptcodec.train.sitting import Log, StopSignal
 from promptcodec.train.start import start_from
+from promptcodec.train.steered import Steered, SteeredObjective, base_network, new_adapter
 from promptcodec.train.stream import StreamedStore
-from promptcodec.train.validation import validate
+from promptcodec.train.validation import validate, validate_steered
 
 LINEAR_START_CROPS = 1024
 AGREE_EVERY = 16  # steps between the points at which several processes agree on stopping and new data
@@ -63,6 +67,7 @@ class Trainer:
     ) -> None:
         if recipe.model not in CONFIGURATIONS:
             raise UsageError(f"unknown model {recipe.model!r}; known are {', '.join(CONFIGURATIONS)}")
+        steers = recipe.train != "model"
         torch.set_num_threads(recipe.threads)
         torch.manual_seed(recipe.seed)
         self.recipe, self.folder, self.portable = recipe, folder, portable
@@ -75,8 +80,9 @@ class Trainer:
         self.step = self.samples = 0  # batches and crops seen: a run may go on with another batch size
         self.seconds = 0.0  # spent training, over all resumptions
         self.restarted: int | None = None  # samples at which the moments were lost
-        self.model = channels_last(CompressionModel(CONFIGURATIONS[recipe.model]()).to(self.device))
-        if (self.model.gain is None) != (recipe.fixed_lambda > 0):
+        network = base_network(recipe) if steers else CompressionModel(CONFIGURATIONS[recipe.model]())
+        self.model = channels_last(network.to(self.device))
+        if not steers and (self.model.gain is None) != (recipe.fixed_lambda > 0):
             raise UsageError(f"model {recipe.model} needs fixed_lambda {'> 0' if self.model.gain is None else '= 0'}")
         if not recipe.stochastic_depth:
             for block in self.model.modules():
@@ -87,11 +93,21 @@ class Trainer:
         if self.device.type == "cuda":
             torch.set_float32_matmul_precision("high")
             torch.backends.cudnn.benchmark = True
-        features = FeatureDistance(recipe.features, recipe.feature_heads) if recipe.features else None
-        distortion = Distortion(recipe.distortion, features, recipe.feature_weight).to(self.device)
-        self.objective = Objective(self.model, distortion, recipe.quantisation, recipe.fixed_lambda, autocast)
-        self.optimiser = Optimiser(self.model, recipe)
-        self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        self.steered: Steered | None = None
+        self.controls: ControlSampler | None = None
+        if steers:
+            adapter = new_adapter(recipe, self.model)
+            self.steered = channels_last(Steered(self.model, adapter, recipe.train == "joint").to(self.device))
+            steered_objective = SteeredObjective(self.steered, recipe, autocast).to(self.device)
+            self.controls = ControlSampler(*steered_objective.asks, recipe.patch, recipe.batch, recipe.seed)
+            self.objective: Objective | SteeredObjective = steered_objective
+        else:
+            features = FeatureDistance(recipe.features, recipe.feature_heads) if recipe.features else None
+            distortion = Distortion(recipe.distortion, features, recipe.feature_weight).to(self.device)
+            self.objective = Objective(self.model, distortion, recipe.quantisation, recipe.fixed_lambda, autocast)
+        self.trained = self.model if self.steered is None else self.steered
+        self.optimiser = Optimiser(self.trained, recipe)
+        self.average = {k: v.detach().clone() for k, v in self.trained.state_dict().items()}
         self.validation: list[dict[str, float]] = []  # the last one's rows
         self.meter = Meter(self.device)
         self._data: dict[str, Any] | None = None
@@ -110,10 +126,11 @@ class Trainer:
             return f"continuing at {self.samples:,} samples from {self.portable}, with a warm-up of the optimiser"
         recipe = self.recipe
         if recipe.start:
-            start_from(self.model, recipe.start, recipe.start_lambda)
+            if self.steered is None:
+                start_from(self.model, recipe.start, recipe.start_lambda)
         elif recipe.linear_start:
             linear_start(self.model, self.sampler.batch(-1 % 2**32, LINEAR_START_CROPS).cpu())
-        self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        self.average = {k: v.detach().clone() for k, v in self.trained.state_dict().items()}
         return f"starting from {recipe.start or ('a linear codec' if recipe.linear_start else 'chance')}"
 
     @cached_property
@@ -140,18 +157,19 @@ class Trainer:
     @cached_property
     def _pairs(self) -> tuple[list[Tensor], list[Tensor]]:
         """Floating-point tensors of the average, and of the model in the same order."""
-        state = self.model.state_dict()
+        state = self.trained.state_dict()
         keys = [k for k, v in self.average.items() if v.is_floating_point()]
         return [self.average[k] for k in keys], [state[k] for k in keys]
 
     def train_step(self) -> None:
         """One batch."""
         recipe = self.recipe
-        self.model.train()
+        self.trained.train()
         self.sampler.store.move(self.samples)
         # Stratified: every batch, and every part of it, sees all rates.
         draw = np.random.default_rng([recipe.seed, self.step, 1]).random()
-        q = (torch.arange(recipe.batch) + draw) / recipe.batch
+        low, high = recipe.rates
+        q = low + (high - low) * (torch.arange(recipe.batch) + draw) / recipe.batch
         own = range(self.world.rank, self.parts, self.world.size)
         self.optimiser.zero_grad()
         total: Tensor | None = None
@@ -175,7 +193,7 @@ class Trainer:
         wait = contextlib.nullcontext() if last or self.world.size == 1 else self._module.no_sync()  # type: ignore[operator]
         try:
             with wait:
-                loss, sums = self._module(x, q)
+                loss, sums = self._module(x, q, *self._asked(part))
                 (loss * (self.world.size / self.parts)).backward()
         except Exception as error:  # compilers fail in many ways, all in the first step
             if not self._compiling:
@@ -187,29 +205,56 @@ class Trainer:
             return self._backward(x, q, part, last)
         return sums  # type: ignore[no-any-return]
 
+    def _asked(self, part: int) -> tuple[Any, ...]:
+        """What a steered objective takes beyond pictures and rates: controls, and which adapters are beside."""
+        if self.controls is None:
+            return ()
+        seed, beside = [self.recipe.seed, self.step, 4], len(self.recipe.beside)
+        chosen = np.flatnonzero(np.random.default_rng(seed).random(beside) < 0.5).tolist()
+        return self.controls.part(self.step, part, self.parts, self.device), chosen
+
     def averaged(self) -> CompressionModel:
-        """A model of the moving average, which is what ships."""
+        """A model of the moving average, which is what ships; of an adapter's run, its base."""
+        if self.steered is not None:
+            return self._averaged_steered().network
         model = channels_last(CompressionModel(self.model.config).to(self.device))
         model.load_state_dict(self.average)
         return model.eval()
+
+    def averaged_adapter(self) -> Adapter | None:
+        """The adapter of the moving average, None where the run has none."""
+        return None if self.steered is None else self._averaged_steered().adapter
+
+    def _averaged_steered(self) -> Steered:
+        steered = copy.deepcopy(self.steered)
+        assert steered is not None
+        steered.load_state_dict(self.average)
+        return steered.eval()
 
     def state(self) -> dict[str, Any]:
         """Everything that a bit-exact continuation needs."""
         data = self.sampler.store.state() if "sampler" in self.__dict__ else self._data
         return {"step": self.step, "samples": self.samples, "seconds": self.seconds, "restarted": self.restarted,
-                "model": self.model.state_dict(), "average": self.average, "data": data,
+                "model": self.trained.state_dict(), "base": self._base, "average": self.average, "data": data,
                 "recipe": dataclasses.asdict(self.recipe)} | self.optimiser.state()  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from ``state``; one without moments (portable) leaves the optimiser as it is."""
+        if state.get("base", "") != self._base:
+            raise UsageError(f"this run's adapter was trained on another base than {self.recipe.start}")
         self.step, self.samples = state["step"], state["samples"]
         self.seconds, self.restarted = state.get("seconds", 0.0), state.get("restarted")
         self._data = state.get("data")
-        self.model.load_state_dict(state["model"])
+        self.trained.load_state_dict(state["model"])
         self.average = {k: v.to(self.device) for k, v in state["average"].items()}
         self.__dict__.pop("_pairs", None)
         if "optimiser" in state:
             self.optimiser.restore(state)
+
+    @cached_property
+    def _base(self) -> str:
+        """Identifies the frozen base of an adapter's run."""
+        return base_fingerprint(self.model) if self.recipe.train == "adapter" else ""
 
     def save(self) -> None:
         """Write the checkpoint, and its portable copy."""
@@ -225,8 +270,8 @@ class Trainer:
         start = saved = logged = time.monotonic()
         before, samples_logged, validated = self.seconds, self.samples, self.samples
         self.folder.mkdir(parents=True, exist_ok=True)
-        stop, flops = _StopSignal(), 0
-        with stop, _Log(self.folder, world.leads) as log:
+        stop, flops = StopSignal(), 0
+        with stop, Log(self.folder, world.leads) as log:
             while self.samples < recipe.samples:
                 now = time.monotonic()
                 if world.size == 1 or self.step % AGREE_EVERY == 0:
@@ -241,7 +286,7 @@ class Trainer:
                     if taken:
                         self.say(f"{self.samples:,} samples: {len(taken)} more from the data ({taken[0]} …)")
                 if not flops:
-                    flops = flops_per_sample(self.objective, recipe.patch, self.device)
+                    flops = flops_per_sample(self.objective, recipe.patch, self.device, self._example())
                     logged = time.monotonic()
                 self.train_step()
                 self.seconds = before + time.monotonic() - start
@@ -263,10 +308,19 @@ class Trainer:
             if self.seconds > before:
                 self._validate(log)
 
-    def _validate(self, log: _Log) -> None:
+    def _example(self) -> dict[str, Tensor] | None:
+        """Controls for one sample."""
+        asked = self._asked(0)
+        return {name: value[:1] for name, value in asked[0].items()} if asked else None
+
+    def _validate(self, log: Log) -> None:
         """RD of the moving average on the recipe's validation pictures, if it has some."""
         if self.recipe.validation and self.world.leads:
-            self.validation = validate(self.averaged(), load_pictures([self.recipe.validation]))
+            pictures = load_pictures([self.recipe.validation])
+            if isinstance(self.objective, SteeredObjective):
+                self.validation = validate_steered(self._averaged_steered(), self.objective.held, pictures)
+            else:
+                self.validation = validate(self.averaged(), pictures)
             log.write({"samples": self.samples, "validation": self.validation})
 
     @cached_property
@@ -283,42 +337,6 @@ class Trainer:
             if missing:
                 raise UsageError(f"process {self.world.rank} lacks data that the first one has: {sorted(missing)}")
         return taken
-
-
-class _Log:
-    """``log.jsonl`` of a folder; followers write nothing."""
-
-    def __init__(self, folder: Path, writes: bool) -> None:
-        self._path = folder / "log.jsonl" if writes else None
-
-    def __enter__(self) -> _Log:
-        self._file = self._path.open("a") if self._path else None
-        return self
-
-    def write(self, row: dict[str, Any]) -> None:
-        if self._file is not None:
-            self._file.write(json.dumps(row) + "\n")
-            self._file.flush()
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-
-
-class _StopSignal:
-    """Catches SIGTERM and SIGINT so that the step in hand ends and a checkpoint is written."""
-
-    received = False
-
-    def __enter__(self) -> None:
-        self._old = {s: signal.signal(s, self._catch) for s in (signal.SIGTERM, signal.SIGINT)}
-
-    def _catch(self, *_: object) -> None:
-        self.received = True
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
 
 
 def _nobody_listens(_: str) -> None:

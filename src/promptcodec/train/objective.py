@@ -72,10 +72,14 @@ class Objective(nn.Module):
             rate_lambda = torch.full_like(result.bpp, self.fixed_lambda)
         distortion = self.distortion(out["x_hat"], x, result.mse)
         losses = math.sqrt(0.01) / rate_lambda.sqrt() * (rate_lambda * distortion + result.bpp)
-        with torch.no_grad():
-            rows = torch.stack([torch.ones_like(losses), result.bpp, result.psnr])
-            band = (q * BANDS).floor().clamp(0, BANDS - 1)
-            in_band = (band[:, None] == torch.arange(BANDS, device=q.device)).float()
-            totals = torch.stack([torch.ones_like(losses), losses, result.bpp, result.mse]).sum(1)
-            sums = torch.cat([totals, (rows @ in_band).T.flatten()])
-        return losses.mean() + self.model.prior.quantile_loss(), sums
+        return losses.mean() + self.model.prior.quantile_loss(), figures(losses, result, q)
+
+
+@torch.no_grad()
+def figures(losses: Tensor, result: RateDistortion, q: Tensor) -> Tensor:
+    """Sums over the batch as ``Meter`` reads them, (4 + 3 * BANDS,). All arguments are (B,)."""
+    rows = torch.stack([torch.ones_like(losses), result.bpp, result.psnr])
+    band = (q * BANDS).floor().clamp(0, BANDS - 1)
+    in_band = (band[:, None] == torch.arange(BANDS, device=q.device)).float()
+    totals = torch.stack([torch.ones_like(losses), losses, result.bpp, result.mse]).sum(1)
+    return torch.cat([totals, (rows @ in_band).T.flatten()])

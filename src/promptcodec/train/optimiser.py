@@ -5,52 +5,53 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from promptcodec.model.base import CompressionModel
 from promptcodec.train.recipe import Recipe
 
 QUANTILE_RATE = 1e-3  # facts of all five papers
 
 
 class Optimiser:
-    """Both optimisers of a model. Nothing here waits for the device."""
+    """Both optimisers of what is trained; without a prior there is one. Nothing here waits for the device."""
 
-    def __init__(self, model: CompressionModel, recipe: Recipe) -> None:
+    def __init__(self, module: nn.Module, recipe: Recipe) -> None:
         rate = recipe.learning_rate
-        quantiles = [model.prior.quantiles]
-        slow = [p for n, p in model.named_parameters() if ".shortcut." in n]
+        quantiles = [p for n, p in module.named_parameters() if n.endswith("prior.quantiles")]
+        slow = [p for n, p in module.named_parameters() if ".shortcut." in n and "adapter." not in n]
         taken = {id(p) for p in quantiles + slow}
-        rest = [p for p in model.parameters() if id(p) not in taken]
+        rest = [p for p in module.parameters() if id(p) not in taken]
         groups = [{"params": rest, "base": rate}, {"params": slow, "base": rate * recipe.shortcut_rate}]
         self.networks = torch.optim.Adam([g for g in groups if g["params"]], lr=rate, fused=True)
-        self.quantiles = torch.optim.Adam(quantiles, lr=QUANTILE_RATE, fused=True)
+        self._all = {"optimiser": self.networks}
+        if quantiles:
+            self._all["auxiliary"] = torch.optim.Adam(quantiles, lr=QUANTILE_RATE, fused=True)
         self.clip = recipe.clip
         self._parameters = [p for group in self.networks.param_groups for p in group["params"]]
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        self.networks.zero_grad()
-        self.quantiles.zero_grad()
+        for optimiser in self._all.values():
+            optimiser.zero_grad()
 
     def step(self, factor: float) -> Tensor:
         """Clip the gradients, and step at ``factor`` times the learning rates. Returns the gradients' norm."""
         for group in self.networks.param_groups:
             group["lr"] = group["base"] * factor
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.clip)
-        for optimiser in (self.networks, self.quantiles):
+        for optimiser in self._all.values():
             # What GradScaler sets for fused optimisers: they skip the step on the device, where `if` would wait for it.
             optimiser.found_inf = (~torch.isfinite(norm)).float()  # type: ignore[attr-defined]
             optimiser.step()
         return norm
 
     def state(self) -> dict[str, Any]:
-        """What ``restore`` needs, of both optimisers."""
-        return {"optimiser": self.networks.state_dict(), "auxiliary": self.quantiles.state_dict()}
+        """What ``restore`` needs."""
+        return {key: optimiser.state_dict() for key, optimiser in self._all.items()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from ``state``, at the learning rates of the recipe in force."""
-        for optimiser, key in ((self.networks, "optimiser"), (self.quantiles, "auxiliary")):
+        for key, optimiser in self._all.items():
             own = [{k: v for k, v in g.items() if k != "params"} for g in optimiser.param_groups]
             optimiser.load_state_dict(state[key])
             for group, values in zip(optimiser.param_groups, own, strict=True):

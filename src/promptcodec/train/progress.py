@@ -42,11 +42,17 @@ class Meter:
         return row | {"rd": [[round(bpp / n, 4), round(psnr / n, 3)] for n, bpp, psnr in bands if n]}
 
 
-def flops_per_sample(objective: nn.Module, patch: int, device: torch.device) -> int:
-    """Floating-point operations of one crop, forward and backward, by torch's own counter."""
+def flops_per_sample(
+    objective: nn.Module, patch: int, device: torch.device, controls: dict[str, Tensor] | None = None
+) -> int:
+    """Floating-point operations of one crop, forward and backward, by torch's own counter.
+
+    ``controls``: what the objective of an adapter asks for beyond picture and rate.
+    """
     x = torch.rand(1, 3, patch, patch, device=device).contiguous(memory_format=torch.channels_last)
+    more = () if controls is None else (controls,)
     with FlopCounterMode(display=False) as counter:
-        objective(x, torch.full((1,), 0.5, device=device))[0].backward()
+        objective(x, torch.full((1,), 0.5, device=device), *more)[0].backward()
     for parameter in objective.parameters():
         parameter.grad = None
     return int(counter.get_total_flops())

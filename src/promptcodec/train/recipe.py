@@ -36,7 +36,30 @@ class Recipe:
 
     ``start``: a model file, or the name of a shipped model, whose weights the run begins with; a fixed-rate model may
     start one that adds a variable rate, whose gains are then one at ``start_lambda``.
+
+    ``train``: what the optimiser gets. ``model``: networks and nothing else. ``adapter``: the adapter of the table
+    ``adapter`` (``kind``, ``name`` and the kind's options) on the frozen model ``start``. ``joint``: both, for a new
+    base; without that table, the base alone (full fine-tuning). With ``start``, these two take the configuration from
+    its file instead of ``model``. ``beside``: adapter files of the same base, each attached in half of the steps, so
+    that the new one learns to be stacked. ``neutral_start``: begin with steering that does (nearly) nothing.
+
+    ``objective``: ``rate-distortion``; ``look``, ``region``, ``quality`` (a map of trade-offs, Song et al.) and
+    ``machine`` for adapters, see ``steer/objectives.py``; ``single`` for paper 000's baseline of one perceptual metric,
+    with ``psnr_weight``. The metric of look and single is ms-ssim where ``distortion`` says so, else the distance in
+    ``features``, which is also machine's recogniser.
+    ``rates``: ends of the rates in [0, 1] that are drawn, one a sample. ``base_lambda``: a base of variable rate is
+    held at this trade-off. A base of one rate, or held at one, is trained for ``fixed_lambda``, or, where that is 0,
+    for the trade-offs that the adapter's scalar ``rate`` stands for.
     """
+
+    train: Literal["model", "adapter", "joint"] = "model"
+    adapter: dict[str, Any] = dataclasses.field(default_factory=dict)
+    beside: tuple[str, ...] = ()
+    neutral_start: bool = True
+    objective: Literal["rate-distortion", "look", "single", "region", "quality", "machine"] = "rate-distortion"
+    psnr_weight: float = 0.1
+    rates: tuple[float, ...] = (0.0, 1.0)
+    base_lambda: float = 0.0
 
     model: str = "nano"
     data: tuple[str, ...] = ()
@@ -92,7 +115,8 @@ class Recipe:
         for key, value in values.items():
             if key not in fields:
                 raise UsageError(f"{name}: unknown key {key!r}; known are {', '.join(fields)}")
-            default = fields[key].default
+            field = fields[key]
+            default = {} if field.default is dataclasses.MISSING else field.default
             if isinstance(default, tuple):
                 values[key] = tuple(value)
             elif isinstance(default, float) and isinstance(value, int):
@@ -105,10 +129,18 @@ class Recipe:
         recipe = Recipe(**values)
         if recipe.batch < 1 or recipe.parts < 1 or recipe.batch % recipe.parts:
             raise UsageError(f"{name}: a batch of {recipe.batch} does not divide into {recipe.parts} parts")
+        if len(recipe.rates) != 2 or not 0 <= recipe.rates[0] <= recipe.rates[1] <= 1:
+            raise UsageError(f"{name}: rates is {list(recipe.rates)}, expected two ends in 0..1")
+        if recipe.train == "adapter" and not (recipe.adapter and recipe.start):
+            raise UsageError(f"{name}: to train an adapter, give a table [adapter] and a base, as start")
+        if recipe.train == "model" and (recipe.adapter or recipe.beside or recipe.objective != "rate-distortion"):
+            raise UsageError(f'{name}: [adapter], beside and objective are for train = "adapter" or "joint"')
         return recipe
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
+    "train": ("model", "adapter", "joint"),
+    "objective": ("rate-distortion", "look", "single", "region", "quality", "machine"),
     "quantisation": ("noise", "mixed", "round"),
     "distortion": METRICS,
     "precision": PRECISIONS,

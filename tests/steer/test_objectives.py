@@ -1,0 +1,66 @@
+"""Objectives against their equations, and random regions."""
+
+import torch
+from torch import Tensor
+
+from promptcodec.steer import objectives
+from promptcodec.steer.objectives import look_loss, machine_loss, region_loss
+from promptcodec.steer.random_region import random_region
+
+
+def fake_out(x_hat: Tensor) -> dict:
+    return {"x_hat": x_hat, "likelihoods": {"y": torch.full((2, 3, 2, 2), 0.5), "z": torch.full((2, 1, 1, 1), 0.25)}}
+
+
+def test_equations() -> None:
+    torch.manual_seed(0)
+    x, x_hat = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
+    out, bpp = fake_out(x_hat), (12 + 2) / 64
+    assert torch.allclose(objectives.bits_per_pixel(out, x), torch.full((2,), bpp))
+    mse = 255**2 * (x - x_hat).square().flatten(1).mean(1)
+    rate_lambda, share = torch.tensor([0.0018, 0.0130]), torch.tensor([0.25, 1.0])
+
+    def distance(a: Tensor, b: Tensor) -> Tensor:
+        return (a - b).abs().flatten(1).mean(1)
+
+    d = 25 * distance(x_hat, x)
+    expected = 0.01 / rate_lambda * bpp + share * d + (1 - share) * 0.01 * mse
+    assert torch.allclose(look_loss(out, x, share, rate_lambda, distance, 25.0), expected)
+    plain = 0.01 / rate_lambda * (bpp + rate_lambda * mse)  # the base's loss, up to the factor
+    assert torch.allclose(look_loss(out, x, torch.zeros(2), rate_lambda, distance, 25.0), plain)
+    single = objectives.single_objective_loss(out, x, rate_lambda, distance, 2.5)
+    assert torch.allclose(single, 0.01 / rate_lambda * bpp + d / 10 + 0.001 * mse)
+    roi = torch.rand(2, 1, 8, 8)
+    weighted = 255**2 * (roi * (x - x_hat).square()).flatten(1).mean(1)
+    assert torch.allclose(region_loss(out, x, rate_lambda, roi), rate_lambda * weighted + bpp)
+    indices = torch.tensor([0.0, 0.1685, 0.3330, 0.5009, 0.6666, 0.8334, 1.0])
+    named = torch.tensor([0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.0483, 0.0932])
+    assert torch.allclose(objectives.index_to_lambda(indices), named, rtol=2e-3)
+    assert torch.allclose(objectives.lambda_to_index(named), indices, atol=1e-3)
+    drawn = objectives.stratified(8)
+    assert (drawn * 8).floor().tolist() == list(range(8))
+
+
+def test_machine_loss_clamps_before_it_recognises() -> None:
+    x, x_hat = torch.rand(2, 3, 8, 8), torch.full((2, 3, 8, 8), 1.5, requires_grad=True)
+    value = machine_loss(fake_out(x_hat), x, torch.full((2,), 0.0018), lambda p: [p, 2 * p])
+    level = (1 - x).square().flatten(1).mean(1)
+    assert torch.allclose(value, 1.8 * (level + 4 * level) / 2 + 14 / 64)
+    value.sum().backward()
+    assert x_hat.grad is not None
+    assert not x_hat.grad.any()
+
+
+def test_random_regions() -> None:
+    generator = torch.Generator().manual_seed(0)
+    regions = [random_region(40, 60, generator=generator) for _ in range(200)]
+    for found in regions:
+        assert found.shape == (1, 40, 60)
+        assert 0 <= found.min() <= found.max() <= 1
+    constant = sum(bool((r == r[0, 0, 0]).all()) for r in regions)
+    assert 20 < constant < 70
+    objects = torch.zeros(2, 40, 60)
+    objects[0, :10], objects[1, :, :10] = 1, 1
+    for _ in range(30):
+        assert random_region(40, 60, objects, generator).shape == (1, 40, 60)
+    assert random_region(4, 6, torch.zeros(0, 4, 6), torch.Generator().manual_seed(3)).shape == (1, 4, 6)

@@ -1,0 +1,195 @@
+"""Training of adapters, alone and jointly with their base, by recipes."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny
+from typer.testing import CliRunner
+
+import promptcodec
+from promptcodec.cli.app import app
+from promptcodec.cli.train import _sit
+from promptcodec.errors import ModelMismatchError, UsageError
+from promptcodec.model.base import CompressionModel
+from promptcodec.steer.adapter_file import load_adapter, save_adapter
+from promptcodec.steer.attached import Attached
+from promptcodec.steer.controls import Controls
+from promptcodec.train.loop import Trainer
+from promptcodec.train.recipe import Recipe
+from promptcodec.zoo.model_file import load_model, save_model
+
+LOOK = {"kind": "pyramid", "name": "look", "scalars": ["look"]}
+REGION = {"kind": "pyramid", "name": "region", "maps": ["roi"], "decoder": False}
+RATE = {"kind": "pyramid", "name": "rate", "scalars": ["rate"]}
+ADAPTERS = {
+    "region": {"adapter": REGION, "objective": "region"},
+    "rate": {"adapter": RATE},
+    "rate of a held base": {"adapter": RATE, "base_lambda": 0.01},
+    "lpm": {"adapter": {"kind": "lpm"}, "base_lambda": 0.01, "fixed_lambda": 0.02},
+    "transtic": {"adapter": {"kind": "transtic", "width": 4}},
+    "sft": {"adapter": {"kind": "sft", "scalars": ["rate"]}},
+    "beta": {"adapter": {"kind": "beta", "scalar": "rate", "hidden": 16}},
+    "gain units": {"adapter": {"kind": "gain-units", "levels": 3}, "base_lambda": 0.01},
+    "channels": {"adapter": {"kind": "channels"}},
+}
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    network = CompressionModel(tiny())
+    with torch.no_grad():  # zero_init would leave prompts nothing to act through
+        for parameter in network.parameters():
+            if not parameter.any():
+                parameter.normal_(0, 0.05)
+    save_model(network, tmp_path / "base.safetensors", "0")
+    return tmp_path / "base.safetensors"
+
+
+def steered(recipe: Recipe, base: Path, **changes) -> Recipe:
+    return dataclasses.replace(recipe, start=str(base), **({"train": "adapter"} | changes))
+
+
+def trained(recipe: Recipe, folder: Path, steps: int = 3) -> Trainer:
+    trainer = Trainer(recipe, folder, say=lambda _: None)
+    trainer.begin()
+    for _ in range(steps):
+        trainer.train_step()
+    return trainer
+
+
+@pytest.mark.parametrize("changes", ADAPTERS.values(), ids=ADAPTERS.keys())
+def test_adapter_training_leaves_every_bit_of_the_base(changes, recipe, base, tmp_path) -> None:
+    before = {k: v.clone() for k, v in load_model(base).network.state_dict().items()}
+    trainer = trained(steered(recipe, base, **changes), tmp_path / "run", 0)
+    start = {k: v.clone() for k, v in trainer.trained.named_parameters()}
+    assert all(name.startswith("adapter.") for name in start)
+    assert sum(len(group["params"]) for group in trainer.optimiser.networks.param_groups) == len(start)
+    for _ in range(3):
+        trainer.train_step()
+    for name, value in trainer.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    moved = [k for k, v in trainer.trained.named_parameters() if not torch.equal(v, start[k])]
+    assert len(moved) >= 0.75 * len(start)  # z of this base rounds to zero: its gains do nothing
+
+
+def test_a_trained_adapter_encodes(recipe, base, photo, tmp_path) -> None:
+    text = [
+        f'data = ["{recipe.data[0]}"]', f'start = "{base}"', 'train = "adapter"', 'objective = "region"', "patch = 64",
+        "batch = 4", "samples = 32", "warmup = 0", "learning_rate = 0.1", "ema = 0.0", "threads = 1",
+        'precision = "float32"', "[adapter]", 'kind = "pyramid"',
+        'name = "region"', 'maps = ["roi"]', "decoder = false",
+    ]  # fmt: skip
+    (tmp_path / "region.toml").write_text("\n".join(text))
+    run = tmp_path / "run"
+    result = CliRunner().invoke(app, ["train", str(tmp_path / "region.toml"), "-o", str(run)])
+    assert result.exit_code == 0, result.output
+    assert not (run / "model.safetensors").exists()
+    codec = promptcodec.load(base)
+    data = promptcodec.encode(photo, 40, model=str(base), adapters=[run / "adapter.safetensors"], roi="10,20,64,64")
+    assert np.asarray(codec.decode(data)).shape == photo.shape
+    assert data != codec.encode(photo, 40)
+
+
+def test_joint_training_makes_a_new_base(recipe, base, tmp_path) -> None:
+    old = load_model(base)
+    trainer = Trainer(steered(recipe, base, train="joint", adapter=RATE, samples=8), tmp_path / "run")
+    trainer.begin()
+    _sit(trainer, 60, "1")
+    new = load_model(tmp_path / "run" / "model.safetensors")
+    assert new.fingerprint != old.fingerprint
+    assert load_adapter(tmp_path / "run" / "adapter.safetensors", new.network).name == "rate"
+    with pytest.raises(ModelMismatchError, match="train the adapter anew"):
+        load_adapter(tmp_path / "run" / "adapter.safetensors", old.network)
+
+
+def test_full_fine_tuning_needs_no_adapter(recipe, base, tmp_path) -> None:
+    trainer = trained(steered(recipe, base, train="joint"), tmp_path / "run", 2)
+    assert trainer.averaged_adapter() is None
+    assert not torch.equal(next(trainer.averaged().parameters()), next(load_model(base).network.parameters()))
+
+
+@pytest.mark.parametrize("how", ["adapter", "joint"])
+def test_a_run_cut_in_two_equals_one_that_was_not(how, recipe, base, tmp_path) -> None:
+    recipe = steered(recipe, base, train=how, adapter=REGION, objective="region")
+    whole = trained(recipe, tmp_path / "whole", 5)
+    trained(recipe, tmp_path / "parts", 3).run(max_seconds=0)
+    second = Trainer(recipe, tmp_path / "parts", say=lambda _: None)
+    assert "continuing at 12 samples" in second.begin()
+    for _ in range(2):
+        second.train_step()
+    one, other = whole.state(), second.state()
+    for key in ("model", "average"):
+        assert one[key].keys() == other[key].keys()
+        for name, value in one[key].items():
+            assert torch.equal(value, other[key][name]), name
+
+
+def test_a_run_on_another_base_is_refused(recipe, base, tmp_path) -> None:
+    trained(steered(recipe, base, adapter=REGION), tmp_path / "run", 1).run(max_seconds=0)
+    torch.manual_seed(1)
+    save_model(CompressionModel(tiny()), tmp_path / "other.safetensors", "0")
+    with pytest.raises(UsageError, match="trained on another base"):
+        Trainer(steered(recipe, tmp_path / "other.safetensors", adapter=REGION), tmp_path / "run").begin()
+
+
+def test_adapters_beside_are_attached_at_random(recipe, base, tmp_path) -> None:
+    first = Trainer(steered(recipe, base, adapter=REGION, objective="region", samples=4), tmp_path / "first")
+    first.begin()
+    first.run()
+    path = tmp_path / "region.safetensors"
+    save_adapter(first.averaged_adapter(), first.averaged(), path)
+    second = trained(steered(recipe, base, adapter=RATE, beside=(str(path),)), tmp_path / "second", 0)
+    chosen = set()
+    for second.step in range(12):
+        controls, beside = second._asked(0)
+        chosen.add(tuple(beside))
+        assert controls["roi"].shape == (4, 1, 64, 64)
+    assert chosen == {(), (0,)}
+    second.train_step()
+
+
+def test_a_neutral_start_is_nearly_the_base(recipe, base, tmp_path) -> None:
+    x, q = torch.rand(2, 3, 64, 64), torch.tensor([0.2, 0.8])
+    network = load_model(base).network
+    plain = network(x, q)["x_hat"]
+    for name in ("rate", "sft", "beta", "transtic", "lpm"):
+        trainer = trained(steered(recipe, base, **ADAPTERS[name]), tmp_path / name, 0)
+        attached = Attached(network.config, [trainer.steered.adapter.eval()], Controls({"rate": q}))
+        assert (network(x, q, None, attached)["x_hat"] - plain).abs().mean() < 0.02, name
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": "adapter"}, "give a table"),
+        ({"adapter": {"kind": "lpm"}}, 'for train = "adapter" or "joint"'),
+        ({"train": "joint", "rates": [0.5, 0.2]}, "two ends in 0..1"),
+        ({"train": "both"}, "expected one of model, adapter, joint"),
+    ],
+)
+def test_recipes_that_make_no_sense(changes, message) -> None:
+    with pytest.raises(UsageError, match=message):
+        Recipe.read(changes, "recipe x")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"adapter": {"kind": "step"}}, "nothing to train"),
+        ({"adapter": {"kind": "lpm", "rank": 4}}, "cannot be made with"),
+        ({"adapter": {"kind": "lora"}}, "unknown kind of adapter"),
+        ({"adapter": REGION, "objective": "look", "distortion": "ms-ssim"}, "takes the scalar look"),
+        ({"adapter": LOOK, "objective": "look"}, "wants a metric"),
+        ({"adapter": LOOK, "objective": "machine"}, "wants a frozen recogniser"),
+        ({"adapter": REGION, "base_lambda": 0.01}, "wants fixed_lambda, or an adapter"),
+        ({"adapter": REGION, "fixed_lambda": 0.01}, "needs base_lambda"),
+        ({"adapter": RATE, "base_lambda": 7.0}, "one of tiny's trade-offs"),
+    ],
+)
+def test_runs_that_make_no_sense(changes, message, recipe, base, tmp_path) -> None:
+    with pytest.raises(UsageError, match=message):
+        Trainer(steered(recipe, base, **changes), tmp_path / "run", say=lambda _: None)
