@@ -57,7 +57,7 @@ def test_lpips_of_the_authors_pairs(shared: Path) -> None:
 
 def test_features_refuse_other_files(network: Path, tmp_path: Path) -> None:
     distance = FeatureDistance(network)
-    assert distance.taps == [2, 5]
+    assert distance.network.taps == [2, 5]
     x = torch.rand(2, 3, 32, 32)
     assert distance(x, x).max() == 0
     assert distance(x, 1 - x).min() > 0

@@ -4,14 +4,25 @@ from pathlib import Path
 
 import pytest
 
-from promptcodec.model.presets import PRESETS
+from promptcodec.model.base import CompressionModel
+from promptcodec.model.presets import CONFIGURATIONS, PRESETS
 from promptcodec.train.recipe import Recipe
+from promptcodec.train.steered import new_adapter
 
-RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.toml"))
+FOLDER = Path(__file__).resolve().parents[2] / "recipes"
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.toml")), ids=lambda p: p.stem)
 def test_it_loads_and_names_a_model(path):
     recipe = Recipe.load(path)
-    assert recipe.model in PRESETS
-    assert (recipe.fixed_lambda == 0) == (PRESETS[recipe.model]().gain is not None)
+    assert recipe.model in CONFIGURATIONS
+    assert (recipe.fixed_lambda == 0) == (CONFIGURATIONS[recipe.model]().gain is not None)
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / "steer").glob("*.toml")), ids=lambda p: p.stem)
+def test_a_steered_one_makes_its_adapter(path):
+    recipe = Recipe.load(path)
+    assert recipe.train in ("adapter", "joint")
+    name = recipe.model if recipe.train == "joint" and not recipe.start else "nano" if "nano" in path.stem else "tic"
+    adapter = new_adapter(recipe, CompressionModel(PRESETS[name]()))
+    assert (adapter is None) == (path.stem in ("single", "transtic-full"))
