@@ -70,15 +70,23 @@ def run(arguments: argparse.Namespace) -> int:
             print("no data came", flush=True)
             return 1
         time.sleep(POLL)
+    for model in outbox.glob("*.safetensors"):  # of earlier slices: what later runs start from
+        own = runs / model.stem / "model.safetensors"
+        if "." not in model.stem and not own.is_file():
+            own.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(model, own)
     training = subprocess.Popen(command(arguments, data, runs, end - time.monotonic()))
     (work / "training.pid").write_text(str(training.pid))
     while training.poll() is None:
         for name in put_in_place(inbox, data):
             print("brought", name, flush=True)
         time.sleep(POLL)
-    for model in runs.glob("*/model.safetensors"):
-        shutil.copyfile(model, outbox / f"{model.parent.name}.safetensors")
-        shutil.copyfile(model.parent / "log.jsonl", outbox / f"{model.parent.name}.log.jsonl")
+    for log in runs.glob("*/log.jsonl"):
+        name = log.parent.name
+        shutil.copyfile(log, outbox / f"{name}.log.jsonl")
+        for kind, target in (("model", f"{name}.safetensors"), ("adapter", f"{name}.adapter.safetensors")):
+            if (made := log.parent / f"{kind}.safetensors").is_file():
+                shutil.copyfile(made, outbox / target)
     for record in (arguments.queue, arguments.queue.parent / "LEDGER.md"):
         if record.is_file():
             shutil.copyfile(record, outbox / record.name)
