@@ -219,9 +219,8 @@ def cost_saved(
 
 def edited(model: CompressionModel, x: Tensor, q: Tensor, target: float) -> dict[str, Any]:
     """A pass with latents refined for ``target``."""
-    y, z = edit_latents(model, x, target, q, steps=30, learning_rate=0.03)
-    attached = Attached(model.config, [])
-    return model.reconstruct(y, z, model.gains(q), "round", attached, attached.for_encoder(x))
+    y, z, steer = edit_latents(model, x, target, q, steps=30)
+    return model.reconstruct(y, z, model.gains(q), "round", Attached(model.config, []), steer)
 
 
 @torch.no_grad()
