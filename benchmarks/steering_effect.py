@@ -90,6 +90,8 @@ FAMILIES = {
 }
 
 
+UNITS = {"psnr": "PSNR, dB", "roi-psnr": "PSNR weighted by region, dB", "ms-ssim": "MS-SSIM, dB", "lpips": "LPIPS less",
+         "features": "feature distance, dB", "cost": "λ 255² MSE + bpp less"}  # fmt: skip
 NAMES = ("psnr", "roi-psnr", "ms-ssim", "lpips", "features")
 Anchor = list[list[list[float]]]  # a crop, a rate: bits per pixel and all metrics of the unsteered base
 
@@ -257,16 +259,33 @@ def measure(
     }  # fmt: skip
 
 
+def table(rows: list[dict[str, Any]]) -> str:
+    """The results for docs/steering.md, in Markdown."""
+    lines = ["| family | metric | gain | crops trained on | verdict |", "|---|---|---|---|---|"]
+    for row in rows:
+        gain, error = row["gain"], row["standard_error"]
+        verdict = "better" if gain > 2 * error else "worse" if gain < -2 * error else "no difference"
+        seen = f"{row['samples']:,}" if "samples" in row else "–"
+        lines.append(f"| {row['family']} | {UNITS[row['metric']]} | {gain:+.3f} ± {error:.3f} | {seen} | {verdict} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Train, measure, keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("families", nargs="*", choices=[*FAMILIES, []])
-    parser.add_argument("--data", nargs="+", required=True)
-    parser.add_argument("--test", type=Path, required=True)
-    parser.add_argument("--networks", type=Path, required=True)
+    parser.add_argument("--data", nargs="+", help="what is trained on")
+    parser.add_argument("--test", type=Path, help="other pictures")
+    parser.add_argument("--networks", type=Path, help="AlexNet and the heads of LPIPS")
+    parser.add_argument("--table", action="store_true", help="only print what is kept, as a table")
     parser.add_argument("--seconds", type=float, default=100.0)
     parser.add_argument("--append", action="store_true")
     options = parser.parse_args()
+    if options.table:
+        print(table(json.loads(RESULTS.read_text())["families"]))
+        return
+    if not (options.data and options.test and options.networks):
+        parser.error("give --data, --test and --networks")
     torch.set_num_threads(1)
     metrics, tests = Metrics(options.networks), crops(options.test)
     base = promptcodec.load("nano")
