@@ -184,6 +184,7 @@ def test_recipes_that_make_no_sense(changes, message) -> None:
         ({"adapter": {"kind": "lora"}}, "unknown kind of adapter"),
         ({"adapter": REGION, "objective": "look", "distortion": "ms-ssim"}, "takes the scalar look"),
         ({"adapter": LOOK, "objective": "look"}, "wants a metric"),
+        ({"adapter": LOOK, "distortion": "ms-ssim"}, "knows no MS-SSIM"),
         ({"adapter": LOOK, "objective": "machine"}, "wants a frozen recogniser"),
         ({"adapter": REGION, "base_lambda": 0.01}, "wants fixed_lambda, or an adapter"),
         ({"adapter": REGION, "fixed_lambda": 0.01}, "needs base_lambda"),

@@ -137,6 +137,8 @@ class SteeredObjective(nn.Module):
         recipe, name = self.recipe, self.recipe.objective
         if name in ("look", "single") and recipe.distortion != "ms-ssim" and not recipe.features:
             raise UsageError(f'objective {name} wants a metric: distortion = "ms-ssim", or features with feature_heads')
+        if name not in ("look", "single") and recipe.distortion == "ms-ssim":
+            raise UsageError(f"objective {name} knows no MS-SSIM: take objective single, or look with an adapter")
         if name == "machine" and not recipe.features:
             raise UsageError("objective machine wants a frozen recogniser, as features")
         if name == "look" and "look" not in self.asks[0]:
