@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
+from promptcodec.codec.atomic import atomic_write
 from promptcodec.codec.tables import FrequencyTables
 from promptcodec.errors import ModelMismatchError, PromptcodecError, UsageError
 from promptcodec.model.base import CompressionModel, channels_last
@@ -64,7 +65,8 @@ def save_model(network: CompressionModel, path: str | Path, version: str) -> Non
         "probability_fingerprint": probability_fingerprint(tensors, fields).hex(),
         "pixel_fingerprint": pixel_fingerprint(tensors, fields).hex(),
     }
-    save_file(tensors, path, metadata=metadata)
+    with atomic_write(Path(path), overwrite=True) as file:
+        file.write(save(tensors, metadata))
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> StoredModel:

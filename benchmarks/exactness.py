@@ -1,0 +1,403 @@
+"""How far the path to a probability is from ever giving two machines different integers; docs/exactness.md.
+
+    python benchmarks/exactness.py deviations            # every intermediate under other settings of this machine
+    python benchmarks/exactness.py perturb [MODEL ...]   # every intermediate moved by 1000 times its worst
+    python benchmarks/exactness.py reference             # writes what other platforms are compared with
+    python benchmarks/exactness.py platform [--threads N] [--bf16] [--note TEXT]   # a row for this platform
+
+Models that do not ship get weights made of integers, the same on every platform. All write to
+benchmarks/results/exactness.json, but for the reference, benchmarks/results/exactness_reference.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import promptcodec
+from promptcodec.codec.exact import BIN_MARGIN, GRID, GRID_MARGIN, choose_offsets, quantise_parameters
+from promptcodec.codec.latents import LatentCoder
+from promptcodec.codec.tables import BINS, SIGMA_MAX, SIGMA_MIN, gaussian_tables
+from promptcodec.model.base import CompressionModel
+from promptcodec.model.config import Model, Resample, Transform
+from promptcodec.model.presets import PRESETS
+from promptcodec.model.schedule import Step, run
+from promptcodec.zoo.model_file import StoredModel
+from promptcodec.zoo.shipped import shipped_models
+
+FOLDER = Path(__file__).parent / "results"
+RESULTS, REFERENCE = FOLDER / "exactness.json", FOLDER / "exactness_reference.json"
+FACTOR = 1000
+ROUNDING = 2.0**-53
+LATENTS = 10_000
+BATCH = 50
+BIN_WIDTH = math.log(SIGMA_MAX / SIGMA_MIN) / (BINS - 1)
+SETTINGS = {
+    "two threads": {"threads": "2"},
+    "oneDNN off": {"onednn": "off"},
+    "AVX2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
+    "no vector instructions, SSE4.1": {
+        "ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE",
+    },
+}  # fmt: skip
+
+
+def models() -> dict[str, list[str]]:
+    """Every path to a probability by the first model that has it, with all models that do."""
+    paths: dict[str, list[str]] = {}
+    first: dict[str, str] = {}
+    for name, preset in PRESETS.items():
+        cfg = preset()
+        path = repr((cfg.hyper_synthesis, cfg.context, cfg.latent_channels, cfg.scale, cfg.gain))
+        paths.setdefault(first.setdefault(path, name), []).append(name)
+    return paths
+
+
+def coder(name: str) -> LatentCoder:
+    """Of the shipped model where there is one, else of weights made of integers."""
+    if name in shipped_models():
+        return promptcodec.load(name).coder
+    network = CompressionModel(_without_transforms(PRESETS[name]())).eval()
+    rng = np.random.default_rng(0)
+    with torch.no_grad():
+        for key, value in network.named_parameters():
+            fan_in = value[0].numel() if value.dim() > 1 else 1
+            integers = rng.integers(-(2**10), 2**10, value.shape).astype(np.float64) / 2**10
+            width = math.sqrt(3 / fan_in) if value.dim() > 1 else 0.1
+            norm = value.dim() == 1 and key.endswith("weight")
+            value.copy_(torch.from_numpy(norm + integers * width).half().float())
+    stored = StoredModel(name, "integers", network, gaussian_tables(), b"", b"")
+    one = LatentCoder(stored)
+    z, q, shape = random_latents(one, 4, np.random.default_rng(4))
+    steps = forced(one, z, q, torch.from_numpy(rng.integers(-1000, 1001, shape) / GRID), Seen())
+    heads = list(_heads(network))
+    with torch.no_grad():
+        wanted = 8 if network.context is None else 2  # so that many bins occur; more grows from step to step
+        for i, head in enumerate(heads):
+            spread = float(steps[i * len(steps) // len(heads)][1].std())
+            for parameter in head.parameters():
+                parameter.mul_(2.0 ** round(math.log2(wanted / spread)))
+    return LatentCoder(stored)
+
+
+def _without_transforms(cfg: Model) -> Model:
+    """The same path to a probability, with nothing else around it."""
+    latent, hyper = (Resample("down", channels, 1, 1) for channels in (cfg.latent_channels, cfg.hyper_channels))
+    return dataclasses.replace(
+        cfg, analysis=Transform(3, (latent,)), hyper_analysis=Transform(cfg.latent_channels, (hyper,)),
+        synthesis=Transform(cfg.latent_channels, (Resample("down", 3, 1, 1),)),
+    )  # fmt: skip
+
+
+def _heads(network: CompressionModel) -> Iterator[nn.Module]:
+    """The last layers on the path to a probability."""
+    context = network.context
+    ends = [network.h_s] if context is None else getattr(context, "aggregation", None) or [context.parameters_net]
+    for end in ends:
+        yield [m for m in end.modules() if getattr(m, "weight", None) is not None and m.weight.dim() > 1][-1]
+
+
+def random_latents(one: LatentCoder, count: int, rng: np.random.Generator) -> tuple[Tensor, float, tuple[int, ...]]:
+    """Integers of z (count, N, s, s) of all magnitudes, a rate, and the shape of y; s is 1 before a context, else 2."""
+    side = 1 if one.context is not None else 2
+    shape = (count, one.config.hyper_channels, side, side)
+    spread = 2.0 ** rng.integers(-1, 5, (count, shape[1], 1, 1))
+    z = torch.from_numpy((rng.integers(-1000, 1001, shape) / 500 * spread).round())
+    q = int(rng.integers(0, 65_536)) / 65_535 if one.gain is not None else 0.0
+    return z, q, (count, one.config.latent_channels, 4 * side, 4 * side)
+
+
+class Intermediates(TorchDispatchMode):
+    """Sees every float64 result of every operation, and may replace it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.off = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if self.off or "empty" in func.__name__ or any(r.alias_info is not None for r in func._schema.returns):
+            return out  # memory not yet written; views and in-place writes, whose values have been seen
+        return type(out)(map(self._one, out)) if isinstance(out, (tuple, list)) else self._one(out)
+
+    def _one(self, out: Any) -> Any:
+        counts = isinstance(out, Tensor) and out.dtype == torch.float64 and out.numel()
+        return self.result(out) if counts else out
+
+    def result(self, out: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class Seen(Intermediates):
+    """Leaves them."""
+
+    def result(self, out: Tensor) -> Tensor:
+        return out
+
+
+class Record(Intermediates):
+    """Keeps them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[Tensor] = []
+
+    def result(self, out: Tensor) -> Tensor:
+        self.kept.append(out.clone())
+        return out
+
+
+class Noise(Intermediates):
+    """Moves the i-th by up to ``amplitudes[i]`` times the largest value of the same tensor."""
+
+    def __init__(self, amplitudes: list[float]) -> None:
+        super().__init__()
+        self.amplitudes, self.place = amplitudes, 0
+        self.generator = torch.Generator().manual_seed(0)
+
+    def result(self, out: Tensor) -> Tensor:
+        amplitude = self.amplitudes[self.place]
+        self.place += 1
+        largest = torch.where(torch.isfinite(out), out, 0).abs().max()
+        noise = torch.rand(out.shape, dtype=torch.float64, generator=self.generator) * 2 - 1
+        return out + noise * (largest * amplitude)
+
+
+def largest_deviation(a: Tensor, b: Tensor) -> float:
+    """Of two results of one operation, as a share of the largest value in it."""
+    finite = torch.isfinite(a) & torch.isfinite(b)
+    a, b = torch.where(finite, a, 0), torch.where(finite, b, 0)
+    return float((a - b).abs().max() / a.abs().max().clamp_min(1e-300))
+
+
+def moved(log_sigma: Tensor, mean: Tensor, other_log_sigma: Tensor, other_mean: Tensor) -> tuple[float, float]:
+    """How far apart two results of a step are: in widths of a bin, where bins have borders, and of the mean."""
+    position = (log_sigma - math.log(SIGMA_MIN)) / BIN_WIDTH
+    inside = (position > -0.5) & (position < BINS - 0.5)
+    apart = ((other_log_sigma - log_sigma).abs() / BIN_WIDTH)[inside]
+    return float(apart.max()) if apart.numel() else 0.0, float((other_mean - mean).abs().max())
+
+
+@torch.inference_mode()
+def forced(one: LatentCoder, z: Tensor, q: float, y_hat: Tensor, mode: Intermediates) -> list[tuple[Tensor, Tensor]]:
+    """log sigma and mean of every step, with ``mode`` watching the networks; y_hat is what the schedule is told."""
+    found = []
+
+    def code(step: Step) -> Tensor:
+        mode.off = True
+        found.append((step.scale.clone(), step.mean.clone()))
+        part = y_hat[step.where]
+        mode.off = False
+        return part
+
+    with mode:
+        run(one.schedule(z, q), code, tuple(y_hat.shape))
+    return found
+
+
+@torch.inference_mode()
+def coded(
+    one: LatentCoder, z: Tensor, q: float, rng: np.random.Generator, shape: tuple[int, ...]
+) -> tuple[Any, Tensor]:
+    """Of every step offsets, bins, means, and where; and ŷ of random symbols: what an encoder settles."""
+    steps = []
+
+    def code(step: Step) -> Tensor:
+        offsets = choose_offsets(step.scale, step.mean)
+        settled = quantise_parameters(step.scale, step.mean, offsets)
+        steps.append((offsets, settled, step.scale.clone(), step.mean.clone()))
+        symbols = torch.from_numpy(rng.integers(-4, 5, tuple(settled.means.shape)))
+        return symbols + settled.means / GRID
+
+    y_hat = run(one.schedule(z, q), code, shape)
+    return steps, y_hat
+
+
+def perturb(name: str, seen: list[int], latents: int) -> dict[str, Any]:
+    """Random latents through ``name`` as an encoder settles them and again with noise on every intermediate.
+
+    ``seen``: the worst deviation of each in units of rounding; at least one is taken.
+    """
+    one, rng = coder(name), np.random.default_rng(1)
+    noise = Noise([FACTOR * ROUNDING * max(units, 1) for units in seen])
+    elements = differing = 0
+    bins_moved = means_moved = 0.0
+    used = torch.zeros(BINS, dtype=torch.long)
+    start = time.process_time()
+    for _ in range(latents // BATCH):
+        z, q, shape = random_latents(one, BATCH, rng)
+        steps, y_hat = coded(one, z, q, rng, shape)
+        noise.place = 0
+        for (offsets, settled, log_sigma, mean), (noisy, noisy_mean) in zip(
+            steps, forced(one, z, q, y_hat, noise), strict=True
+        ):
+            again = quantise_parameters(noisy, noisy_mean, offsets)
+            differing += int(((again.bins != settled.bins) | (again.means != settled.means)).sum())
+            elements += settled.bins.numel()
+            used += torch.bincount(settled.bins.flatten(), minlength=BINS)
+            bin_moved, mean_moved = moved(log_sigma, mean, noisy, noisy_mean)
+            bins_moved, means_moved = max(bins_moved, bin_moved), max(means_moved, mean_moved)
+    return {
+        "latents": latents // BATCH * BATCH, "elements": elements, "bins_used": int((used > 0).sum()),
+        "intermediates": noise.place, "noise_least": min(noise.amplitudes), "noise_most": max(noise.amplitudes),
+        "bin_moved": bins_moved, "bin_margin": BIN_MARGIN, "mean_moved": means_moved,
+        "mean_margin": GRID_MARGIN / GRID, "mismatches": differing, "cpu_s": round(time.process_time() - start),
+    }  # fmt: skip
+
+
+def probe(folder: Path) -> None:
+    """In a process of its own settings: worst deviations of every model from what ``folder`` holds."""
+    for path in sorted(folder.glob("*.pt")):
+        held = torch.load(path, weights_only=True)
+        mode = Record()
+        found = forced(coder(path.stem), held["z"], held["q"], held["y_hat"], mode)
+        if [t.shape for t in mode.kept] != [t.shape for t in held["kept"]]:
+            raise SystemExit(f"{path.stem}: other operations ran")
+        inside = [math.ceil(largest_deviation(*pair) / ROUNDING) for pair in zip(held["kept"], mode.kept, strict=True)]
+        bins, means = zip(*(moved(*a, *b) for a, b in zip(held["found"], found, strict=True)), strict=True)
+        print(json.dumps({"model": path.stem, "inside": inside, "bin": max(bins), "mean": max(means)}), flush=True)
+
+
+def deviations(names: list[str]) -> dict[str, Any]:
+    """Largest deviations by model and setting: of the intermediates, as a share of the largest value in the same tensor
+    (and of each in ``units`` of rounding, over all settings), and at the end, in widths of a bin and of the mean.
+    """
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            one, rng = coder(name), np.random.default_rng(2)
+            z, q, shape = random_latents(one, 4, rng)
+            _, y_hat = coded(one, z, q, rng, shape)
+            mode = Record()
+            found = forced(one, z, q, y_hat, mode)
+            held = {"z": z, "q": q, "y_hat": y_hat, "found": found, "kept": mode.kept}
+            torch.save(held, Path(folder) / f"{name}.pt")
+        results: dict[str, Any] = {name: {} for name in names}
+        for setting, variables in SETTINGS.items():
+            command = [
+                sys.executable,
+                __file__,
+                "probe",
+                folder,
+                variables.get("threads", "1"),
+                variables.get("onednn", "on"),
+            ]
+            environment = os.environ | {k: v for k, v in variables.items() if k.isupper()}
+            done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+            for line in map(json.loads, done.stdout.splitlines()):
+                row = results[line.pop("model")]
+                units = line.pop("inside")
+                row["units"] = [max(pair) for pair in zip(units, row.get("units", units), strict=True)]
+                row[setting] = {"inside": max(units) * ROUNDING, **line}
+                print(setting, row[setting], flush=True)
+    return results
+
+
+def digest(one: LatentCoder, offsets: list[bytes] | None) -> dict[str, Any]:
+    """SHA-256 over the bins and means of fixed latents, settled here or by given offsets, and samples of what they
+    were made of."""
+    rng = np.random.default_rng(3)
+    z, q, shape = random_latents(one, 8, rng)
+    y_hat = torch.from_numpy(rng.integers(-1000, 1001, shape) / GRID)
+    steps = forced(one, z, q, y_hat, Seen())
+    used = offsets or [choose_offsets(*step) for step in steps]
+    hasher, sample = hashlib.sha256(), []
+    for (log_sigma, mean), chosen in zip(steps, used, strict=True):
+        settled = quantise_parameters(log_sigma, mean, chosen)
+        hasher.update(settled.bins.numpy().tobytes() + settled.means.numpy().astype("<i4").tobytes())
+        sample += [float(t.flatten()[-1]) for t in (log_sigma, mean)]
+    return {"sha256": hasher.hexdigest(), "offsets": [o.hex() for o in used], "sample": sample[-16:]}
+
+
+def platform_row(threads: int, bf16: bool, note: str) -> dict[str, Any]:
+    """Whether this platform settles the reference's latents as the platform did that wrote it."""
+    torch.set_num_threads(threads)
+    reference = json.loads(REFERENCE.read_text())
+    agree, worst = 0, 0.0
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        for name, expected in reference.items():
+            found = digest(coder(name), [bytes.fromhex(o) for o in expected["offsets"]])
+            agree += found["sha256"] == expected["sha256"]
+            finite = [(a, b) for a, b in zip(found["sample"], expected["sample"], strict=True) if math.isfinite(a)]
+            worst = max([worst, *(abs(a - b) for a, b in finite)])
+    variables = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS")
+    return {
+        "processor": _processor(), "python": platform.python_version(), "torch": torch.__version__,
+        "instructions": torch.backends.cpu.get_cpu_capability(), "threads": threads, "bf16_autocast": bf16,
+        "environment": {v: os.environ[v] for v in variables if v in os.environ}, "note": note,
+        "models": len(reference), "agree": agree, "largest_difference": worst,
+    }  # fmt: skip
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def update(key: str, value: Any) -> None:
+    """Write ``value`` under ``key``; a dict's entries join those that are there."""
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results[key] = {**results.get(key, {}), **value} if isinstance(value, dict) else value
+    text = json.dumps(results, indent=1)
+    # One line for a list of numbers.
+    RESULTS.write_text(re.sub(r"\[[\d,\s]+\]", lambda found: "".join(found[0].split()), text) + "\n")
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["probe"]:
+        torch.set_num_threads(int(sys.argv[3]))
+        torch.backends.mkldnn.set_flags(sys.argv[4] == "on")
+        return probe(Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["deviations", "perturb", "reference", "platform"])
+    parser.add_argument("models", nargs="*")
+    parser.add_argument("--latents", type=int, default=LATENTS)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--note", default="")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    paths = models()
+    names = options.models or list(paths)
+    if options.what == "deviations":
+        update("models", paths)
+        update("deviations", deviations(names))
+    elif options.what == "perturb":
+        seen = json.loads(RESULTS.read_text())["deviations"]
+        for name in names:
+            row = perturb(name, seen[name]["units"], options.latents)
+            print(json.dumps({"model": name, **row}), flush=True)
+            update("perturbed", {name: row})
+    elif options.what == "reference":
+        REFERENCE.write_text(json.dumps({name: digest(coder(name), None) for name in paths}, indent=1) + "\n")
+    else:
+        row = platform_row(options.threads, options.bf16, options.note)
+        print(json.dumps(row))
+        key = hashlib.sha256(json.dumps({k: row[k] for k in list(row)[:8]}, sort_keys=True).encode()).hexdigest()[:12]
+        update("platforms", {key: row})
+    return None
+
+
+if __name__ == "__main__":
+    main()
