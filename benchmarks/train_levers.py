@@ -138,9 +138,9 @@ class Bench:
         self.store.fill()
         self.validation = [_centre(picture) for picture in load_pictures([validation])]
 
-    def trainer(self, recipe: Recipe, folder: Path, optimiser: str) -> Trainer:
+    def trainer(self, recipe: Recipe, folder: Path, optimiser: str = "", portable: Path | None = None) -> Trainer:
         """A trainer at its first step, or at its checkpoint."""
-        trainer = Trainer(recipe, folder, say=lambda _: None)
+        trainer = Trainer(recipe, folder, portable, say=lambda _: None)
         trainer.__dict__["sampler"] = CropSampler(self.store, recipe.patch, recipe.min_scale, recipe.seed)
         if optimiser:
             own = trainer.optimiser

@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -116,6 +119,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--precision", default="auto", choices=("auto", "bfloat16", "float32"))
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--results", type=Path, help="also write the figures into this JSON file")
     arguments = parser.parse_args()
     keep_large_blocks()
     torch.set_num_threads(arguments.threads)
@@ -135,6 +139,8 @@ def main() -> None:
     print(
         f"{arguments.model}, {arguments.batch} × {arguments.patch}², {device}, torch {torch.__version__}; ours: {why}"
     )
+    settings = {key: getattr(arguments, key) for key in ("model", "batch", "patch", "device", "threads")}
+    record: dict[str, Any] = settings | {"torch": torch.__version__, "precision": why, "rows": {}}
     for name, spent in best.items():
         tflops, peak = flops * len(x) / spent / 1e12, peak_tflops(dtypes[name], device)
         spread = np.percentile(times[name], [0, 50, 100])
@@ -142,6 +148,12 @@ def main() -> None:
             f"{name:6} {len(x) / spent:8.3f} patches/s  {tflops:7.4f} TFLOP/s, {tflops / peak:.0%} of {peak:.3f} "
             f"(step: best {spread[0]:.2f} s, median {spread[1]:.2f} s, worst {spread[2]:.2f} s)"
         )
+        record["rows"][name] = {
+            "patches_per_second": round(len(x) / spent, 4), "tflops": round(tflops, 5), "peak_tflops": round(peak, 4),
+            "seconds": [round(value, 3) for value in times[name]],
+        }  # fmt: skip
+    if arguments.results:
+        arguments.results.write_text(json.dumps(record, indent=1) + "\n")
     pairs = np.array(times["plain"]) / np.array(times["ours"])
     factor = best["plain"] / best["ours"]
     print(f"ours is {factor:.2f} times as fast (round by round: {pairs.min():.2f} to {pairs.max():.2f})")
