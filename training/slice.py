@@ -81,17 +81,24 @@ def run(arguments: argparse.Namespace) -> int:
         for name in put_in_place(inbox, data):
             print("brought", name, flush=True)
         time.sleep(POLL)
+    take_home(runs, outbox, arguments.queue)
+    print(f"training ended with {training.returncode}", flush=True)
+    return training.returncode
+
+
+def take_home(runs: Path, outbox: Path, queue: Path) -> None:
+    """Copy logs, model files, queue and ledger into ``outbox``; the portable copies are there already."""
     for log in runs.glob("*/log.jsonl"):
         name = log.parent.name
-        shutil.copyfile(log, outbox / f"{name}.log.jsonl")
+        for own in (log, log.parent / "validation.jsonl"):
+            if own.is_file():
+                shutil.copyfile(own, outbox / f"{name}.{own.name}")
         for kind, target in (("model", f"{name}.safetensors"), ("adapter", f"{name}.adapter.safetensors")):
             if (made := log.parent / f"{kind}.safetensors").is_file():
                 shutil.copyfile(made, outbox / target)
-    for record in (arguments.queue, arguments.queue.parent / "LEDGER.md"):
+    for record in (queue, queue.parent / "LEDGER.md"):
         if record.is_file():
             shutil.copyfile(record, outbox / record.name)
-    print(f"training ended with {training.returncode}", flush=True)
-    return training.returncode
 
 
 def command(arguments: argparse.Namespace, data: Path, runs: Path, seconds: float) -> list[str]:
@@ -102,6 +109,8 @@ def command(arguments: argparse.Namespace, data: Path, runs: Path, seconds: floa
         start += [f"--nproc-per-node={arguments.processes}", "-m", "promptcodec"]
     options = ["train", "--next", "--queue", str(arguments.queue), "-o", str(runs), "--data", str(data)]
     options += ["--portable", str(arguments.outbox), "--max-seconds", f"{seconds:.0f}"]
+    if arguments.validation:
+        options += ["--set", f"validation={json.dumps([str(path.resolve()) for path in arguments.validation])}"]
     return start + options + (["--device", arguments.device] if arguments.device else [])
 
 
@@ -132,6 +141,7 @@ def main() -> int:
     parser.add_argument("--outbox", type=Path, default=Path("outbox"), help="what to take home")
     parser.add_argument("--minutes", type=float, default=25, help="all of the slice, the wait for data included")
     parser.add_argument("--queue", type=Path, default=ROOT / "training" / "queue.toml")
+    parser.add_argument("--validation", type=Path, action="append", help="folder or tar file of a validation set")
     parser.add_argument("--device", default="", help="cpu, cuda or mps; the recipes' own if not given")
     parser.add_argument("--processes", type=int, default=1, help="processes, one a GPU")
     arguments = parser.parse_args()

@@ -15,6 +15,7 @@ from PIL import Image
 from promptcodec.errors import UsageError
 from promptcodec.train import ledger
 from promptcodec.train.queue import mark_done, next_run, read_queue
+from promptcodec.train.rd_log import read_rd
 from promptcodec.train.shards import read_shards, write_shards
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,6 +142,7 @@ def _tar(folder: Path, name: str, seed: int) -> bytes:
 def _slice(tmp_path: Path, work: str, minutes: float) -> list[str]:
     arguments = ["--inbox", tmp_path / "in", "--work", tmp_path / work, "--outbox", tmp_path / "out"]
     arguments += ["--queue", tmp_path / "queue.toml", "--minutes", minutes, "--device", "cpu"]
+    arguments += ["--validation", tmp_path / "val"]
     return [sys.executable, str(ROOT / "training" / "slice.py"), "start", *map(str, arguments)]
 
 
@@ -157,6 +159,8 @@ def _wait(log: Path, text: str, seconds: float = 90) -> str:
 def test_a_slice_from_data_in_parts_to_weights(queue: Path, tmp_path: Path) -> None:
     """Training starts with the first shard, takes up the second, is killed, and ends on another machine."""
     (tmp_path / "in").mkdir()
+    (tmp_path / "val").mkdir()
+    (tmp_path / "val" / "c.tar").write_bytes(_tar(tmp_path, "c", 2))
     write_shards(tmp_path / "in" / "a", _tar(tmp_path, "a", 0), 10_000)
     endless = TOY.replace("samples = 8", "samples = 100_000").replace("checkpoint_minutes = 0.001", "")
     (tmp_path / "toy.toml").write_text(endless)
@@ -178,6 +182,15 @@ def test_a_slice_from_data_in_parts_to_weights(queue: Path, tmp_path: Path) -> N
     assert "the queue is done" in text
     assert next_run(queue) is None
     out = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"one", "two", "one.safetensors", "two.safetensors", "queue.toml", "LEDGER.md"} <= out
+    assert {
+        "one",
+        "two",
+        "one.safetensors",
+        "two.safetensors",
+        "queue.toml",
+        "LEDGER.md",
+        "one.validation.jsonl",
+    } <= out
+    assert [row.dataset for row in read_rd(tmp_path / "out" / "two.validation.jsonl")] == ["val"]
     rows = [line for line in (tmp_path / "LEDGER.md").read_text().splitlines() if line.startswith("| 2")]
     assert len(rows) == 2

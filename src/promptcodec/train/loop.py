@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from promptcodec.errors import UsageError
@@ -35,6 +36,7 @@ from promptcodec.train.pictures import PictureStore, Watch, load_pictures
 from promptcodec.train.portable import load_portable, save_portable
 from promptcodec.train.precision import autocast_pays
 from promptcodec.train.progress import Meter, flops_per_sample
+from promptcodec.train.rd_log import add_rd
 from promptcodec.train.recipe import Recipe
 from promptcodec.train.remote import is_remote
 from promptcodec.train.schedule import rate_factor
@@ -108,7 +110,7 @@ class Trainer:
         self.trained = self.model if self.steered is None else self.steered
         self.optimiser = Optimiser(self.trained, recipe)
         self.average = {k: v.detach().clone() for k, v in self.trained.state_dict().items()}
-        self.validation: list[dict[str, float]] = []  # the last one's rows
+        self.validation: list[dict[str, float]] = []  # the last one's rows on the first set
         self.meter = Meter(self.device)
         self._data: dict[str, Any] | None = None
         self._compiling = recipe.compile
@@ -303,25 +305,32 @@ class Trainer:
                     logged, samples_logged = time.monotonic(), self.samples
                 if recipe.validation_every and self.samples - validated >= recipe.validation_every:
                     validated = self.samples
-                    self._validate(log)
+                    self._validate()
             self.save()
             if self.seconds > before:
-                self._validate(log)
+                self._validate()
 
     def _example(self) -> dict[str, Tensor] | None:
         """Controls for one sample."""
         asked = self._asked(0)
         return {name: value[:1] for name, value in asked[0].items()} if asked else None
 
-    def _validate(self, log: Log) -> None:
-        """RD of the moving average on the recipe's validation pictures, if it has some."""
-        if self.recipe.validation and self.world.leads:
-            pictures = load_pictures([self.recipe.validation])
+    def _validate(self) -> None:
+        """RD of the moving average on the recipe's validation sets, into ``validation.jsonl``."""
+        if not self.world.leads:
+            return
+        for i, (source, pictures) in enumerate(self._validation_sets.items()):
             if isinstance(self.objective, SteeredObjective):
-                self.validation = validate_steered(self._averaged_steered(), self.objective.held, pictures)
+                rows = validate_steered(self._averaged_steered(), self.objective.held, pictures)
             else:
-                self.validation = validate(self.averaged(), pictures)
-            log.write({"samples": self.samples, "validation": self.validation})
+                rows = validate(self.averaged(), pictures)
+            add_rd(self.folder, self.samples, source, rows)
+            if i == 0:
+                self.validation = rows
+
+    @cached_property
+    def _validation_sets(self) -> dict[str, list[NDArray[np.uint8]]]:
+        return {source: load_pictures([source]) for source in self.recipe.validation}
 
     @cached_property
     def _watch(self) -> Watch:

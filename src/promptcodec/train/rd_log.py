@@ -42,7 +42,8 @@ def read_rd(path: Path) -> list[RDRow]:
     try:
         for line in path.read_text().splitlines():
             row = json.loads(line)
-            points = tuple((float(point["bpp"]), float(point["psnr"])) for point in row["rd"])
+            plain = [point for point in row["rd"] if not point.get("look")]  # looks have curves of their own
+            points = tuple((float(point["bpp"]), float(point["psnr"])) for point in plain)
             found[str(row["set"]), int(row["samples"])] = RDRow(int(row["samples"]), str(row["set"]), points)
     except OSError as error:
         raise UsageError(

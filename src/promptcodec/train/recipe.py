@@ -22,8 +22,8 @@ class Recipe:
     ``data``: folders or tar files of pictures; what arrives in them during the run is taken up, looked for every
     ``watch`` seconds (0: never). Addresses of tar files are read as a stream: ``https://host/shard-{000..127}.tar``,
     s3:// and others through fsspec. ``memory``: GiB of decoded pictures to hold (0: all, of streams 4); beyond it, each
-    picture serves ``reuse`` crops before the next takes its place. ``validation``: folder or tar file, measured every
-    ``validation_every`` samples (0: only at the end).
+    picture serves ``reuse`` crops before the next takes its place. ``validation``: folders or tar files, each a set,
+    measured every ``validation_every`` samples (0: only at the end).
 
     ``patch``: side of the crops in pixels. ``batch``: crops in one step, cut into ``parts`` that are computed one
     after the other, or by as many processes. ``samples``: crops of the whole run. The learning rate rises over
@@ -66,7 +66,7 @@ class Recipe:
     watch: float = 10.0
     memory: float = 0.0
     reuse: int = 32
-    validation: str = ""
+    validation: tuple[str, ...] = ()
     validation_every: int = 0
     patch: int = 128
     batch: int = 16
@@ -118,7 +118,7 @@ class Recipe:
             field = fields[key]
             default = {} if field.default is dataclasses.MISSING else field.default
             if isinstance(default, tuple):
-                values[key] = tuple(value)
+                values[key] = (value,) if isinstance(value, str) else tuple(value)
             elif isinstance(default, float) and isinstance(value, int):
                 values[key] = float(value)
             elif type(value) is not type(default):
