@@ -1,15 +1,14 @@
 """What a run logs about validation, and its plot."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from promptcodec.cli import plot
 from promptcodec.errors import UsageError
+from promptcodec.evaluate.training_plot import over_samples, training_plot
 from promptcodec.train.loop import Trainer
 from promptcodec.train.rd_log import NAME, add_rd, read_rd
 from promptcodec.train.recipe import Recipe
@@ -40,20 +39,17 @@ def _curve(factor: float) -> list[dict[str, float]]:
     return [{"q": i / 3, "bpp": factor * 0.2 * 2**i, "psnr": 28.0 + 3 * i} for i in range(4)]
 
 
-def test_the_plot_and_its_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_plot_and_its_figures(tmp_path: Path) -> None:
     for samples, factor in ((1000, 2.0), (500, 3.0), (2000, 1.0)):
         add_rd(tmp_path, samples, "sets/kodak", _curve(factor))
         add_rd(tmp_path, samples, "val.tar", _curve(factor))
     add_rd(tmp_path, 2000, "val.tar", _curve(1.5))  # the same samples again: the last counts
+    rows = [row for row in read_rd(tmp_path) if row.dataset == "val"]
     assert {row.dataset for row in read_rd(tmp_path)} == {"kodak", "val"}
-    with pytest.raises(UsageError, match="has the sets kodak, val: choose one with --set"):
-        plot.command([tmp_path], tmp_path / "plot.png")
-    columns = {key: [row[key] for row in _curve(1.0)] for key in ("bpp", "psnr")}
-    anchor = {"name": "flat", "results": columns}
-    (tmp_path / "anchor.json").write_text(json.dumps(anchor))
-    plot.command([tmp_path], tmp_path / "plot.png", "val", str(tmp_path / "anchor.json"))
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert [(line[1], line[-2]) for line in lines[:-1]] == [("500", "+200.0"), ("1,000", "+100.0"), ("2,000", "+50.0")]
+    anchor = [(row["bpp"], row["psnr"]) for row in _curve(1.0)]
+    found = [(samples, round(percent or 0, 6)) for samples, percent in over_samples(rows, anchor)]
+    assert found == [(500, 200.0), (1000, 100.0), (2000, 50.0)]
+    training_plot({"run": rows}, {"flat": anchor}, tmp_path / "plot.png")
     with Image.open(tmp_path / "plot.png") as image:
         assert image.width > 1000 and len(image.convert("RGB").getcolors(2**20) or []) > 50
 
