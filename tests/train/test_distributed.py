@@ -34,12 +34,16 @@ trainer.run()
 """
 
 
+def _port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 def test_two_processes_equal_one(recipe: Recipe, tmp_path: Path) -> None:
     """Noise and dropped blocks included: what one process draws for two parts, two processes draw for theirs."""
     recipe = dataclasses.replace(recipe, samples=12, parts=2, log_every=1)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = _port()
     arguments = [str(Path(__file__).parent), json.dumps(dataclasses.asdict(recipe)), str(tmp_path / "two")]
     processes = []
     for rank in range(2):  # what torchrun does
@@ -61,7 +65,7 @@ def test_two_processes_equal_one(recipe: Recipe, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_torchrun_equals_one_process(recipe: Recipe, tmp_path: Path) -> None:
-    """The command of the documentation, the launcher and the command line included; the second half is resumed."""
+    """The commands of the documentation: two processes of one machine, then two nodes with a shared folder go on."""
     for name, samples in (("half", 8), ("whole", 16)):
         values = {"model": "tiny", "patch": 64, "batch": 4, "samples": samples, "log_every": 1, "threads": 1,
                   "warmup": 40, "precision": "float32", "parts": 2}  # fmt: skip
@@ -77,21 +81,31 @@ def test_torchrun_equals_one_process(recipe: Recipe, tmp_path: Path) -> None:
     )
     paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
-    for launcher, folder in ((torchrun, "two"), (["-m"], "one")):
-        for part in ("half", "whole"):
-            command = [sys.executable, *launcher, "promptcodec", "train", f"{tmp_path / part}.toml"]
-            command += ["-o", str(tmp_path / folder), "--data", recipe.data[0], "--device", "cpu"]
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-            assert done.returncode == 0, done.stderr[-2000:]
-            assert done.stdout.count("model.safetensors: ") == 1  # one process writes and speaks
-    one, two = (load_checkpoint(tmp_path / folder) for folder in ("one", "two"))
-    assert one is not None
-    assert two is not None
-    assert one["samples"] == two["samples"] == 16
+    run = [sys.executable, "-m", "torch.distributed.run"]
+    machine = [*run, "--standalone", "--nproc-per-node=2", "-m"]
+    node = [*run, "--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{_port()}"]
+    nodes = [[*node, "--rdzv-id=test", "-m"]] * 2
+    one = [sys.executable, "-m"]
+    for folder, launchers in (("two", {"half": [machine], "whole": nodes}), ("one", {"half": [one], "whole": [one]})):
+        for part, starts in launchers.items():
+            command = ["promptcodec", "train", f"{tmp_path / part}.toml", "-o", str(tmp_path / folder)]
+            command += ["--data", recipe.data[0], "--device", "cpu"]
+            processes = [
+                subprocess.Popen(
+                    [*start, *command], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+                )
+                for start in starts
+            ]
+            done = [(*process.communicate(timeout=300), process.returncode) for process in processes]
+            assert not any(code for *_, code in done), done[0][1][-2000:] + done[-1][1][-2000:]
+            assert sum(out.count("model.safetensors: ") for out, *_ in done) == 1  # one process writes and speaks
+    alone, shared = (load_checkpoint(tmp_path / folder) for folder in ("one", "two"))
+    assert alone is not None
+    assert shared is not None
+    assert alone["samples"] == shared["samples"] == 16
     for part in ("model", "average"):
-        for name, value in one[part].items():
-            torch.testing.assert_close(value, two[part][name], atol=2e-6, rtol=1e-5)
+        for name, value in alone[part].items():
+            torch.testing.assert_close(value, shared[part][name], atol=2e-6, rtol=1e-5)
 
 
 def test_a_batch_must_divide(recipe: Recipe, tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def _slice(tmp_path: Path, work: str, minutes: float) -> list[str]:
     return [sys.executable, str(ROOT / "training" / "slice.py"), "start", *map(str, arguments)]
 
 
-def _wait(log: Path, text: str, seconds: float = 90) -> str:
+def _wait(log: Path, text: str, seconds: float = 300) -> str:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if log.is_file() and text in log.read_text():
