@@ -20,11 +20,15 @@ import time
 from pathlib import Path
 
 from promptcodec.errors import PromptcodecError
+from promptcodec.train.ledger import take_over
+from promptcodec.train.queue import DONE, mark_done, read_queue
 from promptcodec.train.shards import complete, read_shards
 from promptcodec.train.sources import Unit
 
 ROOT = Path(__file__).resolve().parents[1]
 POLL = 0.5  # seconds between looks at the inbox
+HOME = 60.0  # seconds between copies of logs, models, queue and ledger
+LEDGER = "LEDGER.md"
 
 
 def put_in_place(inbox: Path, data: Path) -> list[str]:
@@ -75,9 +79,14 @@ def run(arguments: argparse.Namespace) -> int:
         if "." not in model.stem and not own.is_file():
             own.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(model, own)
+    catch_up(arguments.queue, outbox)
     training = subprocess.Popen(command(arguments, data, runs, end - time.monotonic()))
     (work / "training.pid").write_text(str(training.pid))
+    home = time.monotonic()
     while training.poll() is None:
+        if time.monotonic() - home > HOME:  # the machine may go at any time
+            take_home(runs, outbox, arguments.queue)
+            home = time.monotonic()
         for name in put_in_place(inbox, data):
             print("brought", name, flush=True)
         time.sleep(POLL)
@@ -86,19 +95,35 @@ def run(arguments: argparse.Namespace) -> int:
     return training.returncode
 
 
+def catch_up(queue: Path, outbox: Path) -> None:
+    """Take over what earlier slices did, from the queue and ledger that they left: this copy may be older."""
+    if (outbox / queue.name).is_file():
+        unfinished = {run.name for run in read_queue(queue) if run.status != DONE}
+        for run in read_queue(outbox / queue.name):
+            if run.status == DONE and run.name in unfinished:
+                mark_done(queue, run.name)
+    if (outbox / LEDGER).is_file():
+        take_over(queue.parent / LEDGER, outbox / LEDGER)
+
+
 def take_home(runs: Path, outbox: Path, queue: Path) -> None:
     """Copy logs, model files, queue and ledger into ``outbox``; the portable copies are there already."""
     for log in runs.glob("*/log.jsonl"):
         name = log.parent.name
         for own in (log, log.parent / "validation.jsonl"):
-            if own.is_file():
-                shutil.copyfile(own, outbox / f"{name}.{own.name}")
+            _copy(own, outbox / f"{name}.{own.name}")
         for kind, target in (("model", f"{name}.safetensors"), ("adapter", f"{name}.adapter.safetensors")):
-            if (made := log.parent / f"{kind}.safetensors").is_file():
-                shutil.copyfile(made, outbox / target)
-    for record in (queue, queue.parent / "LEDGER.md"):
-        if record.is_file():
-            shutil.copyfile(record, outbox / record.name)
+            _copy(log.parent / f"{kind}.safetensors", outbox / target)
+    _copy(queue, outbox / queue.name)
+    _copy(queue.parent / LEDGER, outbox / LEDGER)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy whole or not at all, if there is something new."""
+    if source.is_file() and not (target.is_file() and target.stat().st_mtime_ns == source.stat().st_mtime_ns):
+        temporary = target.with_name(f".{target.name}")
+        shutil.copy2(source, temporary)
+        temporary.replace(target)
 
 
 def command(arguments: argparse.Namespace, data: Path, runs: Path, seconds: float) -> list[str]:

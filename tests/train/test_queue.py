@@ -106,6 +106,19 @@ def test_the_ledger_grows_where_its_table_is(tmp_path: Path) -> None:
     assert len(rows) == 2 and rows[1] == rows[0] + 1 < lines.index("## Another section")
 
 
+def test_a_ledger_takes_over_rows(tmp_path: Path) -> None:
+    here, there = tmp_path / "here.md", tmp_path / "there.md"
+    for path, names in ((here, "ab"), (there, "bc")):
+        for name in names:
+            ledger.add_row(path, dict.fromkeys(ledger.COLUMNS, "-") | {"run": name})
+    ledger.take_over(here, there)
+    ledger.take_over(here, tmp_path / "nowhere.md")
+    ledger.take_over(tmp_path / "new.md", there)
+    runs = [[line.split(" | ")[1] for line in p.read_text().splitlines() if line.startswith("| -")]
+            for p in (here, tmp_path / "new.md")]  # fmt: skip
+    assert runs == [["a", "b", "c"], ["b", "c"]]
+
+
 def test_files_in_parts(tmp_path: Path) -> None:
     data = np.random.default_rng(0).bytes(2500)
     write_shards(tmp_path, data, 1000)
@@ -173,7 +186,7 @@ def test_a_slice_from_data_in_parts_to_weights(queue: Path, tmp_path: Path) -> N
     os.kill(int((tmp_path / "first" / "training.pid").read_text()), signal.SIGKILL)
     _wait(log, "training ended with")
     reached = json.loads((tmp_path / "first" / "runs" / "one" / "log.jsonl").read_text().splitlines()[-1])["samples"]
-    # The next machine has nothing but the data and what was taken home.
+    # The next machine has nothing but the data, the recipes and what was taken home.
     (tmp_path / "toy.toml").write_text(TOY.replace("samples = 8", f"samples = {reached + 20}"))
     queue.write_text(QUEUE.replace("set = { samples = 16 }", "set = { samples = 6 }"))
     subprocess.run(_slice(tmp_path, "second", 5), check=True)
@@ -194,3 +207,10 @@ def test_a_slice_from_data_in_parts_to_weights(queue: Path, tmp_path: Path) -> N
     assert [row.dataset for row in read_rd(tmp_path / "out" / "two.validation.jsonl")] == ["val"]
     rows = [line for line in (tmp_path / "LEDGER.md").read_text().splitlines() if line.startswith("| 2")]
     assert len(rows) == 2
+    # A fresh copy of the repository knows nothing of that, the outbox does.
+    queue.write_text(QUEUE)
+    (tmp_path / "LEDGER.md").unlink()
+    subprocess.run(_slice(tmp_path, "third", 5), check=True)
+    assert "the queue is done" in _wait(tmp_path / "third" / "slice.log", "training ended with 0")
+    assert not (tmp_path / "third" / "runs" / "one" / "log.jsonl").exists()
+    assert [line for line in (tmp_path / "LEDGER.md").read_text().splitlines() if line.startswith("| 2")] == rows

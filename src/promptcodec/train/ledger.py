@@ -18,18 +18,40 @@ COLUMNS = ("date", "run", "recipe", "commit", "hardware", "minutes", "samples", 
 
 def add_row(path: Path, row: dict[str, Any]) -> None:
     """Add ``row``, which has COLUMNS, below the last row of the table under TITLE; both are made where missing."""
-    text = path.read_text() if path.is_file() else "# Training ledger\n"
-    if f"\n{TITLE}\n" not in text:
-        head = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n"
-        text = f"{text.rstrip()}\n\n{TITLE}\n\nWritten by `promptcodec train --next`.\n\n{head}"
-    lines = text.splitlines()
-    last = lines.index(TITLE)
+    _add_line(path, "| " + " | ".join(str(row[column]).replace("|", "/") for column in COLUMNS) + " |")
+
+
+def take_over(path: Path, other: Path) -> None:
+    """Add the rows of another ledger that the one at ``path`` lacks: of sittings elsewhere."""
+    for line in _rows(other)[1]:
+        if line not in _rows(path)[1]:
+            _add_line(path, line)
+
+
+def _rows(path: Path) -> tuple[int, list[str]]:
+    """Where the table under TITLE ends, and its rows; -1 and none where there is no table."""
+    lines = path.read_text().splitlines() if path.is_file() else []
+    if TITLE not in lines:
+        return -1, []
+    last, found = lines.index(TITLE), []
     for i in range(last + 1, len(lines)):
         if lines[i].startswith("## "):
             break
         if lines[i].startswith("|"):
             last = i
-    lines.insert(last + 1, "| " + " | ".join(str(row[column]).replace("|", "/") for column in COLUMNS) + " |")
+            found.append(lines[i])
+    return last, found[2:]  # below the head and its rule
+
+
+def _add_line(path: Path, line: str) -> None:
+    text = path.read_text() if path.is_file() else "# Training ledger\n"
+    if TITLE not in text.splitlines():
+        head = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n"
+        text = f"{text.rstrip()}\n\n{TITLE}\n\nWritten by `promptcodec train --next`.\n\n{head}"
+        with atomic_write(path, overwrite=True) as file:
+            file.write(text.encode())
+    lines = text.splitlines()
+    lines.insert(_rows(path)[0] + 1, line)
     with atomic_write(path, overwrite=True) as file:
         file.write(("\n".join(lines) + "\n").encode())
 
