@@ -253,9 +253,8 @@ def table(arguments: argparse.Namespace) -> None:
     rows = _rows(arguments.results)
     (head,) = (row for row in rows if "cost" in row)
     runs = {(row["seed"], row["lever"]): row for row in rows if "lever" in row}
-    seeds = sorted({seed for seed, _ in runs if all((seed, name) in runs for name in LEVERS)})
     lines = [
-        f"{head['seconds']:g} processor seconds a run, seeds {', '.join(map(str, seeds))}, torch {head['torch']}; "
+        f"{head['seconds']:g} processor seconds a run, torch {head['torch']}; "
         f"the plain run is Adam at 1e-3 after a warm-up, constant, with moving average, linear start, mixed "
         f"quantisation, clip at 1, {runs[0, PLAIN]['samples']:,} crops of 128² in batches of 8.",
         "",
@@ -266,12 +265,17 @@ def table(arguments: argparse.Namespace) -> None:
         if name == PLAIN:
             continue
         lever, key = name.removesuffix(NO_AVERAGE), "rd_without_average" if name.endswith(NO_AVERAGE) else "rd"
+        seeds = [seed for seed, run in sorted(runs) if run == lever and (seed, PLAIN) in runs]
+        if not seeds:
+            continue
         found = [change_in_rate(runs[seed, PLAIN]["rd"], runs[seed, lever][key]) for seed in seeds]
         crops = f"{runs[seeds[0], lever]['samples']:,}"
         each = ", ".join("–" if math.isnan(value) else f"{value:+.1f}" for value in found)
         if any(map(math.isnan, found)):
             low, high = (rd[i]["psnr"] for rd in [runs[seeds[0], lever][key]] for i in (0, -1))
             mean = f"no quality in common: {low:.1f} to {high:.1f} dB"
+        elif len(found) == 1:
+            mean = f"{found[0]:+.1f} % (one seed: no spread known)"
         else:
             mean = f"{statistics.mean(found):+.1f} ± {statistics.stdev(found) / math.sqrt(len(found)):.1f} %"
         lines.append(f"| {name} | {crops} | {mean} | {each} |")
