@@ -118,9 +118,8 @@ def report(path: Path) -> None:
     for row in map(json.loads, path.read_text().splitlines()):
         speed = f"{row['train_ours']:.2f} / {row['train_plain']:.2f} ({row['train_ours'] / row['train_plain']:.1f}×)"
         ours, other = row["networks_ours_s"], row["networks_plain_s"]
-        print(
-            f"| {row['model']} | {speed} | {ours:.2f} / {other:.2f} ({other / ours:.1f}×) | {row.get('file_s', '')} |"
-        )
+        decoding, whole = f"{ours:.2f} / {other:.2f} ({other / ours:.1f}×)", row.get("file_s", "–")
+        print(f"| {row['model']} | {speed} | {row['size']} | {decoding} | {whole} |")
 
 
 def main() -> None:
