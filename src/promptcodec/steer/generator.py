@@ -53,7 +53,7 @@ class PromptPyramid(nn.Module):
         known = stages(base, transform)
         channels = known[start - 1].channels if start else transform_config(base, transform).in_channels + extra
         for stage in known[start : max(self.prompted) + 1]:
-            self.trunk.append(first if first is not None and stage.index == 0 else _step(channels, stage))
+            self.trunk.append(first if first is not None and stage.index == 0 else step_to(stage, channels))
             channels = stage.channels
             if stage.index in self.prompted:
                 stride = self.strides[stage.index] = _stride(prompts, stage.blocks[0])
@@ -101,8 +101,8 @@ class PromptPyramid(nn.Module):
         return Prompt(tokens, self.strides[index], index in self.carry, self.compat_mask)
 
 
-def _step(channels: int, stage: StageInfo) -> nn.Module:
-    """Layers that take the features of the stage before to this one's resolution and width."""
+def step_to(stage: StageInfo, channels: int) -> nn.Module:
+    """Layers that take ``channels`` features of the stage before to this one's resolution and width."""
     if not stage.before:  # a synthesis begins with a stage: its input only has to be brought to its width
         return nn.Conv2d(channels, stage.channels, 3, padding=1)
     layers = []

@@ -13,8 +13,8 @@ from promptcodec.model import config
 from promptcodec.model.steering import Decoded, Steering
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.controls import Controls
-from promptcodec.steer.generator import PromptPyramid
-from promptcodec.steer.sites import stages
+from promptcodec.steer.generator import PromptPyramid, step_to
+from promptcodec.steer.sites import prompted_from
 
 
 class PromptSeed(nn.Module):
@@ -64,7 +64,7 @@ class LPM(Adapter, kind="lpm"):
 
     def __init__(self, base: config.Model, name: str = "") -> None:
         super().__init__(base, name)
-        first = stages(base, "g_a")[0]
+        first = prompted_from(base, "g_a")
         stride = math.prod(layer.stride for layer in first.before)
         if stride % 2:
             raise UsageError(f"{base.name} begins at stride {stride}; the prompt module wants an even one")
@@ -73,8 +73,10 @@ class LPM(Adapter, kind="lpm"):
         )
         self.encoder = PromptPyramid(base, "g_a", first=seed, layers=False)
         channels = base.latent_channels
-        after = stages(base, "g_s")[0]
-        bridge = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.Conv2d(channels, after.channels, 3, padding=1))
+        after = prompted_from(base, "g_s")
+        resampled = any(layer.stride > 1 for layer in after.before)
+        conv = step_to(after, channels) if resampled else nn.Conv2d(channels, after.channels, 3, padding=1)
+        bridge = nn.Sequential(nn.Conv2d(channels, channels, 1), conv)
         self.decoder = PromptPyramid(base, "g_s", first=bridge, layers=False)
 
     @torch.no_grad()

@@ -104,6 +104,12 @@ def stages_with_tokens(cfg: config.Model, transform: TransformName, wanted: Iter
     return [known[i] for i in chosen]
 
 
+def prompted_from(cfg: config.Model, transform: TransformName) -> StageInfo:
+    """The first stage of a transform, where generators of prompts begin. Raises UsageError where no stage takes any."""
+    stages_with_tokens(cfg, transform, None)
+    return stages(cfg, transform)[0]
+
+
 def check_steering(cfg: config.Model, steering: Steering) -> None:
     """Raise UsageError where steering acts at sites that ``cfg`` does not have, or with prompts that do not fit."""
     for site, steer in steering.sites.items():
@@ -142,4 +148,5 @@ def _block(site: Site, channels: int, stage: config.Stage) -> SiteInfo:
     if isinstance(mixer, config.Attention):
         shifted = stage.shift and site.block % 2 == 1
         return SiteInfo(site, channels, "window attention", mixer.window, mixer.window // 2 if shifted else 0)
-    return SiteInfo(site, channels, "depthwise-convolution mixers" if mixer else "no mixers")
+    kind = "separable" if isinstance(mixer, config.SeparableConv) else "depthwise"
+    return SiteInfo(site, channels, f"{kind}-convolution mixers" if mixer else "no mixers")

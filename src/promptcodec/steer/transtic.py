@@ -16,7 +16,7 @@ from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.controls import Controls
 from promptcodec.steer.feature_prompts import FeaturePrompts
 from promptcodec.steer.generator import PromptPyramid
-from promptcodec.steer.sites import stages, stages_with_tokens
+from promptcodec.steer.sites import prompted_from, stages_with_tokens
 from promptcodec.steer.tokens import SharedTokens
 from promptcodec.steer.unet import UNet
 
@@ -58,13 +58,13 @@ class TransTIC(Adapter, kind="transtic"):
         )  # fmt: skip
         if encoder not in get_args(EncoderPrompts) or decoder not in get_args(DecoderPrompts):
             raise UsageError(f"TransTIC has no prompts {encoder!r} in the encoder with {decoder!r} in the decoder")
-        known = stages(base, "g_a")
-        if encoder_stages is None:
-            encoder_stages = [s.index for s in known if s.takes_tokens][:2]
+        if encoder_stages is None and encoder != "none":
+            encoder_stages = [s.index for s in stages_with_tokens(base, "g_a", None)][:2]
         self.encoder: PromptPyramid | SharedTokens | None = None
         if encoder in ("generated", "pooled"):
-            stride = math.prod(layer.stride for layer in known[0].before)
-            unet = UNet(base.analysis.in_channels, known[0].channels, stride, width)
+            first = prompted_from(base, "g_a")
+            stride = math.prod(layer.stride for layer in first.before)
+            unet = UNet(base.analysis.in_channels, first.channels, stride, width)
             self.encoder = PromptPyramid(
                 base, "g_a", wanted=encoder_stages, first=unet, prompts=prompts, carry=encoder_carry,
                 pooled=encoder == "pooled", compat_mask=compat_mask,
@@ -75,7 +75,8 @@ class TransTIC(Adapter, kind="transtic"):
         self.features: FeaturePrompts | None = None
         if decoder in ("generated", "pooled"):
             chosen = [stage.index for stage in stages_with_tokens(base, "g_s", decoder_stages)]
-            decoder_stages, late = chosen[:-2], chosen[-2:]
+            late = [index for index in chosen[-2:] if index > 0] or chosen
+            decoder_stages = [index for index in chosen if index not in late]
             self.features = FeaturePrompts(base, "g_s", late, prompts, decoder == "pooled", compat_mask)
         if decoder != "none" and decoder_stages != []:
             self.decoder = SharedTokens(base, "g_s", decoder_stages, prompts, decoder_carry)
