@@ -182,3 +182,20 @@ def test_prompts_from_features_follow_what_passes() -> None:
         TransTIC(nano(), encoder="none", decoder="generated")
     with pytest.raises(UsageError, match="no prompts 'generated' in the encoder with 'shared' in the decoder"):
         TransTIC(SMALL, decoder="shared")  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def test_stacked_adapters_do_not_see_each_other() -> None:
+    """Each one's steering in the stack is what it is alone, in the order of the stack; only attention mixes them."""
+    x, y = torch.rand(1, 3, 64, 64), torch.randn(1, 32, 4, 4)
+    controls = Controls({"look": constant(0.2), "rate": constant(0.4)}, {"roi": torch.rand(1, 1, 64, 64)})
+    adapters = [rate(SMALL), region(SMALL), look(SMALL)]
+    decoded = Decoded(torch.zeros(1, 16, 1, 1), y)
+    for half, names in ((lambda s: s.for_encoder(x), 3), (lambda s: s.for_decoder(decoded), 2)):
+        stack = half(Attached(SMALL, adapters, controls))
+        alone = [half(Attached(SMALL, [adapter], controls)) for adapter in adapters]
+        for site, steer in stack.sites.items():
+            expected = [prompt for single in alone if site in single.sites for prompt in single.sites[site].prompts]
+            assert len(expected) == names
+            for found, prompt in zip(steer.prompts, expected, strict=True):
+                assert torch.equal(found.tokens, prompt.tokens)

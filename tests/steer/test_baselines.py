@@ -15,6 +15,7 @@ from promptcodec.steer.editing import QuantisationStep, annealed_rounding, best_
 from promptcodec.steer.gain_units import GainUnits
 from promptcodec.steer.lpm import LPM
 from promptcodec.steer.modulation import SFTLayer, SFTResidual
+from promptcodec.steer.objectives import bits_per_pixel, transform_loss
 from promptcodec.steer.sft import SFT
 
 SMALL = tic(16, 32)
@@ -36,7 +37,8 @@ def test_counts() -> None:
     assert (count(SFTLayer(128)), count(SFTLayer(192))) == (369_024, 516_608)
     assert count(SFTResidual(192)) == 1_697_152
     assert count(ChannelSelection(base)) == 111_168
-    assert count(FeatureTransform(192)) == 840_384
+    assert count(FeatureTransform(192)) == 840_064
+    assert count(ChannelSelection(base, features=64)) == 111_168 + 840_064
     assert count(GainUnits(base)) == 8 * 2 * (192 + 128)
     assert count(Beta(base)) == 273_408 + 2 * (12 * 65_664 + 2 * 98_496)
 
@@ -132,3 +134,23 @@ def test_quantisation_step() -> None:
         gains = step.gains(Controls({"step": constant(value)}))
         assert float(gains.y_inverse) == pytest.approx(width)
         assert float(gains.y) == pytest.approx(1 / width)
+
+
+def test_a_transform_takes_the_place_of_the_synthesis() -> None:
+    torch.manual_seed(0)
+    model, x = CompressionModel(SMALL).requires_grad_(False), torch.rand(2, 3, 64, 64)
+    adapter = ChannelSelection(SMALL, features=8)
+    assert adapter.options == {"features": 8}
+    assert adapter.transform is not None
+
+    def recogniser(p: torch.Tensor) -> list[torch.Tensor]:
+        return [nn.functional.avg_pool2d(p, 2).repeat(1, 3, 1, 1)[:, :8]]
+
+    out = model(x, None, "mixed", Attached(SMALL, [adapter]))
+    loss = transform_loss(out, x, torch.full((2,), 0.01), recogniser, adapter.transform)
+    loss.mean().backward()
+    assert all(p.grad is not None for p in adapter.parameters())
+    found = adapter.transform(out["y_hat"])
+    assert found.shape == (2, 8, 16, 16)
+    exact = transform_loss(out, x, torch.ones(2), lambda _: [found], adapter.transform)
+    torch.testing.assert_close(exact, bits_per_pixel(out, x))

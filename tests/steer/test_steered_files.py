@@ -233,3 +233,23 @@ def test_maps_by_name(codec, paths, photo, tmp_path):
         with_map.encode(photo, maps={"care": "1", "roi2": "1"})
     with pytest.raises(UsageError, match=r"a map of 1.5 everywhere, expected a number in 0\.\.1"):
         with_map.encode(photo, maps={"care": "1.5"})
+
+
+def test_rate_region_and_look_in_one_file(codec, paths, photo):
+    """The file names the two that a decoder needs; whoever lacks one is told which; each acts beside the others."""
+    names, asked = ("gain", "region", "both"), {"rate": 0.3, "look": 0.2}
+    stack = steered(codec, paths, *names)
+    data = stack.encode(photo, 40, settings=asked, roi="0,0,50,50")
+    assert promptcodec.info(data)["adapters"] == ["gain-units", "both"]
+    for present, missing in ((("gain",), "both"), (("both",), "gain-units"), ((), "gain-units")):
+        with pytest.raises(ModelMismatchError, match=f"the file needs adapter {missing} "):
+            steered(codec, paths, *present).decode_picture(data)
+    picture = steered(codec, paths, "both", "gain").decode_picture(data).rgb
+    changed = [
+        stack.encode(photo, 40, settings=asked | {"rate": 0.9}, roi="0,0,50,50"),
+        stack.encode(photo, 40, settings=asked | {"look": 0.9}, roi="0,0,50,50"),
+        stack.encode(photo, 40, settings=asked, roi="100,80,50,50"),
+    ]
+    for other in changed:
+        assert unpack(other).tiles != unpack(data).tiles
+        assert (stack.decode_picture(other).rgb != picture).any()

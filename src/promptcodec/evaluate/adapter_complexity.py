@@ -22,6 +22,7 @@ from promptcodec.model import config
 from promptcodec.model.base import STRIDE
 from promptcodec.model.steering import BlockSteer, Decoded, Prompt, Site, Steering, TransformName
 from promptcodec.steer.adapter import Adapter
+from promptcodec.steer.channels import ChannelSelection
 from promptcodec.steer.controls import Controls
 from promptcodec.steer.sites import SiteInfo, StageInfo, stages
 
@@ -32,11 +33,14 @@ def adapter_parts(adapters: Sequence[Adapter], height: int, width: int) -> list[
     """What ``adapters``, stacked, add for a picture of ``height`` x ``width`` pixels, by transform.
 
     Kinds: ``adapter`` is the adapters' own networks, ``prompts`` what theirs cost in the base's attention.
-    Parameters count where they are first used.
+    Parameters count where they are first used. The network ``task`` is one that takes the synthesis' place.
     """
     found: list[Part] = []
     for adapter in adapters:
-        found += _Pass(copy.deepcopy(adapter).to("meta").eval(), height, width).parts()
+        made = _Pass(copy.deepcopy(adapter).to("meta").eval(), height, width)
+        found += made.parts()
+        if isinstance(made.adapter, ChannelSelection) and made.adapter.transform is not None:
+            found.append(made.task(made.adapter.transform))
     return found
 
 
@@ -60,6 +64,13 @@ class _Pass:
             *self._half("h_s", lambda: Steering(gains=adapter.gains(controls))),
             *self._half("g_s", lambda: adapter.for_decoder(Decoded(z, y), controls)),
         ]
+
+    def task(self, transform: nn.Module) -> Part:
+        """A network from ŷ to a recogniser's features."""
+        counter = _Counter()
+        with torch.no_grad(), counter:
+            transform(self._map(self.base.latent_channels, 4))
+        return Part("task", "adapter", sum(p.numel() for p in transform.parameters()), counter.macs)
 
     def _half(self, name: TransformName, steer: Callable[[], Steering]) -> list[Part]:
         counter = _Counter()

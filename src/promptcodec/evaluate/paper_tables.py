@@ -16,6 +16,7 @@ from promptcodec.evaluate.complexity import Part, build, parts, total
 from promptcodec.model import config
 from promptcodec.model.presets import PRESETS
 from promptcodec.steer.adapter import Adapter
+from promptcodec.steer.channels import ChannelSelection
 from promptcodec.steer.sft import SFT
 from promptcodec.steer.song import QualityMap
 from promptcodec.steer.transtic import TransTIC
@@ -54,7 +55,7 @@ _PAPER002 = (
     ("2", "ROI, detection", None, (991.13, 679.80, 63.39, None)),
     ("2", "ROI, segmentation", None, (997.85, 679.80, 66.03, None)),
     ("2", "TIC+SFT", "tic + sft", (686.39, 462.23, 12.08, 9.62)),
-    ("2", "TIC+channel selection", None, (142.54, 25.13, 3.76, 1.96)),
+    ("2", "TIC+channel selection", "tic + channels", (142.54, 25.13, 3.76, 1.96)),
     ("2, A1", "TransTIC", "tic + transtic", (332.03, 202.60, 5.24, 3.89)),
     ("A1", "TransTIC, shallow", "tic + shallow", (322.80, 209.51, 4.65, 3.88)),
     ("A1", "TransTIC, IP decoder", "tic + IP decoder", (332.03, 276.39, 5.24, 5.06)),
@@ -67,6 +68,7 @@ _PAPER002 = (
 )
 # The paper counts the decoder's stages mirrored: STB-12 are the last two.
 _STEERED: dict[str, Callable[[config.Model], Adapter]] = {
+    "channels": lambda base: ChannelSelection(base, features=64),
     "quality map": QualityMap,
     "sft": SFT,
     "transtic": TransTIC,
@@ -111,8 +113,9 @@ def table(paper: str) -> list[Row]:
 def _counted002(preset: str) -> tuple[float, ...]:
     """Paper 002's way: bottleneck among the encoder's parameters, at 256 x 256."""
     found = _parts(preset, 256, 256)
-    kmac = (total(found, *sides).macs.paper002 / 256**2 / 1e3 for sides in (("g_a", "h_a"), ("h_s", "g_s")))
-    encoder, decoder = total(found, "g_a", "h_a", "prior"), total(found, "h_s", "g_s")
+    last = "task" if any(part.network == "task" for part in found) else "g_s"
+    kmac = (total(found, *sides).macs.paper002 / 256**2 / 1e3 for sides in (("g_a", "h_a"), ("h_s", last)))
+    encoder, decoder = total(found, "g_a", "h_a", "prior"), total(found, "h_s", last)
     return (*kmac, encoder.parameters / 1e6, decoder.parameters / 1e6)
 
 

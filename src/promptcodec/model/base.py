@@ -88,7 +88,8 @@ class CompressionModel(nn.Module):
         in training mode and ``round`` else. ``steering``: what conditions the pass, or what makes it on the way.
 
         Returns ``x_hat`` (B, 3, H, W), not clamped, and ``likelihoods`` with ``y`` (B, M, h/16, w/16) and ``z``
-        (B, N, h/64, w/64), where h and w are H and W padded to multiples of 64.
+        (B, N, h/64, w/64), where h and w are H and W padded to multiples of 64; and ``y_hat``, as large as y, as the
+        synthesis sees it.
         """
         height, width = x.shape[-2:]
         steerer = Constant(steering or Steering()) if steering is None or isinstance(steering, Steering) else steering
@@ -143,7 +144,7 @@ class CompressionModel(nn.Module):
         }
         y_hat = y_hat * gains.y_inverse
         x_hat = self.g_s(y_hat, steerer.for_decoder(Decoded(decoded.z, y_hat)).within("g_s"))
-        return {"x_hat": x_hat, "likelihoods": likelihoods}
+        return {"x_hat": x_hat, "y_hat": y_hat, "likelihoods": likelihoods}
 
 
 Network = TypeVar("Network", bound=nn.Module)

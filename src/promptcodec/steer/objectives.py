@@ -96,6 +96,22 @@ def machine_loss(
     return scale * rate_lambda * distance + bits_per_pixel(out, x)
 
 
+def transform_loss(
+    out: dict[str, Any], x: Tensor, rate_lambda: Tensor, features: Features, transform: Callable[[Tensor], Tensor],
+    scale: float = 1000.0,
+) -> Tensor:  # fmt: skip
+    """Channel selection (Liu et al. 2022): as ``machine_loss``, of features that ``transform`` makes of ŷ, (B,).
+
+    They are compared with the recogniser's first level, brought to their size by averages.
+    """
+    with torch.no_grad():
+        wanted = features(x)[0]
+    found = transform(out["y_hat"])
+    wanted = torch.nn.functional.adaptive_avg_pool2d(wanted, (found.shape[2], found.shape[3]))
+    distance = (found - wanted).square().flatten(1).mean(1)
+    return scale * rate_lambda * distance + bits_per_pixel(out, x)
+
+
 def feature_distance(features: Features, x_hat: Tensor, x: Tensor) -> Tensor:
     """Mean squared difference a level, then the mean of the levels, (B,). x_hat is clamped before it is recognised."""
     with torch.no_grad():

@@ -1,0 +1,167 @@
+"""What is left of each adapter's effect when several are stacked in one encode.
+
+python benchmarks/stacking.py --rate rate.safetensors --region region.safetensors --look look.safetensors --test FOLDER
+    [--networks FOLDER] [--model nano] [--crops 24]
+
+Any two or three of the adapters, trained on the model. An effect is measured on crops of 256 x 256 pixels of the test
+pictures, alone and in the stack, as the difference that the adapter makes between two settings, in its own metric:
+
+- rate: from being away to being there with the base's own rate as its setting, the change of PSNR;
+- region: from a map of ones to a rectangle, the change of PSNR weighted by that map;
+- look: from setting 0 to 1, the change of its metric: MS-SSIM in decibels, or with --networks LPIPS (less is better).
+
+All at equal bits per pixel, by the slope of the model's own metric over log2(bits). In the stack the other adapters are
+at their neutral settings: the base's rate, look 0, a region of ones. "Kept" is the effect in the stack as a share of
+the one alone; the standard error is of the mean over crops. Results go to benchmarks/results/stacking.json; a file with
+all adapters is made of the first crop and decoded, to show that the stack is real.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import promptcodec
+from promptcodec.codec.picture_io import read
+from promptcodec.evaluate.datasets import find_pictures
+from promptcodec.model.base import CompressionModel
+from promptcodec.steer.adapter import Adapter
+from promptcodec.steer.adapter_file import load_adapter
+from promptcodec.steer.attached import Attached
+from promptcodec.steer.controls import Controls
+from promptcodec.steer.objectives import bits_per_pixel, squared_error
+from promptcodec.train.features import FeatureDistance
+from promptcodec.train.ms_ssim import ms_ssim
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "stacking.json"
+SIDE, QS = 256, (0.35, 0.6)
+ORDER = ("rate", "region", "look")  # in which they act
+Metric = Callable[[Tensor, Tensor, Tensor], float]  # of x_hat, x and the region
+
+
+class Effects:
+    """Effects of single adapters and stacks on one model."""
+
+    def __init__(self, model: CompressionModel, adapters: dict[str, Adapter], look_metric: Metric) -> None:
+        self.model, self.adapters = model, adapters
+        self.metrics: dict[str, Metric] = {"rate": psnr, "region": weighted_psnr, "look": look_metric}
+
+    def run(self, crop: Tensor, q: float, names: Sequence[str], asked: dict[str, Any]) -> tuple[float, Tensor]:
+        """log2(bits per pixel) and the decoded crop."""
+        scalars = {"rate": torch.tensor([q]), "look": torch.tensor([asked.get("look", 0.0)])}
+        controls = Controls(scalars, {"roi": asked.get("roi", torch.ones(1, 1, SIDE, SIDE))})
+        steering = Attached(self.model.config, [self.adapters[n] for n in names], controls)
+        rate = torch.tensor([q]) if self.model.gain is not None else None
+        out = self.model(crop, rate, "round", steering)
+        return math.log2(float(bits_per_pixel(out, crop))), (out["x_hat"].clamp(0, 1) * 255).round() / 255
+
+    def effect(self, name: str, names: Sequence[str], crop: Tensor, roi: Tensor, q: float) -> float:
+        """What ``name`` does beside the others in ``names``."""
+        asked: dict[str, Any] = {"rate": {}, "region": {"roi": roi}, "look": {"look": 1.0}}[name]
+        rate_low, x_low = self.run(crop, q, [n for n in names if n != "rate" or name != "rate"], {})
+        rate_high, x_high = self.run(crop, q, names, asked)
+        metric = self.metrics[name]
+        gained = metric(x_high, crop, roi) - metric(x_low, crop, roi)
+        return gained - self._slope(metric, crop, roi, q) * (rate_high - rate_low)
+
+    def _slope(self, metric: Metric, crop: Tensor, roi: Tensor, q: float) -> float:
+        """Of the metric over log2(bits) of the model without adapters; 0 for a model of one rate."""
+        if self.model.gain is None:
+            return 0.0
+        points = [self.run(crop, q + d, (), {}) for d in (-0.08, 0.08)]
+        values = [metric(x_hat, crop, roi) for _, x_hat in points]
+        return (values[1] - values[0]) / (points[1][0] - points[0][0])
+
+
+def psnr(x_hat: Tensor, x: Tensor, roi: Tensor) -> float:
+    """Decibels."""
+    return weighted_psnr(x_hat, x, torch.ones_like(roi))
+
+
+def weighted_psnr(x_hat: Tensor, x: Tensor, roi: Tensor) -> float:
+    """Decibels."""
+    return -10 * math.log10(float(squared_error(x_hat, x, roi) / roi.mean()) / 255**2)
+
+
+def look_metric(networks: Path | None) -> Metric:
+    """MS-SSIM in decibels, or the negative of LPIPS."""
+    if networks is None:
+        return lambda x_hat, x, _: -10 * math.log10(1 - float(ms_ssim(x_hat, x)))
+    files = (networks / f"{name}.safetensors" for name in ("alexnet_features_torchvision", "lpips_v0.1_heads"))
+    distance = FeatureDistance(*files)
+    return lambda x_hat, x, _: -float(distance(x_hat, x))
+
+
+def crops(folder: Path, count: int) -> list[tuple[Tensor, Tensor]]:
+    """(1, 3, SIDE, SIDE) in [0, 1], and a region: 1 in a rectangle, 0.25 outside."""
+    rng, found = np.random.default_rng(0), []
+    for path in find_pictures([folder])[:count]:
+        rgb = read(path).rgb
+        y, x = (int(rng.integers(size - SIDE + 1)) for size in rgb.shape[:2])
+        crop = torch.from_numpy(rgb[y : y + SIDE, x : x + SIDE].copy()).permute(2, 0, 1)[None].float() / 255
+        roi = torch.full((1, 1, SIDE, SIDE), 0.25)
+        height, width = rng.integers(SIDE // 4, 3 * SIDE // 4, 2)
+        top, left = rng.integers(0, SIDE - height), rng.integers(0, SIDE - width)
+        roi[..., top : top + height, left : left + width] = 1.0
+        found.append((crop, roi))
+    return found
+
+
+def real_file(model: str | None, files: dict[str, Path], crop: Tensor) -> dict[str, Any]:
+    """A file of one crop with all adapters: its bytes, what it names, and that it decodes with these alone."""
+    rgb = (crop[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    settings = {"rate": 0.5, "look": 0.5}
+    data = promptcodec.encode(
+        rgb, 50, model=model, adapters=list(files.values()), roi="64,64,128,128" if "region" in files else None,
+        settings={name: value for name, value in settings.items() if name in files},
+    )  # fmt: skip
+    names = promptcodec.info(data)["adapters"]
+    codec = promptcodec.load(model)
+    size = promptcodec.api.steered(codec, list(files.values())).decode_picture(data).rgb.shape
+    return {"bytes": len(data), "needs": names, "decoded": list(size)}
+
+
+@torch.no_grad()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ORDER:
+        parser.add_argument(f"--{name}", type=Path)
+    parser.add_argument("--test", type=Path, required=True)
+    parser.add_argument("--networks", type=Path)
+    parser.add_argument("--model")
+    parser.add_argument("--crops", type=int, default=24)
+    args = parser.parse_args()
+    files = {name: getattr(args, name) for name in ORDER if getattr(args, name) is not None}
+    if len(files) < 2:
+        parser.error("a stack has two adapters or three")
+    model = promptcodec.load(args.model).network
+    adapters = {name: load_adapter(path, model).adapter for name, path in files.items()}
+    effects, found = Effects(model, adapters, look_metric(args.networks)), crops(args.test, args.crops)
+    result: dict[str, Any] = {"model": model.config.name, "crops": len(found), "stack": list(files), "effects": {}}
+    for name in files:
+        alone, stacked = (
+            np.array([np.mean([effects.effect(name, names, *pair, q) for q in QS]) for pair in found])
+            for names in ([name], list(files))
+        )
+        error = [float(np.std(v, ddof=1) / math.sqrt(len(v))) for v in (alone, stacked)]
+        result["effects"][name] = {
+            "alone": round(float(alone.mean()), 4), "alone_error": round(error[0], 4),
+            "stacked": round(float(stacked.mean()), 4), "stacked_error": round(error[1], 4),
+            "kept": round(float(stacked.mean() / alone.mean()), 3),
+        }  # fmt: skip
+        print(name, json.dumps(result["effects"][name]))
+    result["file"] = real_file(args.model, files, found[0][0])
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
