@@ -12,14 +12,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from promptcodec.api import decode, encode, info, load
+    from promptcodec.api import decode, encode, info, load, preview
     from promptcodec.codec.codec import Codec
     from promptcodec.codec.search import Target
 
 __version__ = "0.1.0"
-__all__ = ["Codec", "Target", "decode", "encode", "info", "load"]
+__all__ = ["Codec", "Target", "decode", "encode", "info", "load", "preview"]
 
-_HOMES = {"decode": "api", "encode": "api", "info": "api", "load": "api", "Codec": "codec.codec",
+_HOMES = {"decode": "api", "encode": "api", "info": "api", "load": "api", "preview": "api", "Codec": "codec.codec",
           "Target": "codec.search"}  # fmt: skip
 
 

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from promptcodec.codec.container import HEADER_BYTES, MAX_PIXELS, read_header, unpack
+from promptcodec.codec.container import (
+    HEADER_BYTES,
+    MAX_PIXELS,
+    VERSION,
+    Header,
+    PtcReader,
+    read_header,
+    read_preview,
+)
+from promptcodec.codec.tiling import Rect
 from promptcodec.errors import ModelMismatchError, UsageError
 from promptcodec.zoo.shipped import DEFAULT, find_model, model_for, shipped_models
 
@@ -21,6 +32,8 @@ if TYPE_CHECKING:
     from promptcodec.codec.picture_io import Source
     from promptcodec.steer.editing import Refinement
     from promptcodec.steer.files import SteeredCodec
+
+PREVIEW_SIDE = 256  # pixels of the longer side of a preview that a file does not hold
 
 File = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 
@@ -62,6 +75,7 @@ def encode(
     maps: Mapping[str, str | Path | Tensor] | None = None,
     refine: int = 0,
     refine_lambda: float | None = None,
+    **options: Any,
 ) -> bytes:
     """Compress a picture into the bytes of a .ptc file; see ``Codec.encode``.
 
@@ -70,19 +84,20 @@ def encode(
     picture reaches. ``adapters``: adapter files, in the order in which they act; ``settings``, ``roi`` and ``maps`` are
     what they are asked for, see ``steer.files.SteeredCodec.encode``. ``refine``: steps of gradient descent on the
     latents of this picture (slow; any decoder opens the file), for the trade-off ``refine_lambda``, by default that of
-    the quality. Raises TargetError where the target is out of this picture's range, UsageError for a target together
-    with adapters or a refinement.
+    the quality. ``options``: ``strip``, ``memory``, ``preview`` and ``progress`` of ``Codec.encode``. Raises
+    TargetError where the target is out of this picture's range, UsageError for a target together with adapters or a
+    refinement.
     """
     from promptcodec.codec.search import one_target
 
     target = one_target(target_size, target_bpp, target_psnr, target_ms_ssim)
     codec = load(model, device)
-    refinement = refinement_of(refine, refine_lambda)
+    given = {"refine": refinement_of(refine, refine_lambda), **options}
     if not adapters and not settings and roi is None and not maps:
-        return codec.encode(image, quality, target=target, refine=refinement)
+        return codec.encode(image, quality, target=target, **given)
     if target is not None:
         raise UsageError("a target and adapters do not go together yet; give a quality")
-    return steered(codec, adapters).encode(image, quality, settings=settings, roi=roi, maps=maps, refine=refinement)
+    return steered(codec, adapters).encode(image, quality, settings=settings, roi=roi, maps=maps, **given)
 
 
 def decode(
@@ -90,22 +105,53 @@ def decode(
     *,
     device: str | torch.device = "cpu",
     max_pixels: int | None = MAX_PIXELS,
+    crop: tuple[int, int, int, int] | None = None,
     adapters: Sequence[str | Path] = (),
     settings: Mapping[str, float] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Image.Image:
     """The picture in a .ptc file (path, bytes or file object), with the shipped model that it names.
 
-    ``max_pixels``: larger pictures are refused before memory is taken; None trusts the file. ``adapters``: adapter
-    files, for files that need them; ``settings`` sets anew what they leave to the decoder. Raises FormatError,
-    LimitError, and ModelMismatchError where the model is not shipped with this release or an adapter is missing.
+    ``max_pixels``: larger pictures are refused before memory is taken; None trusts the file. ``crop``: (x, y, width,
+    height) of the part that is wanted; only the tiles there and those around them are read. ``adapters``: adapter
+    files, for files that need them; ``settings`` sets anew what they leave to the decoder. ``progress`` is told how
+    many tiles are done, and of how many. Raises FormatError, LimitError, and ModelMismatchError where the model is not
+    shipped with this release or an adapter is missing.
     """
-    data = read_bytes(file, max_pixels)
-    codec = codec_for(data, device)
-    if not adapters and not settings:
-        return codec.decode(data, max_pixels=max_pixels)
+    part = None if crop is None else Rect(*crop)
+    with opened(file, max_pixels) as reader:
+        codec = codec_for(reader.header, device)
+        if not adapters and not settings:
+            return codec.decode(reader, crop=part, progress=progress)
+        from promptcodec.codec.picture_write import to_pil
+
+        return to_pil(steered(codec, adapters).decode_picture(reader, settings, crop=part, progress=progress))
+
+
+def preview(
+    file: File,
+    *,
+    device: str | torch.device = "cpu",
+    max_pixels: int | None = MAX_PIXELS,
+    codec: Codec | None = None,
+) -> Image.Image:
+    """The picture in small, 256 pixels on its longer side.
+
+    Of a file that holds a preview only its first part is read, and the rest may be missing; others are decoded as a
+    whole. ``codec``: that of the file's model, where it is not shipped. Raises as ``decode`` does.
+    """
     from promptcodec.codec.picture_write import to_pil
 
-    return to_pil(steered(codec, adapters).decode_picture(data, settings, max_pixels=max_pixels))
+    with _seekable(file, max_pixels) as stream:
+        begin = stream.tell()
+        header, small = read_preview(stream, max_pixels)
+        codec = codec or codec_for(header, device)
+        if small is not None:
+            return to_pil(codec.decode_preview(header, small))
+        stream.seek(begin)
+        image = codec.decode(PtcReader(stream, max_pixels))
+    image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+    return image
 
 
 def steered(codec: Codec, adapters: Sequence[str | Path]) -> SteeredCodec:
@@ -124,9 +170,9 @@ def refinement_of(steps: int, rate_lambda: float | None = None) -> Refinement | 
     return Refinement(steps, rate_lambda)
 
 
-def codec_for(data: bytes, device: str | torch.device = "cpu") -> Codec:
+def codec_for(file: bytes | Header, device: str | torch.device = "cpu") -> Codec:
     """The codec of the shipped model that a file names. Raises ModelMismatchError where there is none."""
-    header = read_header(data, None)
+    header = file if isinstance(file, Header) else read_header(file, None)
     path = model_for(header.probability)
     if path is None:
         shipped = ", ".join(f"{n} {m['probability_fingerprint']}" for n, m in shipped_models().items())
@@ -139,16 +185,18 @@ def codec_for(data: bytes, device: str | torch.device = "cpu") -> Codec:
 
 def info(file: File) -> dict[str, Any]:
     """What a .ptc file says of itself: size, quality, model and metadata. Loads no model. Raises FormatError."""
-    data = read_bytes(file)
-    contents = unpack(data)
-    header, metadata = contents.header, contents.metadata
+    with opened(file) as contents:
+        contents.check_tiles()
+    header, metadata, grid, small = contents.header, contents.metadata, contents.header.grid, contents.preview
     path = model_for(header.probability)
     return {
         "width": header.width,
         "height": header.height,
         "mode": ("L" if header.grey else "RGB") + ("A" if metadata.alpha is not None else ""),
-        "bytes": len(data),
-        "bpp": round(8 * len(data) / (header.width * header.height), 4),
+        "bytes": contents.size,
+        "bpp": round(8 * contents.size / (header.width * header.height), 4),
+        "tiles": grid.count,
+        "preview": None if small is None else f"{small.width}x{small.height}",
         "quality": round(header.q / 655.35, 2),
         "model": path.stem if path else "unknown",
         "fingerprint": f"{header.probability.hex()}-{header.pixels.hex()}",
@@ -156,8 +204,27 @@ def info(file: File) -> dict[str, Any]:
         "icc_bytes": len(metadata.icc or b""),
         "exif_bytes": len(metadata.exif or b""),
         "xmp_bytes": len(metadata.xmp or b""),
-        "format": "experimental",
+        "format": VERSION,
     }
+
+
+@contextmanager
+def opened(file: File, max_pixels: int | None = MAX_PIXELS) -> Iterator[PtcReader]:
+    """A .ptc file to read tile by tile; of what cannot be sought in, all is read. Raises as ``read_bytes`` does."""
+    with _seekable(file, max_pixels) as stream:
+        yield PtcReader(stream, max_pixels)
+
+
+@contextmanager
+def _seekable(file: File, max_pixels: int | None) -> Iterator[BinaryIO]:
+    if isinstance(file, (str, os.PathLike)):
+        regular = Path(file).is_file()  # unbuffered: no more of it is read than is asked for
+        with Path(file).open("rb", buffering=0 if regular else -1) as stream:
+            yield stream if regular else io.BytesIO(read_bytes(stream, max_pixels))
+    elif not isinstance(file, (bytes, bytearray, memoryview)) and hasattr(file, "seekable") and file.seekable():
+        yield file
+    else:
+        yield io.BytesIO(read_bytes(file, max_pixels))
 
 
 def read_bytes(file: File, max_pixels: int | None = MAX_PIXELS) -> bytes:
@@ -177,4 +244,7 @@ def read_bytes(file: File, max_pixels: int | None = MAX_PIXELS) -> bytes:
     return start + file.read()
 
 
-__all__ = ["codec_for", "decode", "encode", "info", "load", "read_bytes", "read_header", "refinement_of", "steered"]
+__all__ = [
+    "codec_for", "decode", "encode", "info", "load", "opened", "preview", "read_bytes", "read_header", "refinement_of",
+    "steered",
+]  # fmt: skip

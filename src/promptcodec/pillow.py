@@ -8,11 +8,12 @@
 
 from __future__ import annotations
 
+import io
 from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from promptcodec.codec.container import EXIF_PREFIX, SIGNATURE, VERSION, read_header, unpack
+from promptcodec.codec.container import EXIF_PREFIX, SIGNATURE, VERSION, read_header, read_preview, unpack
 from promptcodec.errors import PromptcodecError
 
 FORMAT = "PTC"
@@ -39,18 +40,32 @@ class PtcImageFile(ImageFile.ImageFile):
         try:
             metadata = unpack(self._data, max_pixels=_limit()).metadata
         except PromptcodecError:
-            return  # damaged behind the header: load will say so
+            return  # damaged behind the header: load will say so, unless a preview in front of it will do
         exif = None if metadata.exif is None else EXIF_PREFIX + metadata.exif
         found = {"icc_profile": metadata.icc, "exif": exif, "xmp": metadata.xmp}
         self.info.update({key: value for key, value in found.items() if value is not None})
 
+    def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:
+        """Take the file's preview instead of the picture where it is as large as ``size``: ``thumbnail`` asks."""
+        if not getattr(self, "_pending", False) or size is None:
+            return None
+        try:
+            header, found = read_preview(io.BytesIO(self._data), max_pixels=_limit())
+        except PromptcodecError:
+            return None
+        if found is None or header.alpha or found.width < size[0] or found.height < size[1]:
+            return None
+        self._small, self._size = True, (found.width, found.height)
+        return self.mode, (0.0, 0.0, *map(float, self._size))  # type: ignore[return-value]
+
     def load(self) -> Any:
         """Decode at first use. Raises OSError for damaged files, as Pillow's own plugins do."""
         if getattr(self, "_pending", False):
-            from promptcodec.api import codec_for
+            from promptcodec.api import codec_for, preview
 
             try:
-                self.im = codec_for(self._data).decode(self._data).im
+                small = getattr(self, "_small", False)
+                self.im = (preview(self._data) if small else codec_for(self._data).decode(self._data)).im
             except PromptcodecError as error:
                 raise OSError(str(error)) from None
             self._pending, self._data = False, b""

@@ -1,5 +1,6 @@
 """The container: there and back, limits, versions, and thousands of damaged files."""
 
+import dataclasses
 import io
 import zlib
 
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promptcodec.codec import container
-from promptcodec.codec.container import Header, Metadata, PtcFile, Tile, pack, read_header, unpack
+from promptcodec.codec.container import Header, Metadata, Preview, PtcFile, PtcReader, Tile, pack, read_header, unpack
 from promptcodec.codec.leb128 import leb128
 from promptcodec.errors import FormatError, LimitError, PromptcodecError, VersionError
 
@@ -19,6 +20,11 @@ RICH = PtcFile(
     Header(3, 2, b"12345678", b"abcd", 65_535, grey=True, alpha=True),
     (Tile(1, b"", b""),),
     Metadata(b"icc" * 100, b"II*\0", b"<x/>", b"\x00\xff", b"01234567"),
+)
+TILED = PtcFile(
+    Header(700, 500, b"12345678", b"abcd", 9, tile_width=256, tile_height=256),
+    tuple(Tile(i, b"\0", bytes([i]) * 9) for i in range(6)),
+    preview=Preview(25, 18, 8, Tile(3, b"\0", b"small")),
 )
 
 optional = st.none() | st.binary(max_size=300)
@@ -41,14 +47,14 @@ def test_overhead_of_a_plain_file():
 
 
 def test_cut_anywhere():
-    for data in (pack(FILE), pack(RICH)):
+    for data in (pack(FILE), pack(RICH), pack(TILED)):
         for cut in range(len(data)):
             with pytest.raises(FormatError):
                 unpack(data[:cut])
 
 
 def test_one_flipped_bit_anywhere():
-    for data in (pack(FILE), pack(RICH)):
+    for data in (pack(FILE), pack(RICH), pack(TILED)):
         for i in range(8 * len(data)):
             damaged = bytearray(data)
             damaged[i // 8] ^= 1 << i % 8
@@ -72,8 +78,11 @@ def test_foreign_and_empty_files(data, message):
 
 def test_future_version_and_features():
     data = bytearray(pack(FILE))
-    data[4] = 1
-    with pytest.raises(VersionError, match="version 1"):
+    data[4] = 2
+    with pytest.raises(VersionError, match="version 2"):
+        unpack(bytes(data))
+    data[4] = 0
+    with pytest.raises(VersionError, match="experimental"):
         unpack(bytes(data))
     with pytest.raises(VersionError, match="0x20"):
         unpack(pack(FILE) + container._chunk(0x20, b"prompt"))
@@ -82,7 +91,7 @@ def test_future_version_and_features():
 
 def header_bytes(width, height, flags=0):
     payload = leb128(width) + leb128(height) + container._FIXED.pack(flags, b"12345678", b"abcd", 0)
-    return container.SIGNATURE + b"\0" + container._chunk(container.HEADER, payload)
+    return container.SIGNATURE + bytes([container.VERSION]) + container._chunk(container.HEADER, payload)
 
 
 @pytest.mark.parametrize("size", [(65_535, 65_535), (65_536, 1), (1, 2**30), (2**15, 2**14)])
@@ -107,13 +116,63 @@ def test_a_deflate_bomb_is_bounded():
 
 
 def test_twice_the_same_chunk():
-    with pytest.raises(FormatError, match="second"):
+    with pytest.raises(FormatError, match="more tiles"):
         unpack(pack(FILE) + container._chunk(container.TILE, b"12345"))
+    with pytest.raises(FormatError, match="second"):
+        unpack(pack(RICH) + container._chunk(container.EXIF, zlib.compress(b"II*\0")))
+
+
+def test_tiles_and_preview():
+    assert unpack(pack(TILED)) == TILED
+    header, preview = container.read_preview(io.BytesIO(pack(TILED)[:80]))
+    assert (header, preview) == (TILED.header, TILED.preview)
+    assert container.read_preview(io.BytesIO(pack(FILE)[:60])) == (FILE.header, None)
+    with pytest.raises(FormatError, match="fewer tiles"):
+        unpack(pack(TILED)[: -len(container._chunk(container.TILE, container._pack_tile(TILED.tiles[-1])))])
+    with pytest.raises(FormatError, match="asks for 6 tiles"):
+        pack(dataclasses.replace(TILED, tiles=TILED.tiles[:-1]))
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(0, 1), (1, 0), (3, 2), (257, 1)])
+def test_tiles_that_divide_nothing(columns, rows):
+    payload = leb128(768) + leb128(512) + container._FIXED.pack(4, b"12345678", b"abcd", 0)
+    payload += leb128(columns) + leb128(rows)
+    with pytest.raises(FormatError, match="do not divide"):
+        read_header(container.SIGNATURE + b"\1" + container._chunk(container.HEADER, payload))
+
+
+def test_a_preview_elsewhere_or_too_large():
+    with pytest.raises(FormatError, match="behind the header"):
+        unpack(pack(RICH) + container._chunk(container.PREVIEW, bytes(20)))
+    large = dataclasses.replace(TILED, preview=Preview(1025, 1, 0, Tile(1, b"", b"")))
+    with pytest.raises(FormatError, match="at most 1024"):
+        unpack(pack(large))
+
+
+def test_reading_one_tile_reads_little_more():
+    """Chunks are hopped over, and an other tile's damage does not matter."""
+    big = dataclasses.replace(TILED, tiles=tuple(Tile(i, b"", bytes([i]) * 10_000) for i in range(6)))
+    data = bytearray(pack(big))
+    data[-5000] ^= 1
+
+    class Counting(io.BytesIO):
+        count = 0
+
+        def read(self, size=-1):
+            found = super().read(size)
+            self.count += len(found)
+            return found
+
+    file = Counting(bytes(data))
+    assert PtcReader(file).tile(1) == big.tiles[1]
+    assert file.count < 10_400
+    with pytest.raises(FormatError, match="wrong CRC"):
+        PtcReader(io.BytesIO(bytes(data))).check_tiles()
 
 
 @st.composite
 def damaged(draw):
-    data = bytearray(pack(draw(st.sampled_from([FILE, RICH]))))
+    data = bytearray(pack(draw(st.sampled_from([FILE, RICH, TILED]))))
     for _ in range(draw(st.integers(1, 4))):
         kind = draw(st.sampled_from(["flip", "cut", "splice", "set"]))
         at = draw(st.integers(0, max(len(data) - 1, 0)))

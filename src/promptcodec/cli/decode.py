@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from promptcodec.api import read_bytes
+from promptcodec.api import opened
+from promptcodec.api import preview as decode_preview
 from promptcodec.cli import jobs, options, runtime
 from promptcodec.codec.container import MAX_PIXELS
+from promptcodec.codec.tiling import Rect
 from promptcodec.errors import UsageError
+
+if TYPE_CHECKING:
+    from promptcodec.codec.picture import Picture
 
 Skip = Annotated[bool, typer.Option("--skip-existing", help="Leave outputs that are newer than their .ptc file.")]
 Format = Annotated[
     str | None, typer.Option("--format", help="png, jpg, webp … for folders and pipes; else the output's extension.")
+]
+Crop = Annotated[str | None, typer.Option("--crop", help="x,y,w,h in pixels: only the tiles there are decoded.")]
+Preview = Annotated[
+    bool, typer.Option("--preview", help="The picture in small, from the first part of the file where it has one.")
 ]
 MaxPixels = Annotated[
     int, typer.Option("--max-pixels", min=0, help="Refuse pictures of more pixels; 0 trusts the file.")
@@ -38,6 +48,8 @@ class Settings:
     max_pixels: int | None
     adapters: tuple[str, ...] = ()
     scalars: tuple[tuple[str, float], ...] = ()
+    crop: Rect | None = None
+    preview: bool = False
 
 
 def command(
@@ -53,6 +65,8 @@ def command(
     device: options.Device = "cpu",
     model: options.ModelName = None,
     max_pixels: MaxPixels = MAX_PIXELS,
+    crop: Crop = None,
+    preview: Preview = False,
     adapter: options.Adapters = None,
     look: options.Look = None,
     set_: options.Set = None,
@@ -67,8 +81,20 @@ def command(
         _check_writable(Path(str(output)).suffix)
     scalars = options.settings_of(look, set_)
     settings = Settings(
-        format, model, strip, device, overwrite, skip_existing, max_pixels or None, tuple(adapter or ()), scalars
+        format,
+        model,
+        strip,
+        device,
+        overwrite,
+        skip_existing,
+        max_pixels or None,
+        tuple(adapter or ()),
+        scalars,
+        _rectangle(crop),
+        preview,
     )
+    if preview and (crop is not None or adapter or scalars):
+        raise UsageError("--preview shows the picture in small as the base codec does: no --crop, --adapter, --set")
     processes = min(processes, len(planned))
     prepare = partial(runtime.prepare, 1 if processes > 1 else threads)
     sys.exit(jobs.run(planned, partial(decode_file, settings), processes, prepare, as_json))
@@ -82,13 +108,7 @@ def decode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
     if settings.skip_existing and _newer(job):
         return jobs.Outcome(job.source, job.target, "skipped")
     options.check_output(job, settings.overwrite or settings.skip_existing)
-    data = read_bytes(sys.stdin.buffer if job.source == jobs.PIPE else job.source, settings.max_pixels)
-    if settings.adapters or settings.scalars:
-        steered = runtime.steered(settings.model, settings.device, settings.adapters)
-        picture = steered.decode_picture(data, dict(settings.scalars), max_pixels=settings.max_pixels)
-    else:
-        codec = runtime.codec(settings.model, settings.device)
-        picture = codec.decode_picture(data, max_pixels=settings.max_pixels)
+    picture, size = _decoded(settings, job)
     if settings.strip:
         picture = picture.stripped()
     name = settings.format or (None if job.target != jobs.PIPE else "png")
@@ -102,7 +122,34 @@ def decode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
         written = Path(job.target).stat().st_size
     height, width = picture.rgb.shape[:2]
     seconds = round(time.perf_counter() - start, 3)
-    return jobs.Outcome(job.source, job.target, "done", "", len(data), written, width, height, seconds)
+    return jobs.Outcome(job.source, job.target, "done", "", size, written, width, height, seconds)
+
+
+def _decoded(settings: Settings, job: jobs.Job) -> tuple[Picture, int]:
+    """The picture, and the size of its file."""
+    source = sys.stdin.buffer if job.source == jobs.PIPE else job.source
+    if settings.preview:
+        from promptcodec.codec.picture_io import read
+
+        size = 0 if job.source == jobs.PIPE else Path(job.source).stat().st_size
+        codec = None if settings.model is None else runtime.codec(settings.model, settings.device)
+        return read(decode_preview(source, device=settings.device, max_pixels=settings.max_pixels, codec=codec)), size
+    with opened(source, settings.max_pixels) as file:
+        asked: dict[str, Any] = {"crop": settings.crop, "progress": jobs.tile_done}
+        if settings.adapters or settings.scalars:
+            steered = runtime.steered(settings.model, settings.device, settings.adapters)
+            return steered.decode_picture(file, dict(settings.scalars), **asked), file.size
+        return runtime.codec(settings.model, settings.device).decode_picture(file, **asked), file.size
+
+
+def _rectangle(text: str | None) -> Rect | None:
+    """``x,y,w,h``. Raises UsageError for anything else."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*", text)
+    if found is None:
+        raise UsageError(f"--crop takes x,y,w,h in pixels, such as 100,50,640,480, not {text!r}")
+    return Rect(*map(int, found.groups()))
 
 
 def _newer(job: jobs.Job) -> bool:

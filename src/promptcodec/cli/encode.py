@@ -9,13 +9,14 @@ import time
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from promptcodec.api import refinement_of
 from promptcodec.cli import jobs, options, runtime
 from promptcodec.codec.atomic import atomic_write
+from promptcodec.codec.budget import DEFAULT_MEMORY
 from promptcodec.codec.container import HASH_BYTES, SIGNATURE, unpack
 from promptcodec.codec.search import Target, one_target
 from promptcodec.errors import PromptcodecError, UsageError
@@ -36,6 +37,10 @@ Roi = Annotated[
     typer.Option(
         "--roi", help="What matters most: a grey picture of any size, or x,y,w,h in pixels. Needs an adapter."
     ),
+]
+Preview = Annotated[
+    bool | None,
+    typer.Option("--preview/--no-preview", help="Store the picture in small in front; by default where tiles are."),
 ]
 Skip = Annotated[
     bool,
@@ -60,6 +65,8 @@ class Settings:
     maps: tuple[tuple[str, str], ...] = ()
     refine: int = 0
     refine_lambda: float | None = None
+    memory: int = DEFAULT_MEMORY
+    preview: bool | None = None
 
     @property
     def steered(self) -> bool:
@@ -79,6 +86,8 @@ def command(
     overwrite: options.Overwrite = False,
     skip_existing: Skip = False,
     strip: options.Strip = False,
+    memory: options.Memory = "1GiB",
+    preview: Preview = None,
     processes: options.Processes = 1,
     threads: options.Threads = 0,
     device: options.Device = "cpu",
@@ -106,7 +115,7 @@ def command(
     scalars = options.settings_of(look, set_)
     settings = Settings(
         quality, target, model, strip, device, overwrite, skip_existing, stamped, tuple(adapter or ()), scalars,
-        options.maps_of(roi, map_), refine, refine_lambda,
+        options.maps_of(roi, map_), refine, refine_lambda, int(options.parse_size(memory)), preview,
     )  # fmt: skip
     if settings.steered and target is not None:
         raise UsageError("a target and adapters do not go together yet; give --quality")
@@ -140,18 +149,15 @@ def encode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
 
 
 def _encoded(data: bytes, settings: Settings, source_hash: bytes | None) -> bytes:
-    refinement = refinement_of(settings.refine, settings.refine_lambda)
+    given: dict[str, Any] = {
+        "strip": settings.strip, "source_hash": source_hash, "memory": settings.memory, "preview": settings.preview,
+        "progress": jobs.tile_done, "refine": refinement_of(settings.refine, settings.refine_lambda),
+    }  # fmt: skip
     if not settings.steered:
         codec = runtime.codec(settings.model, settings.device)
-        return codec.encode(
-            data, settings.quality, target=settings.target, strip=settings.strip, source_hash=source_hash,
-            refine=refinement,
-        )  # fmt: skip
+        return codec.encode(data, settings.quality, target=settings.target, **given)
     steered = runtime.steered(settings.model, settings.device, settings.adapters)
-    return steered.encode(
-        data, settings.quality, settings=dict(settings.scalars), maps=dict(settings.maps), strip=settings.strip,
-        source_hash=source_hash, refine=refinement,
-    )  # fmt: skip
+    return steered.encode(data, settings.quality, settings=dict(settings.scalars), maps=dict(settings.maps), **given)
 
 
 def _stamp(data: bytes, settings: Settings) -> bytes:
@@ -160,7 +166,7 @@ def _stamp(data: bytes, settings: Settings) -> bytes:
     rate: object = DEFAULT_QUALITY if settings.quality is None else settings.quality
     if settings.target is not None:
         rate = asdict(settings.target)
-    asked: list[object] = [rate, settings.strip, fingerprint]
+    asked: list[object] = [rate, settings.strip, fingerprint, settings.memory, settings.preview]
     if settings.refine:
         asked += [settings.refine, settings.refine_lambda]
     if settings.steered:

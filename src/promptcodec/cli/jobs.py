@@ -46,6 +46,15 @@ class Outcome:
     seconds: float = 0.0
 
 
+_bars: list[ProgressBar] = []  # the one of this process; workers have none
+
+
+def tile_done(done: int, total: int) -> None:
+    """To be called by ``work`` as the tiles of its file are done."""
+    for bar in _bars:
+        bar.tile(done, total)
+
+
 def plan(
     inputs: Sequence[str], output: str | None, suffix: str, extensions: Iterable[str], recursive: bool = False
 ) -> list[Job]:
@@ -139,6 +148,7 @@ def run(
     counts: Counter[str] = Counter()
     try:
         with ProgressBar(len(jobs)) as bar:
+            _bars[:] = [bar]
             for outcome in _outcomes(jobs, work, processes, prepare):
                 bar.advance()
                 counts[outcome.status] += 1

@@ -44,6 +44,9 @@ TargetSize = Annotated[
 TargetBpp = Annotated[float | None, typer.Option("--target-bpp", help="Most bits per pixel.")]
 TargetPsnr = Annotated[float | None, typer.Option("--target-psnr", help="Least PSNR in dB.")]
 TargetMsSsim = Annotated[float | None, typer.Option("--target-ms-ssim", help="Least MS-SSIM, 0 to 1.")]
+Memory = Annotated[
+    str, typer.Option("--memory", help="For the networks, such as 512M or 2G: larger pictures are coded in tiles.")
+]
 Strip = Annotated[bool, typer.Option("--strip", help="Leave out EXIF and XMP metadata.")]
 
 
@@ -85,9 +88,9 @@ def maps_of(roi: str | None, assignments: list[str] | None) -> tuple[tuple[str, 
 
 
 def parse_size(text: str) -> float:
-    """Bytes in ``40000``, ``40k``, ``1.5M``, ``40kB`` or ``64KiB``. Raises UsageError."""
-    found = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([kKmM]?)(i?)[bB]?", text.strip())
+    """Bytes in ``40000``, ``40k``, ``1.5M``, ``40kB``, ``64KiB`` or ``2G``. Raises UsageError."""
+    found = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([kKmMgG]?)(i?)[bB]?", text.strip())
     if not found or (found[3] and not found[2]):
         raise UsageError(f"a size is a number of bytes such as 40000, 40k, 1.5M or 64KiB, not {text!r}")
     unit = 1024 if found[3] else 1000
-    return float(found[1]) * float(unit ** " km".index(found[2].lower() or " "))
+    return float(found[1]) * float(unit ** " kmg".index(found[2].lower() or " "))

@@ -13,10 +13,13 @@ DELAY = 2.0  # seconds
 
 
 class ProgressBar:
-    """Counts ``total`` files; of a single one, whose end nobody knows, only the time is shown."""
+    """Counts ``total`` files, and of the one in hand its tiles; of a single file without tiles, whose end nobody knows,
+    only the time is shown.
+    """
 
     def __init__(self, total: int) -> None:
         self.total, self.done = total, 0
+        self.share = 0.0  # of the file in hand
         self._lock = Lock()
         self._progress: Progress | None = None
         self._timer: Timer | None = None
@@ -31,9 +34,14 @@ class ProgressBar:
     def advance(self) -> None:
         """One file more is done."""
         with self._lock:
-            self.done += 1
-            if self._progress is not None:
-                self._progress.update(self._progress.task_ids[0], completed=self.done)
+            self.done, self.share = self.done + 1, 0.0
+            self._update()
+
+    def tile(self, done: int, total: int) -> None:
+        """So many tiles of the file in hand are done."""
+        with self._lock:
+            self.share = done / total if total > 1 else 0.0
+            self._update()
 
     def __exit__(self, *_: object) -> None:
         if self._timer is not None:
@@ -43,21 +51,28 @@ class ProgressBar:
             if self._progress is not None:
                 self._progress.stop()
 
+    def _update(self) -> None:
+        if self._progress is not None:
+            total = self.total if self.total > 1 or self.share else None
+            self._progress.update(self._progress.task_ids[0], completed=self.done + self.share, total=total)
+
     def _show(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeElapsedColumn
 
-        columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        several = self.total > 1
+        count = MofNCompleteColumn() if self.total > 1 else TaskProgressColumn()
         with self._lock:
             if self.done >= self.total:
                 return
             progress = Progress(
-                *(columns if several else (BarColumn(), TimeElapsedColumn())),
+                BarColumn(),
+                count,
+                TimeElapsedColumn(),
                 console=Console(stderr=True),
                 transient=True,
                 redirect_stdout=sys.stdout.isatty(),  # a file or pipe must get its lines
             )
-            progress.add_task("", total=self.total if several else None, completed=self.done)
+            progress.add_task("", total=None)
             progress.start()
             self._progress = progress
+            self._update()

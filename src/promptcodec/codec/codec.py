@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from promptcodec.codec.alpha import decode_alpha, encode_alpha
-from promptcodec.codec.container import MAX_PIXELS, AdapterRecord, Header, Metadata, PtcFile, Tile, pack, unpack
+from promptcodec.codec.budget import DEFAULT_MEMORY, analysis_halo, synthesis_halo, tile_size
+from promptcodec.codec.container import MAX_PIXELS, Header, Metadata, Preview, PtcFile, PtcReader, Tile, pack
 from promptcodec.codec.goals import goal_of
-from promptcodec.codec.latents import PLAIN, CodedLatents, LatentCoder
+from promptcodec.codec.latents import LATENTS_A_SIDE, PLAIN, CodedLatents, LatentCoder
 from promptcodec.codec.lossless import lossless_is_smaller
 from promptcodec.codec.memory import check_memory
 from promptcodec.codec.picture import Picture
 from promptcodec.codec.picture_io import read
 from promptcodec.codec.picture_write import to_pil
+from promptcodec.codec.records import AdapterRecord
 from promptcodec.codec.search import Target, search
+from promptcodec.codec.tile_latents import Analysed, DecodedTiles, cropped
+from promptcodec.codec.tiling import Grid, Rect
 from promptcodec.errors import ModelMismatchError, UsageError
 from promptcodec.model.base import STRIDE, CompressionModel
 from promptcodec.model.steering import Constant, Decoded, Steerer, Steering
@@ -27,13 +34,15 @@ from promptcodec.model.transforms import pad_to_multiple
 from promptcodec.zoo.model_file import StoredModel
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from promptcodec.codec.picture_io import Source
     from promptcodec.codec.steered import Opener, Steered
 
 DEFAULT_QUALITY = 50.0
 Q_STEPS = 2**16 - 1
+PREVIEW_SIDE = 256  # pixels of a preview's longer side
+PREVIEW_Q = Q_STEPS // 4  # at most
+
+Progress = Callable[[int, int], None]  # is told how many tiles are done, of how many
 
 # y, z and the encoder's steering of a picture (1, 3, H, W) at the rate q.
 Refine = Callable[[CompressionModel, Tensor, float, Steerer], tuple[Tensor, Tensor, Steering]]
@@ -68,6 +77,9 @@ class Codec:
         source_hash: bytes | None = None,
         steered: Callable[[int, int], Steered] | None = None,
         refine: Refine | None = None,
+        memory: int = DEFAULT_MEMORY,
+        preview: bool | None = None,
+        progress: Progress | None = None,
     ) -> bytes:
         """A .ptc file of ``image`` (path, file object, bytes, PIL image, NumPy array or tensor).
 
@@ -75,31 +87,40 @@ class Codec:
         is analysed once. ``strip`` leaves out EXIF and XMP; ``source_hash`` (8 bytes) is stored for programs that
         compare. ``steered`` attaches adapters for a picture of the height and width that it is given;
         ``promptcodec.steer.files`` makes it. ``refine`` takes the place of the analysis, such as a
-        ``steer.editing.Refinement``; not together with a target. Warns where a lossless PNG would be smaller.
+        ``steer.editing.Refinement``; not together with a target. Pictures whose networks would take more than
+        ``memory`` bytes at once are divided into tiles. ``preview`` stores the picture in small as well; by default
+        where there are tiles. ``progress`` is told the tiles that are done, and how many there are. Warns where a
+        lossless PNG would be smaller.
         Raises ImageError, LimitError, UsageError, and TargetError for targets out of this picture's range.
         """
         picture = read(image)
-        check_memory(*picture.rgb.shape[:2])
-        q = self._rate_step(quality, target)
         height, width = picture.rgb.shape[:2]
+        q = self._rate_step(quality, target)
         if refine is not None and target is not None:
             raise UsageError(f"a target {target.name} and a refinement exclude each other; give a quality")
+        tile_height, tile_width = tile_size(height, width, self.network.config, memory)
+        plain = Header(
+            width=width, height=height, grey=picture.grey, alpha=picture.alpha is not None,
+            probability=self.model.probability, pixels=self.model.pixels, q=q, tile_width=tile_width,
+            tile_height=tile_height,
+        )  # fmt: skip
+        check_memory(height, width, _largest_region(plain.grid, analysis_halo(self.network.config)))
         attached = steered(height, width) if steered is not None else None
-        y, z, steer = self._analyse(picture.rgb, attached or Constant(), refine, q / Q_STEPS)
-        latents = attached.latents(steer) if attached is not None else PLAIN
         records = attached.records if attached is not None else ()
         metadata = Metadata(
             icc=picture.icc, exif=None if strip else picture.exif, xmp=None if strip else picture.xmp,
             alpha=None if picture.alpha is None else encode_alpha(picture.alpha), source_hash=source_hash,
         )  # fmt: skip
+        wanted = plain.grid.count > 1 if preview is None else preview
+        small = self._preview(picture, q) if wanted else None
+        analysed: Iterable[Analysed] = self._analysed(picture.rgb, plain, attached, refine, progress)
+        if target is not None:  # of a tile at a time where its latents are needed once
+            analysed = list(analysed)
 
         def file_at(q: int) -> bytes:
-            coded = self.coder.encode(y, z, q / Q_STEPS, latents)
-            header = Header(
-                width=width, height=height, grey=picture.grey, alpha=picture.alpha is not None,
-                probability=self.model.probability, pixels=self.model.pixels, q=q,
-            )  # fmt: skip
-            return pack(PtcFile(header, (Tile(coded.checksum, coded.offsets, coded.stream),), metadata, records))
+            coded = (self.coder.encode(part.y, part.z, q / Q_STEPS, part.steering) for part in analysed)
+            tiles = tuple(Tile(latents.checksum, latents.offsets, latents.stream) for latents in coded)
+            return pack(PtcFile(replace(plain, q=q), tiles, metadata, records, small))
 
         data = file_at(q) if target is None else search(file_at, *goal_of(target, self, picture), Q_STEPS)
         if lossless_is_smaller(picture, len(data)):
@@ -108,51 +129,126 @@ class Codec:
             )
         return data
 
-    def decode(self, data: bytes, *, max_pixels: int | None = MAX_PIXELS) -> Image.Image:
+    def decode(
+        self,
+        data: bytes | PtcReader,
+        *,
+        max_pixels: int | None = MAX_PIXELS,
+        crop: Rect | None = None,
+        progress: Progress | None = None,
+    ) -> Image.Image:
         """The picture in a .ptc file, as a PIL image with its metadata.
 
-        ``max_pixels``: larger pictures are refused; None trusts the file. Raises FormatError for damaged files,
-        ModelMismatchError for files of another model, LimitError.
+        ``max_pixels``: larger pictures are refused; None trusts the file. ``crop``: only this part, of whose tiles and
+        their neighbours alone the latents are decoded. ``progress`` is told the tiles that are done, and how many there
+        are. Raises FormatError for damaged files, ModelMismatchError for files of another model, LimitError, and
+        UsageError for a crop that is not inside the picture.
         """
-        return to_pil(self.decode_picture(data, max_pixels=max_pixels))
+        return to_pil(self.decode_picture(data, max_pixels=max_pixels, crop=crop, progress=progress))
 
     def decode_picture(
-        self, data: bytes, opener: Opener | None = None, *, max_pixels: int | None = MAX_PIXELS
+        self,
+        data: bytes | PtcReader,
+        opener: Opener | None = None,
+        *,
+        max_pixels: int | None = MAX_PIXELS,
+        crop: Rect | None = None,
+        progress: Progress | None = None,
     ) -> Picture:
         """As ``decode``, but a ``Picture``. ``opener`` attaches the adapters that the file names, if it names any."""
-        file = unpack(data, max_pixels)
-        header, metadata = file.header, file.metadata
-        alpha, attached, latents = self._decode_exact(file, opener)
-        rgb = self.synthesise(latents[1], header.height, header.width, header.q / Q_STEPS, attached, latents[0])
-        if header.grey:
-            rgb = np.repeat(np.rint(rgb.mean(axis=2, keepdims=True)).astype(np.uint8), 3, axis=2)
+        file = data if isinstance(data, PtcReader) else PtcReader(io.BytesIO(data), max_pixels)
+        header, metadata, grid = file.header, file.metadata, file.header.grid
+        part = _checked(crop, grid) if crop is not None else grid.whole
+        attached = self._attached(file, opener)
+        if crop is None:
+            file.check_tiles()  # before any work
+        halo = synthesis_halo(self.network.config)
+        check_memory(part.height, part.width, _largest_region(grid, halo))
+        alpha = None
+        if metadata.alpha is not None:
+            alpha = decode_alpha(metadata.alpha, header.height, header.width)[part.rows, part.columns]
+        latents = DecodedTiles(self, file, attached)
+        rgb = np.empty((part.height, part.width, 3), dtype=np.uint8)
+        wanted = grid.touching(part)
+        for done, index in enumerate(wanted):
+            tile = grid.tile(index)
+            region = grid.around(tile, halo)
+            y, z = latents.region(region)
+            pixels = self._synthesise(y, region.height, region.width, attached, z)
+            here = tile.intersection(part)
+            source, goal = here.seen_from(region), here.seen_from(part)
+            pixels = pixels[source.rows, source.columns]
+            if header.grey:
+                pixels = np.rint(pixels.mean(axis=2, keepdims=True)).astype(np.uint8)
+            rgb[goal.rows, goal.columns] = pixels
+            latents.forget(index, halo)
+            if progress is not None:
+                progress(done + 1, len(wanted))
         return Picture(rgb=rgb, grey=header.grey, alpha=alpha, icc=metadata.icc, exif=metadata.exif, xmp=metadata.xmp)
 
-    def verify(self, data: bytes, opener: Opener | None = None, *, max_pixels: int | None = MAX_PIXELS) -> None:
-        """All of ``decode_picture`` that can fail, without the synthesis: no pixels are made. Raises as it does."""
-        self._decode_exact(unpack(data, max_pixels), opener)
+    def verify(
+        self, data: bytes | PtcReader, opener: Opener | None = None, *, max_pixels: int | None = MAX_PIXELS
+    ) -> None:
+        """All of ``decode_picture`` that can fail, without the synthesis: no pixels are made. Raises as it does.
 
-    def _decode_exact(
-        self, file: PtcFile, opener: Opener | None
-    ) -> tuple[np.ndarray | None, Steered | None, tuple[Tensor, Tensor]]:
-        """What is the same on every machine: the alpha plane, and the latents, with the adapters that decide them."""
-        header = file.header
+        The preview is checked as well, which ``decode_picture`` does not look at.
+        """
+        file = data if isinstance(data, PtcReader) else PtcReader(io.BytesIO(data), max_pixels)
+        latents, header, small = DecodedTiles(self, file, self._attached(file, opener)), file.header, file.preview
+        file.check_tiles()
+        check_memory(header.height, header.width, _largest_region(header.grid, 0))
+        if file.metadata.alpha is not None:
+            decode_alpha(file.metadata.alpha, header.height, header.width)
+        for index in range(header.grid.count):
+            latents.check(index)
+        if small is not None:
+            self.coder.decode(_coded(small.tile), small.height, small.width, small.q / Q_STEPS)
+
+    def decode_preview(self, header: Header, preview: Preview) -> Picture:
+        """The picture in small. Raises as ``decode`` does."""
         self.check_model(header)
-        attached = None
-        if file.adapters:
-            if opener is None:
-                raise ModelMismatchError(
-                    f"the file needs {_named(file.adapters)}; give the adapter's file, with --adapter"
-                )
-            attached = opener(file.adapters)
-        check_memory(header.height, header.width)
-        (tile,) = file.tiles
-        stored = file.metadata.alpha
-        alpha = None if stored is None else decode_alpha(stored, header.height, header.width)
-        coded = CodedLatents(tile.stream, tile.offsets, tile.checksum)
-        steering = PLAIN if attached is None else attached.latents()
-        q = header.q / Q_STEPS
-        return alpha, attached, self.coder.decode_both(coded, header.height, header.width, q, steering)
+        q = preview.q / Q_STEPS
+        y_hat = self.coder.decode(_coded(preview.tile), preview.height, preview.width, q)
+        rgb = self.synthesise(y_hat, preview.height, preview.width, q)
+        if header.grey:
+            rgb = np.repeat(np.rint(rgb.mean(axis=2, keepdims=True)).astype(np.uint8), 3, axis=2)
+        return Picture(rgb, header.grey)
+
+    def _attached(self, file: PtcReader, opener: Opener | None) -> Steered | None:
+        self.check_model(file.header)
+        if not file.adapters:
+            return None
+        if opener is None:
+            raise ModelMismatchError(f"the file needs {_named(file.adapters)}; give the adapter's file, with --adapter")
+        return opener(file.adapters)
+
+    def _preview(self, picture: Picture, q: int) -> Preview:
+        image = Image.fromarray(picture.rgb)
+        image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), reducing_gap=2.0)
+        y, z = self.analyse(np.asarray(image))
+        q = min(q, PREVIEW_Q)
+        coded = self.coder.encode(y, z, q / Q_STEPS)
+        return Preview(image.width, image.height, q, Tile(coded.checksum, coded.offsets, coded.stream))
+
+    def _analysed(
+        self, rgb: np.ndarray, header: Header, steered: Steered | None, refine: Refine | None, progress: Progress | None
+    ) -> Iterator[Analysed]:
+        """The tiles' own latents, of analyses that see more of the picture than the tile."""
+        halo, grid, q = analysis_halo(self.network.config), header.grid, header.q / Q_STEPS
+        for index in range(grid.count):
+            tile = grid.tile(index)
+            region = grid.around(tile, halo)
+            own = steered.within(region) if steered is not None else None
+            y, z, steer = self._analyse(rgb[region.rows, region.columns], own or Constant(), refine, q)
+            here = tile.seen_from(region)
+            steer = replace(
+                steer, keep_y=cropped(steer.keep_y, here, STRIDE // LATENTS_A_SIDE),
+                keep_z=cropped(steer.keep_z, here, STRIDE),
+            )  # fmt: skip
+            latents = own.latents(steer) if own is not None else PLAIN
+            yield Analysed(cropped(y, here, STRIDE // LATENTS_A_SIDE), cropped(z, here, STRIDE), latents)
+            if progress is not None:
+                progress(index + 1, grid.count)
 
     def check_model(self, header: Header) -> None:
         """Raise ModelMismatchError where a file with this header needs another model."""
@@ -177,7 +273,13 @@ class Codec:
             return refine(self.network, x, q, steerer)
         return self.network.analyse(pad_to_multiple(x, STRIDE).contiguous(memory_format=torch.channels_last), steerer)
 
-    @torch.inference_mode()
+    def dequantised(self, y_hat: Tensor, q: float, steered: Steered | None = None) -> Tensor:
+        """The decoded, gained latent (1, M, h/16, w/16) as the synthesis sees it, float32."""
+        gains = self.coder.gains(q)
+        if steered is not None:
+            gains = gains.times(steered.latents().gains)
+        return (y_hat * gains.y_inverse).float()
+
     def synthesise(
         self,
         y_hat: Tensor,
@@ -188,10 +290,13 @@ class Codec:
         z_hat: Tensor | None = None,
     ) -> np.ndarray:
         """uint8 pixels (height, width, 3) of the decoded, gained latent (1, M, h/16, w/16)."""
-        gains = self.coder.gains(q)
-        if steered is not None:
-            gains = gains.times(steered.latents().gains)
-        y = (y_hat * gains.y_inverse).float().to(self.device).contiguous(memory_format=torch.channels_last)
+        return self._synthesise(self.dequantised(y_hat, q, steered), height, width, steered, z_hat)
+
+    @torch.inference_mode()
+    def _synthesise(
+        self, y: Tensor, height: int, width: int, steered: Steered | None = None, z_hat: Tensor | None = None
+    ) -> np.ndarray:
+        y = y.to(self.device).contiguous(memory_format=torch.channels_last)
         steer = None
         if steered is not None and z_hat is not None:
             steer = steered.for_decoder(Decoded(z_hat.float().to(self.device), y)).within("g_s")
@@ -216,3 +321,21 @@ class Codec:
 def _named(adapters: tuple[AdapterRecord, ...]) -> str:
     several = "adapters" if len(adapters) > 1 else "adapter"
     return f"{several} {', '.join(f'{a.name} ({a.fingerprint.hex()})' for a in adapters)}"
+
+
+def _coded(tile: Tile) -> CodedLatents:
+    return CodedLatents(tile.stream, tile.offsets, tile.checksum)
+
+
+def _checked(crop: Rect, grid: Grid) -> Rect:
+    if crop.width < 1 or crop.height < 1 or crop.intersection(grid.whole) != crop:
+        raise UsageError(
+            f"a crop of {crop.width} x {crop.height} pixels at {crop.left},{crop.top} is not inside the picture of "
+            f"{grid.width} x {grid.height}"
+        )
+    return crop
+
+
+def _largest_region(grid: Grid, halo: int) -> int:
+    """Pixels that the networks see at once."""
+    return min(grid.tile_width + 2 * halo, grid.width) * min(grid.tile_height + 2 * halo, grid.height)

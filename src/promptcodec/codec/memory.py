@@ -6,13 +6,18 @@ from pathlib import Path
 
 from promptcodec.errors import LimitError
 
-BYTES_A_PIXEL = 200  # the smallest model's peak is above it; an estimate from below never refuses what would fit
+# Estimates from below never refuse what would fit.
+BYTES_A_PIXEL = 200  # that the networks of the smallest model take for the pixels of a tile
+PICTURE_BYTES = 3  # of a pixel of the whole picture
 
 
-def check_memory(height: int, width: int) -> None:
-    """Raise LimitError where a picture's activations exceed the memory that can be had, if the system tells it."""
+def check_memory(height: int, width: int, tile: int) -> None:
+    """Raise LimitError where a picture with tiles of ``tile`` pixels exceeds the memory that can be had.
+
+    Nothing happens where the system does not tell it.
+    """
     free = available_bytes()
-    needed = BYTES_A_PIXEL * height * width
+    needed = BYTES_A_PIXEL * tile + PICTURE_BYTES * height * width
     if free is not None and needed > free:
         raise LimitError(
             f"a picture of {width} x {height} pixels needs more than {needed / 2**30:.1f} GiB of memory; "

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from promptcodec.codec.container import AdapterRecord
 from promptcodec.codec.latents import LatentSteering
+from promptcodec.codec.records import AdapterRecord
+from promptcodec.codec.tiling import Rect
 from promptcodec.model.steering import Steerer, Steering
 
 
@@ -16,6 +17,9 @@ class Steered(Steerer, Protocol):
     @property
     def records(self) -> tuple[AdapterRecord, ...]:
         """Those that a decoder needs, with what they signal."""
+
+    def within(self, part: Rect) -> Steered:
+        """The same for a part of the picture: what was asked for pixel by pixel is cut out."""
 
     def latents(self, encoder: Steering | None = None) -> LatentSteering:
         """The part that decides what is coded; masks are taken from the encoder's steering."""

@@ -37,19 +37,13 @@ class TimedCodec(Codec):
     ) -> tuple[Tensor, Tensor, Steering]:
         start = time.perf_counter()
         latents = super()._analyse(rgb, steerer, refine, q)
-        self.phases["analysis"] = time.perf_counter() - start
+        self.phases["analysis"] = self.phases.get("analysis", 0.0) + time.perf_counter() - start
         return latents
 
-    def synthesise(
-        self,
-        y_hat: Tensor,
-        height: int,
-        width: int,
-        q: float,
-        steered: Steered | None = None,
-        z_hat: Tensor | None = None,
+    def _synthesise(
+        self, y: Tensor, height: int, width: int, steered: Steered | None = None, z_hat: Tensor | None = None
     ) -> np.ndarray:
         start = time.perf_counter()
-        pixels = super().synthesise(y_hat, height, width, q, steered, z_hat)
-        self.phases["synthesis"] = time.perf_counter() - start
+        pixels = super()._synthesise(y, height, width, steered, z_hat)
+        self.phases["synthesis"] = self.phases.get("synthesis", 0.0) + time.perf_counter() - start
         return pixels

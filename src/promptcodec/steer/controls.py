@@ -36,6 +36,10 @@ class Controls:
         """With some scalars replaced."""
         return replace(self, scalars={**self.scalars, **scalars})
 
+    def within(self, rows: slice, columns: slice) -> Controls:
+        """With the part of every map that lies in these rows and columns."""
+        return replace(self, maps={k: v[..., rows, columns] for k, v in self.maps.items()})
+
     def padded(self) -> Controls:
         """With maps padded like the picture, by repeating their last row and column."""
         return replace(self, maps={k: pad_to_multiple(v, STRIDE) for k, v in self.maps.items()})

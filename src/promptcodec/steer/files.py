@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from promptcodec.codec.codec import Codec, Refine
-from promptcodec.codec.container import MAX_PIXELS, AdapterRecord
+from promptcodec.codec.codec import Codec
+from promptcodec.codec.container import MAX_PIXELS, PtcReader
 from promptcodec.codec.latents import LatentSteering
 from promptcodec.codec.picture import Picture
+from promptcodec.codec.records import AdapterRecord
+from promptcodec.codec.tiling import Rect
 from promptcodec.errors import ModelMismatchError, UsageError
 from promptcodec.model.steering import Decoded, Steering
 from promptcodec.steer.adapter import Adapter
@@ -46,11 +48,9 @@ class SteeredCodec:
         settings: Mapping[str, float] | None = None,
         roi: MapSource | None = None,
         maps: Mapping[str, MapSource] | None = None,
-        strip: bool = False,
-        source_hash: bytes | None = None,
-        refine: Refine | None = None,
+        **options: Any,
     ) -> bytes:
-        """As ``Codec.encode``, steered by all adapters.
+        """As ``Codec.encode``, whose other ``options`` it takes, steered by all adapters.
 
         ``settings``: scalars by name, 0 to 1. ``maps``: maps by name, each a grey picture of any size, ``x,y,w,h`` in
         pixels, a number for everywhere, or a map (1, 1, H, W) in [0, 1]; ``roi`` is the one of that name. Raises
@@ -67,12 +67,19 @@ class SteeredCodec:
             signals = [stored.adapter.signal(controls) for stored in self.adapters]
             return FileSteering(self.codec, self.adapters, signals, self._exact, controls)
 
-        return self.codec.encode(image, quality, strip=strip, source_hash=source_hash, steered=steered, refine=refine)
+        return self.codec.encode(image, quality, steered=steered, **options)
 
     def decode_picture(
-        self, data: bytes, settings: Mapping[str, float] | None = None, *, max_pixels: int | None = MAX_PIXELS
+        self,
+        data: bytes | PtcReader,
+        settings: Mapping[str, float] | None = None,
+        *,
+        max_pixels: int | None = MAX_PIXELS,
+        **options: Any,
     ) -> Picture:
-        """The picture in a .ptc file. ``settings`` set anew what an adapter of the file leaves to the decoder.
+        """The picture in a .ptc file, as ``Codec.decode_picture``, whose other ``options`` it takes.
+
+        ``settings`` set anew what an adapter of the file leaves to the decoder.
 
         Raises ModelMismatchError where an adapter that the file needs is not here, UsageError for settings that are
         fixed in the file or that no adapter of it takes.
@@ -85,7 +92,7 @@ class SteeredCodec:
             _check_used(given, used)
             return steering
 
-        picture = self.codec.decode_picture(data, opener, max_pixels=max_pixels)
+        picture = self.codec.decode_picture(data, opener, max_pixels=max_pixels, **options)
         _check_used(given, used)
         return picture
 
@@ -137,6 +144,8 @@ class FileSteering:
         exact: Mapping[bytes, Adapter],
         controls: Controls | None = None,
     ) -> None:
+        self._codec, self._adapters, self._signals, self._exact_copies = codec, adapters, signals, exact
+        self._controls = controls
         base = codec.network.config
         read = [stored.adapter.read(signal) for stored, signal in zip(adapters, signals, strict=True)]
         pairs = list(zip(adapters, signals, strict=True))
@@ -148,6 +157,11 @@ class FileSteering:
         self.for_encoder = self._attached.for_encoder
         self.for_hyper = self._attached.for_hyper
         self.for_entropy = self._attached.for_entropy
+
+    def within(self, part: Rect) -> FileSteering:
+        """The same for a part of the picture."""
+        controls = self._controls.within(part.rows, part.columns) if self._controls is not None else None
+        return FileSteering(self._codec, self._adapters, self._signals, self._exact_copies, controls)
 
     def for_decoder(self, decoded: Decoded) -> Steering:
         """Sites in g_s, from ẑ and ŷ."""

@@ -1,0 +1,98 @@
+"""How large the tiles of a picture may be: from the memory that a model's networks take per pixel."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+
+from promptcodec.codec.tiling import TILE_UNIT
+from promptcodec.model.config import Attention, Model, ReflectConv, Resample, Stage, Transform
+
+DEFAULT_MEMORY = 2**30  # bytes for the networks, beside the picture itself and the model
+HALO = 128  # pixels at least; what lies further away moves no pixel by a level (docs/format.md)
+
+_COPIES = 6.0  # of a float32 map that are alive at once inside a layer, measured (benchmarks/tiles.py)
+_LATENT_BYTES = 100  # a pixel, for the latents of a tile in float64 and what their coding needs
+
+
+def synthesis_halo(config: Model) -> int:
+    """Pixels around a tile that its synthesis sees: a multiple of what the windows of its attention repeat in."""
+    return _multiple(HALO, _period(config.synthesis, 16))
+
+
+def analysis_halo(config: Model) -> int:
+    """As ``synthesis_halo``, for the analysis and the hyper analysis behind it. The encoder's own affair."""
+    return _multiple(HALO, math.lcm(_period(config.analysis, 1), _period(config.hyper_analysis, 16)))
+
+
+def tile_size(height: int, width: int, config: Model, memory: int) -> tuple[int, int]:
+    """Height and width of the tiles of a picture, multiples of 256, equal among themselves; (0, 0) for no division.
+
+    ``memory``: bytes that the networks may take for one tile. Warns where even the smallest tile takes more.
+    """
+    halo = max(synthesis_halo(config), analysis_halo(config))
+    most = memory / bytes_a_pixel(config)
+    if height * width <= most:
+        return 0, 0
+    side = math.isqrt(int(most))
+    across = along = max(side - 2 * halo, 0) // TILE_UNIT * TILE_UNIT
+    # A picture that is flatter than a square tile leaves room in the other direction.
+    if height <= across:
+        across, along = height, (int(most / height) - 2 * halo) // TILE_UNIT * TILE_UNIT
+    elif width <= along:
+        across, along = (int(most / width) - 2 * halo) // TILE_UNIT * TILE_UNIT, width
+    if across <= 0 or along <= 0:
+        least = bytes_a_pixel(config) * (TILE_UNIT + 2 * halo) ** 2
+        warnings.warn(
+            f"{memory / 2**20:.0f} MiB are too few for {config.name}; its smallest tiles take {least / 2**20:.0f} MiB",
+            stacklevel=3,
+        )
+        return TILE_UNIT, TILE_UNIT
+    return _even(height, across), _even(width, along)
+
+
+def bytes_a_pixel(config: Model) -> float:
+    """Of the networks at their most hungry, an estimate: some copies of the largest map that they make."""
+    largest = max(*_floats_a_pixel(config.analysis, 1), *_floats_a_pixel(config.synthesis, 16))
+    return 4 * _COPIES * largest + _LATENT_BYTES
+
+
+def _even(length: int, most: int) -> int:
+    """The size of as few tiles as possible, as equal as multiples of 256 allow."""
+    count = -(-length // most)
+    return _multiple(-(-length // count), TILE_UNIT)
+
+
+def _multiple(least: int, of: int) -> int:
+    return -(-least // of) * of
+
+
+def _strides(transform: Transform, stride: int) -> Iterator[tuple[object, int, int, int]]:
+    """Every layer with the pixels a token that it begins and ends with, and the channels that it ends with."""
+    down = not any(isinstance(l, Resample) and l.kind != "down" for l in transform.layers)
+    channels = transform.in_channels
+    for layer in transform.layers:
+        before = stride
+        if isinstance(layer, (Resample, ReflectConv)):
+            channels = layer.channels
+            stride = stride * layer.stride if down or layer.stride == 1 else stride // layer.stride
+        yield layer, before, stride, channels
+
+
+def _period(transform: Transform, stride: int) -> int:
+    """Pixels after which the windows of all attention layers of a transform begin together."""
+    found = 1
+    for layer, before, _, _ in _strides(transform, stride):
+        if isinstance(layer, Stage) and isinstance(layer.mixer, Attention):
+            found = math.lcm(found, layer.mixer.window * before)
+    return found
+
+
+def _floats_a_pixel(transform: Transform, stride: int) -> Iterator[float]:
+    """Size of the map behind every layer, and of what a shuffled or feed-forward layer makes on the way."""
+    for layer, _, after, channels in _strides(transform, stride):
+        inside = layer.ffn_ratio if isinstance(layer, Stage) and layer.ffn != "none" else 1.0
+        # Window attention on the CPU runs strip by strip: its feed-forward half is never there as a whole.
+        attention = isinstance(layer, Stage) and isinstance(layer.mixer, Attention)
+        yield channels / after**2 * (1.0 if attention else max(inside, 1.0))

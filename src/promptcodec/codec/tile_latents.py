@@ -1,0 +1,108 @@
+"""Latents of tiles: cut out of an analysis that saw more, and decoded with what the tiles around them give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, overload
+
+from torch import Tensor
+
+from promptcodec.codec.container import PtcReader
+from promptcodec.codec.latents import LATENTS_A_SIDE, PLAIN, CodedLatents, LatentSteering
+from promptcodec.codec.tiling import Rect
+from promptcodec.model.base import STRIDE
+
+if TYPE_CHECKING:
+    from promptcodec.codec.codec import Codec
+    from promptcodec.codec.steered import Steered
+
+
+@dataclass(frozen=True)
+class Analysed:
+    """y and z of one tile before gains, and what steers their coding."""
+
+    y: Tensor
+    z: Tensor
+    steering: LatentSteering
+
+
+@overload
+def cropped(latent: Tensor, part: Rect, stride: int) -> Tensor: ...
+@overload
+def cropped(latent: None, part: Rect, stride: int) -> None: ...
+
+
+def cropped(latent: Tensor | None, part: Rect, stride: int) -> Tensor | None:
+    """What of a latent, or of a mask of one (B, C, h or 1, w or 1), lies in ``part``: whole blocks of 64 pixels."""
+    if latent is None:
+        return None
+    blocks = part.over(STRIDE)
+    count = STRIDE // stride
+    rows = slice(blocks.top * count, blocks.bottom * count) if latent.shape[2] > 1 else slice(None)
+    columns = slice(blocks.left * count, blocks.right * count) if latent.shape[3] > 1 else slice(None)
+    found = latent[:, :, rows, columns]
+    return latent if found.shape == latent.shape else found.clone()  # a view would keep all of it
+
+
+class DecodedTiles:
+    """Decoded latents of a file's tiles, each decoded, and checked, when it is first needed."""
+
+    def __init__(self, codec: Codec, file: PtcReader, steered: Steered | None) -> None:
+        self._codec, self._file, self._steered = codec, file, steered
+        self._grid, self._q = file.header.grid, file.header.q / (2**16 - 1)
+        self._steering = PLAIN if steered is None else steered.latents()
+        self._found: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def check(self, index: int) -> None:
+        """Decode one tile and keep nothing. Raises FormatError where it does not give what its checksum says."""
+        self._decode(index)
+
+    def region(self, region: Rect) -> tuple[Tensor, Tensor]:
+        """ŷ (1, M, h/16, w/16) and ẑ (1, N, h/64, w/64) as the synthesis sees them, float32, of a part of the picture.
+
+        Its upper left corner is a multiple of 64 pixels.
+        """
+        parts = [(self._grid.tile(index), self._tile(index)) for index in self._grid.touching(region)]
+        if len(parts) == 1 and parts[0][0] == region:
+            return parts[0][1]
+        y = _joined([(tile, latents[0]) for tile, latents in parts], region, STRIDE // LATENTS_A_SIDE)
+        return y, _joined([(tile, latents[1]) for tile, latents in parts], region, STRIDE)
+
+    def forget(self, index: int, halo: int) -> None:
+        """Drop what no tile after ``index`` needs."""
+        following = self._grid.tile(min(index + 1, self._grid.count - 1))
+        for other in list(self._found):
+            tile = self._grid.tile(other)
+            above = tile.bottom + halo <= following.top
+            passed = tile.bottom <= following.top and tile.right + halo <= following.left
+            if above or passed:
+                del self._found[other]
+
+    def _tile(self, index: int) -> tuple[Tensor, Tensor]:
+        if index not in self._found:
+            z_hat, y_hat = self._decode(index)
+            self._found[index] = self._codec.dequantised(y_hat, self._q, self._steered), z_hat.float()
+        return self._found[index]
+
+    def _decode(self, index: int) -> tuple[Tensor, Tensor]:
+        part, tile = self._grid.tile(index), self._file.tile(index)
+        coded = CodedLatents(tile.stream, tile.offsets, tile.checksum)
+        return self._codec.coder.decode_both(coded, part.height, part.width, self._q, self._steering)
+
+
+def _joined(parts: list[tuple[Rect, Tensor]], region: Rect, stride: int) -> Tensor:
+    """The latents of ``region``, from those of the tiles that it touches."""
+    count, goal = STRIDE // stride, region.over(STRIDE)
+    first = parts[0][1]
+    whole = first.new_empty((1, first.shape[1], goal.height * count, goal.width * count))
+    for tile, latent in parts:
+        blocks = tile.over(STRIDE)
+        shared = blocks.intersection(goal)
+        source, target = shared.seen_from(blocks), shared.seen_from(goal)
+        inside = latent[:, :, _times(source.rows, count), _times(source.columns, count)]
+        whole[:, :, _times(target.rows, count), _times(target.columns, count)] = inside
+    return whole
+
+
+def _times(part: slice, count: int) -> slice:
+    return slice(part.start * count, part.stop * count)
