@@ -7,8 +7,9 @@ import numpy as np
 
 from promptcodec.codec import coder
 from promptcodec.codec.alpha import encode_alpha
-from promptcodec.codec.container import AdapterRecord, Header, Metadata, PtcFile, Tile, pack
+from promptcodec.codec.container import Header, Metadata, Preview, PtcFile, Tile, pack
 from promptcodec.codec.offsets import pack_offsets
+from promptcodec.codec.records import AdapterRecord
 from promptcodec.codec.tables import gaussian_tables
 
 FOLDER = Path(__file__).parent / "corpus"
@@ -25,6 +26,7 @@ def files() -> dict[str, bytes]:
         header = Header(7, 5, b"12345678", b"abcd", 32_768, alpha=metadata.alpha is not None, **flags)
         return pack(PtcFile(header, (tile,), metadata, adapters))
 
+    tiled = Header(700, 300, b"12345678", b"abcd", 9, tile_width=512, tile_height=256)
     adapter = AdapterRecord("look", b"87654321", b"\x34\x12")
     return {
         "plain": file(),
@@ -32,6 +34,7 @@ def files() -> dict[str, bytes]:
         "metadata": file(Metadata(b"icc" * 20, b"II*\0", b"<x/>", source_hash=b"01234567")),
         "alpha": file(Metadata(alpha=encode_alpha(plane))),
         "opaque": file(Metadata(alpha=b"\x00\xff")),
+        "tiles": pack(PtcFile(tiled, (tile,) * 4, preview=Preview(7, 3, 5, tile))),
         "adapters": file(adapters=(adapter, AdapterRecord("region", b"11111111"))),
     }
 

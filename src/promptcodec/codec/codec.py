@@ -168,7 +168,7 @@ class Codec:
         if metadata.alpha is not None:
             alpha = decode_alpha(metadata.alpha, header.height, header.width)[part.rows, part.columns]
         latents = DecodedTiles(self, file, attached)
-        rgb = np.empty((part.height, part.width, 3), dtype=np.uint8)
+        rgb = None
         wanted = grid.touching(part)
         for done, index in enumerate(wanted):
             tile = grid.tile(index)
@@ -180,10 +180,13 @@ class Codec:
             pixels = pixels[source.rows, source.columns]
             if header.grey:
                 pixels = np.rint(pixels.mean(axis=2, keepdims=True)).astype(np.uint8)
+            if rgb is None:  # not before a file has shown that it has something to fill it with
+                rgb = np.empty((part.height, part.width, 3), dtype=np.uint8)
             rgb[goal.rows, goal.columns] = pixels
             latents.forget(index, halo)
             if progress is not None:
                 progress(done + 1, len(wanted))
+        assert rgb is not None  # no picture is without pixels
         return Picture(rgb=rgb, grey=header.grey, alpha=alpha, icc=metadata.icc, exif=metadata.exif, xmp=metadata.xmp)
 
     def verify(
