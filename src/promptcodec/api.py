@@ -22,6 +22,7 @@ from promptcodec.codec.container import (
 from promptcodec.codec.tiling import Rect
 from promptcodec.errors import ModelMismatchError, UsageError
 from promptcodec.zoo.shipped import DEFAULT, find_model, model_for, shipped_models
+from promptcodec.zoo.versions import described
 
 if TYPE_CHECKING:
     import torch
@@ -177,8 +178,8 @@ def codec_for(file: bytes | Header, device: str | torch.device = "cpu") -> Codec
     if path is None:
         shipped = ", ".join(f"{n} {m['probability_fingerprint']}" for n, m in shipped_models().items())
         raise ModelMismatchError(
-            f"the file needs model {header.probability.hex()}, which this release does not ship (it has {shipped}); "
-            "load its model file with promptcodec.load(path) or --model"
+            f"the file needs {described(header.probability)}, which this release does not ship (it has {shipped}); "
+            "decode it with the release that made it, or give the model file to promptcodec.load(path) or --model"
         )
     return load(path, device)
 

@@ -32,6 +32,7 @@ from promptcodec.model.base import STRIDE, CompressionModel
 from promptcodec.model.steering import Constant, Decoded, Steerer, Steering
 from promptcodec.model.transforms import pad_to_multiple
 from promptcodec.zoo.model_file import StoredModel
+from promptcodec.zoo.versions import described
 
 if TYPE_CHECKING:
     from promptcodec.codec.picture_io import Source
@@ -257,7 +258,7 @@ class Codec:
         """Raise ModelMismatchError where a file with this header needs another model."""
         if header.probability != self.model.probability:
             raise ModelMismatchError(
-                f"the file was made with model {header.probability.hex()}, this is {self.name} "
+                f"the file was made with {described(header.probability)}, this is {self.name} "
                 f"({self.model.probability.hex()}); decode it with the release or the model file that made it"
             )
 

@@ -1,0 +1,46 @@
+"""The register of model versions: what was ever shipped, and which of it is stable, that is, shipped for ever.
+
+``weights/versions.json`` lists them, oldest first. A stable version is never taken out of the package: when its name
+goes to a better one, its file stays as ``NAME-VERSION.safetensors``, and files find it by its fingerprint. Experimental
+versions may go; a file that needs one is refused by the version's name. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+REGISTER = Path(__file__).parent / "weights" / "versions.json"
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """One entry. ``fingerprint``: both parts in hexadecimal; ``sha256``: of the model file, for stable ones."""
+
+    name: str
+    version: str
+    fingerprint: str
+    stable: bool
+    sha256: str = ""
+
+    @property
+    def probability(self) -> str:
+        """What files name it by."""
+        return self.fingerprint.split("-")[0]
+
+
+@cache
+def registered() -> tuple[ModelVersion, ...]:
+    """All entries of the register."""
+    return tuple(ModelVersion(**entry) for entry in json.loads(REGISTER.read_text("utf-8")))
+
+
+def described(probability: bytes) -> str:
+    """A model for people, by the fingerprint in a file: with its name and version where the register has them."""
+    for entry in reversed(registered()):
+        if entry.probability == probability.hex():
+            kind = "" if entry.stable else ", an experimental version that is not kept for ever"
+            return f"model {entry.name} {entry.version} ({entry.probability}{kind})"
+    return f"model {probability.hex()}"

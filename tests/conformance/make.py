@@ -1,0 +1,306 @@
+"""Makes conformance files, and never changes one that is there.
+
+    python tests/conformance/make.py features      # the format's features, with the tiny models beside them
+    python tests/conformance/make.py bad           # files that must be refused
+    python tests/conformance/make.py stable nano   # declares a shipped model stable, and makes its files
+
+Every later release must decode the sound files to the same latents, and to pixels within one level of the PNG beside
+each; and must refuse the bad ones with the error that ``bad.json`` names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from promptcodec.codec import codec as codec_module
+from promptcodec.codec import container
+from promptcodec.codec.codec import Codec
+from promptcodec.codec.container import pack, unpack
+from promptcodec.codec.leb128 import leb128
+from promptcodec.codec.picture_write import to_pil
+from promptcodec.model.base import CompressionModel
+from promptcodec.model.config import (
+    Attention,
+    CausalAttention,
+    Depthwise,
+    Gain,
+    Model,
+    Resample,
+    SpaceChannel,
+    Stage,
+    Transform,
+)
+from promptcodec.steer.adapter_file import save_adapter
+from promptcodec.steer.files import SteeredCodec
+from promptcodec.steer.gain_units import GainUnits
+from promptcodec.zoo.model_file import load_model, save_model
+from promptcodec.zoo.shipped import find_model, read_metadata
+from promptcodec.zoo.versions import REGISTER
+
+FOLDER = Path(__file__).parent
+LATENT, HYPER = 12, 6
+
+
+def tiny(name: str, context: SpaceChannel | CausalAttention | None, gain: bool) -> Model:
+    """Every kind of layer of ``nano``, as narrow as can be."""
+    coarse, local = Stage(2, Attention(2, 8), residual=False), Stage(1, Depthwise(3), residual=False)
+    parameters = 24 if context is not None else 2 * LATENT
+    return Model(
+        name=name,
+        analysis=Transform(3, (
+            Resample("down", 6, 0, 4), local, Resample("down", 8), Resample("down", 8), coarse,
+            Resample("down", LATENT, 1, 1),
+        ), shortcut=16),
+        synthesis=Transform(LATENT, (
+            Resample("down", 8, 1, 1), coarse, Resample("shuffle", 8, 1), Resample("shuffle", 6, 1), local,
+            Resample("shuffle", 3, 3, 4),
+        ), shortcut=16),
+        hyper_analysis=Transform(LATENT, (Resample("down", 8), Resample("down", HYPER))),
+        hyper_synthesis=Transform(HYPER, (Resample("up", 8), Resample("shuffle", parameters, 1))),
+        scale="log", gain=Gain(0.001, 0.1, 3) if gain else None, context=context,
+    )  # fmt: skip
+
+
+MODELS = {
+    "tiny": tiny("conformance-tiny", None, True),
+    "tiny-space-channel": tiny("conformance-space-channel", SpaceChannel((4, 8), hidden=(8, 8)), True),
+    "tiny-causal": tiny("conformance-causal", CausalAttention(5, 2, 1.0), False),
+}
+
+
+def new(name: str, data: bytes) -> None:
+    """Write a file that is not there yet."""
+    path = FOLDER / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        file.write(data)
+
+
+def picture(height: int, width: int) -> np.ndarray:
+    """uint8 (height, width, 3): waves and an edge, from integers alone."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    waves = np.stack([(rows * rows // 40 + columns * (3 + c)) % 256 for c in range(3)], -1)
+    waves = np.abs(waves - 128) * 2
+    waves[height // 2 :, : width // 3] = (40, 90, 200)
+    return np.clip(waves, 0, 255).astype(np.uint8)
+
+
+def latents_of(codec: Codec, data: bytes, steered: SteeredCodec | None) -> str:
+    """SHA-256 over all tiles' integers: z's symbols as int32 and 256 ŷ as int64, both little-endian, in C order."""
+    digest, decode_both = hashlib.sha256(), codec.coder.decode_both
+
+    def hashed(coded: Any, height: int, width: int, q: float, steering: Any) -> tuple[Tensor, Tensor]:
+        z_hat, y_hat = decode_both(coded, height, width, q, steering)
+        gain = codec.coder.gains(q).times(steering.gains).z_inverse
+        symbols = (z_hat / gain - codec.coder.medians).round()
+        digest.update(symbols.contiguous().numpy().astype("<i4").tobytes())
+        digest.update((256 * y_hat).round().contiguous().numpy().astype("<i8").tobytes())
+        return z_hat, y_hat
+
+    codec.coder.decode_both = hashed  # type: ignore[method-assign]
+    try:
+        file = unpack(data)
+        plain = dataclasses.replace(file, preview=None)
+        (steered or codec).verify(pack(plain))
+    finally:
+        del codec.coder.decode_both
+    return digest.hexdigest()
+
+
+def add(name: str, codec: Codec, data: bytes, model: str, adapter: str | None = None) -> dict[str, Any]:
+    """Write a file with the picture that it decodes to; returns its entry in the list."""
+    steered = SteeredCodec.load(codec, [FOLDER / adapter]) if adapter else None
+    decoded = to_pil((steered or codec).decode_picture(data))
+    decoded.info.clear()
+    new(f"{name}.ptc", data)
+    with (FOLDER / f"{name}.png").open("xb") as file:
+        decoded.save(file, "PNG", optimize=True)
+    return {
+        "model": model, "adapter": adapter, "sha256": hashlib.sha256(data).hexdigest(),
+        "latents": latents_of(codec, data, steered),
+    }  # fmt: skip
+
+
+def listed(name: str, entries: dict[str, Any]) -> None:
+    new(name, (json.dumps(entries, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def in_tiles(codec: Codec, source: Any, quality: float | None, **options: Any) -> bytes:
+    """As ``codec.encode``, in tiles of 256 x 256."""
+    chosen, codec_module.tile_size = codec_module.tile_size, lambda *_: (256, 256)
+    try:
+        return codec.encode(source, quality, **options)
+    finally:
+        codec_module.tile_size = chosen
+
+
+def features() -> None:
+    """Tiny models and an adapter with random weights, and files of every feature made with them."""
+    codecs = {}
+    for number, (name, config) in enumerate(MODELS.items()):
+        torch.manual_seed(number)
+        network = CompressionModel(config)
+        with torch.no_grad():  # so that latents are not all zero
+            network.g_a.shortcut.weight.mul_(30)  # type: ignore[union-attr]
+            network.h_a.layers[-1].weight.mul_(20)
+        path = FOLDER / f"{name}.safetensors"
+        if path.exists():
+            sys.exit(f"{path} exists: what is there is never changed")
+        save_model(network, path, "1")
+        codecs[name] = Codec(load_model(path))
+    tiny = codecs["tiny"]
+    adapter = GainUnits(tiny.network.config, levels=2)
+    with torch.no_grad():
+        adapter.y[0].mul_(0.5), adapter.y_inverse[0].mul_(2.0)
+    save_adapter(adapter, tiny.network, FOLDER / "gain-units.safetensors")
+    photo = picture(75, 90)
+    alpha = np.dstack([photo, np.minimum(np.add.outer(np.arange(75), np.arange(90)), 255).astype(np.uint8)])
+    rich = Image.fromarray(photo)
+    exif = Image.Exif()
+    exif[0x010E] = "conformance"
+    rich.info |= {"exif": exif.tobytes(), "xmp": b"<x:xmpmeta/>", "icc_profile": _srgb()}
+    steered = SteeredCodec.load(tiny, [FOLDER / "gain-units.safetensors"])
+    made = {
+        "plain": tiny.encode(photo, 50), "lowest": tiny.encode(photo, 0), "highest": tiny.encode(photo, 100),
+        "one-pixel": tiny.encode(photo[:1, :1], 50), "grey": tiny.encode(photo[:, :, 0], 50),
+        "alpha": tiny.encode(alpha, 50), "opaque": tiny.encode(np.dstack([photo, 0 * photo[:, :, :1] + 255]), 50),
+        "grey-alpha": tiny.encode(alpha[:, :, 2:], 50), "metadata": tiny.encode(rich, 50, source_hash=b"01234567"),
+        "tiles": in_tiles(tiny, picture(258, 300), 50), "tiles-grey": in_tiles(tiny, picture(70, 300)[:, :, 0], 50),
+        "preview": tiny.encode(picture(150, 300), 50, preview=True),
+    }  # fmt: skip
+    entries = {name: add(name, tiny, data, "tiny") for name, data in made.items()}
+    data = steered.encode(photo, 50, settings={"rate": 0.25})
+    entries["adapter"] = add("adapter", tiny, data, "tiny", "gain-units.safetensors")
+    for name, quality in (("tiny-space-channel", 50.0), ("tiny-causal", None)):
+        codec, short = codecs[name], name.removeprefix("tiny-")
+        entries[short] = add(short, codec, codec.encode(photo, quality), name)
+        tiles = in_tiles(codec, picture(70, 300), quality, preview=False)
+        entries[f"{short}-tiles"] = add(f"{short}-tiles", codec, tiles, name)
+    listed("features.json", entries)
+
+
+def _srgb() -> bytes:
+    from PIL import ImageCms
+
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile[24:36] = bytes(12)  # the date of its making
+    return bytes(profile)
+
+
+def bad() -> None:
+    """Files that must be refused, and how."""
+    data = (FOLDER / "plain.ptc").read_bytes()
+    tiled = (FOLDER / "tiles.ptc").read_bytes()
+    file, tiles = unpack(data), unpack(tiled)
+    header, tile = file.header, file.tiles[0]
+
+    def flipped(data: bytes, at: int) -> bytes:
+        return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+    def headed(width: int, height: int, flags: int = 0, more: bytes = b"") -> bytes:
+        payload = leb128(width) + leb128(height)
+        payload += container._FIXED.pack(flags, header.probability, header.pixels, header.q) + more
+        rest = container._chunk(container.TILE, container._pack_tile(tile))
+        return container.SIGNATURE + b"\1" + container._chunk(container.HEADER, payload) + rest
+
+    def other(**changes: Any) -> bytes:
+        return pack(dataclasses.replace(file, tiles=(dataclasses.replace(tile, **changes),)))
+
+    def renamed(**changes: Any) -> bytes:
+        return pack(dataclasses.replace(file, header=dataclasses.replace(header, **changes)))
+
+    made: dict[str, tuple[bytes, str, str]] = {
+        "empty": (b"", "FormatError", "the file is empty"),
+        "png": (b"\x89PNG\r\n\x1a\n" + bytes(50), "FormatError", "not a .ptc file"),
+        "version-0": (data[:4] + b"\0" + data[5:], "VersionError", "experimental"),
+        "version-2": (data[:4] + b"\2" + data[5:], "VersionError", "version 2"),
+        "cut-in-header": (data[:20], "FormatError", "the file ends inside a chunk"),
+        "cut-in-tile": (data[:-9], "FormatError", "9 bytes are missing"),
+        "cut-behind-header": (data[: len(data) - 9 - len(tile.stream) - len(tile.offsets) - 7], "FormatError", "ends"),
+        "flipped-header": (flipped(data, 12), "FormatError", "wrong CRC"),
+        "flipped-tile": (flipped(data, len(data) - 20), "FormatError", "the tile chunk at byte"),
+        "checksum": (other(checksum=tile.checksum ^ 1), "FormatError", "do not have the checksum in the file"),
+        "stream": (other(stream=flipped(tile.stream, 9)), "FormatError", ""),
+        "stream-too-short": (other(stream=tile.stream[:9]), "FormatError", "stream"),
+        "offsets": (other(offsets=b""), "FormatError", "border offsets"),
+        "no-pixels": (headed(0, 9), "FormatError", "0 x 9 pixels"),
+        "too-wide": (headed(65_536, 1), "LimitError", "65536 x 1 pixels"),
+        "too-large": (headed(2**15, 2**14), "LimitError", "pixels"),
+        "claims-much": (headed(2**12, 2**12), "FormatError", "ends early"),
+        "unknown-flag": (headed(90, 75, 0x40), "VersionError", "flags 0x40"),
+        "header-too-long": (headed(90, 75, 0, b"\1"), "FormatError", "the header has"),
+        "tiles-of-nothing": (headed(900, 75, 4, b"\0\1"), "FormatError", "do not divide"),
+        "tiles-too-large": (headed(90, 75, 4, b"\1\1"), "FormatError", "do not divide"),
+        "tile-missing": (headed(600, 75, 4, b"\1\1"), "FormatError", "fewer tiles"),
+        "tile-too-many": (data + container._chunk(container.TILE, b"12345"), "FormatError", "more tiles"),
+        "tiles-swapped": (
+            pack(dataclasses.replace(tiles, tiles=tuple(reversed(tiles.tiles)))), "FormatError", "",
+        ),
+        "unknown-chunk": (data + container._chunk(0x20, b"x"), "VersionError", "feature 0x20"),
+        "second-header": (data + data[5:35], "FormatError", ""),
+        "preview-elsewhere": (
+            data + container._chunk(container.ICC, zlib.compress(b"x")) + container._chunk(container.PREVIEW, bytes(9)),
+            "FormatError", "right behind the header",
+        ),
+        "bomb": (data + container._chunk(container.XMP, zlib.compress(bytes(2**25), 9)), "FormatError", "exceeds"),
+        "not-deflated": (data + container._chunk(container.EXIF, b"xyz"), "FormatError", "does not inflate"),
+        "alpha-without-flag": (data + container._chunk(container.ALPHA, b"\0\1"), "FormatError", "do not agree"),
+        "flag-without-alpha": (headed(90, 75, 2), "FormatError", "do not agree"),
+        "source-hash": (data + container._chunk(container.SOURCE_HASH, b"1"), "FormatError", "source hash has 1 bytes"),
+        "no-adapters": (data + container._chunk(container.ADAPTERS, b""), "FormatError", "chunk is empty"),
+        "adapter-not-here": ((FOLDER / "adapter.ptc").read_bytes(), "ModelMismatchError", "gain-units"),
+        "other-model": (renamed(probability=b"\1" * 8), "ModelMismatchError", "0101010101010101"),
+        "nano-0.2": (renamed(probability=bytes.fromhex("c719f5bbebbbbb56")), "ModelMismatchError", "nano 0.2"),
+    }  # fmt: skip
+    entries = {}
+    for name, (content, error, message) in made.items():
+        new(f"bad/{name}.ptc", content)
+        entries[name] = {"error": error, "message": message}
+    listed("bad.json", entries)
+
+
+def stable(name: str) -> None:
+    """Declare the shipped model ``name`` stable, and make files of it."""
+    path = find_model(name)
+    about, register = read_metadata(path), json.loads(REGISTER.read_text("utf-8"))
+    entry = {
+        "name": about["name"], "version": about["version"], "fingerprint": about["fingerprint"], "stable": True,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }  # fmt: skip
+    if any(known["fingerprint"] == entry["fingerprint"] for known in register):
+        sys.exit(f"{name} {about['version']} is in the register already; a stable model has a version of its own")
+    codec, prefix = Codec(load_model(path)), f"{about['name']}-{about['version']}"
+    photo = picture(100, 130)
+    made = {f"{prefix}-q{quality}": codec.encode(photo, quality) for quality in (0, 35, 70, 100)}
+    made[f"{prefix}-tiles"] = in_tiles(codec, picture(70, 300), 50)
+    listed(f"{prefix}.json", {key: add(key, codec, data, str(about["name"])) for key, data in made.items()})
+    lines = ",\n".join(f"  {json.dumps(known)}" for known in [*register, entry])
+    REGISTER.write_text(f"[\n{lines}\n]\n", "utf-8")
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    match sys.argv[1:]:
+        case ["features"]:
+            features()
+        case ["bad"]:
+            bad()
+        case ["stable", name]:
+            stable(name)
+        case _:
+            sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Files that every release must decode, to the same latents and to pixels within a level; and files it must refuse."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+from conformance import make
+from PIL import Image
+
+import promptcodec
+from promptcodec import errors
+from promptcodec.codec.codec import Codec
+from promptcodec.codec.picture_write import to_pil
+from promptcodec.steer.files import SteeredCodec
+from promptcodec.zoo.model_file import load_model
+from promptcodec.zoo.shipped import shipped_models
+from promptcodec.zoo.versions import registered
+
+FOLDER = make.FOLDER
+LISTS = sorted(path for path in FOLDER.glob("*.json") if path.stem != "bad")
+FILES = {name: entry for path in LISTS for name, entry in json.loads(path.read_text("utf-8")).items()}
+BAD = json.loads((FOLDER / "bad.json").read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def codecs():
+    found = {name: Codec(load_model(FOLDER / f"{name}.safetensors")) for name in make.MODELS}
+    return found | {name: promptcodec.load(name) for name in shipped_models()}
+
+
+def codec_of(codecs, name, entry):
+    if entry["model"] in make.MODELS:
+        return codecs[entry["model"]]
+    return promptcodec.api.codec_for((FOLDER / f"{name}.ptc").read_bytes())  # whatever bears the name today
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_sound_files(codecs, name):
+    entry, data = FILES[name], (FOLDER / f"{name}.ptc").read_bytes()
+    codec = codec_of(codecs, name, entry)
+    assert hashlib.sha256(data).hexdigest() == entry["sha256"]
+    steered = SteeredCodec.load(codec, [FOLDER / entry["adapter"]]) if entry["adapter"] else None
+    assert make.latents_of(codec, data, steered) == entry["latents"]
+    found = to_pil((steered or codec).decode_picture(data))
+    with Image.open(FOLDER / f"{name}.png") as expected:
+        assert found.mode == expected.mode
+        difference = np.abs(np.asarray(found, int) - np.asarray(expected, int))
+        assert difference.max() <= 1
+    (steered or codec).verify(data)
+
+
+def test_files_are_not_all_alike():
+    assert len({entry["latents"] for entry in FILES.values()}) >= len(FILES) - 5  # alpha and metadata change no latent
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files(codecs, name):
+    data, entry = (FOLDER / "bad" / f"{name}.ptc").read_bytes(), BAD[name]
+    for call in (codecs["tiny"].decode, codecs["tiny"].verify):
+        with pytest.raises(getattr(errors, entry["error"])) as caught:
+            call(data)
+        assert entry["message"] in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_nothing_is_ever_changed(tmp_path, monkeypatch):
+    with pytest.raises(FileExistsError):
+        make.new("plain.ptc", b"other")
+    with pytest.raises(FileExistsError):
+        make.bad()
+    with pytest.raises(SystemExit, match="never changed"):
+        make.features()
+
+
+def test_stable_models_are_shipped_for_ever():
+    by_fingerprint = {metadata["fingerprint"]: metadata["path"] for metadata in shipped_models().values()}
+    for entry in registered():
+        if entry.stable:
+            with open(by_fingerprint[entry.fingerprint], "rb") as file:  # noqa: PTH123
+                assert hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
+            assert f"{entry.name}-{entry.version}.json" in {path.name for path in LISTS}
+
+
+def test_an_experimental_model_is_named():
+    from promptcodec.zoo.versions import described
+
+    assert "nano 0.2" in described(bytes.fromhex("c719f5bbebbbbb56"))
+    assert described(b"\1" * 8) == "model 0101010101010101"
