@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pictures import make_photo
 from PIL import Image
 from torch import nn
 
@@ -253,3 +254,20 @@ def test_rate_region_and_look_in_one_file(codec, paths, photo):
     for other in changed:
         assert unpack(other).tiles != unpack(data).tiles
         assert (stack.decode_picture(other).rgb != picture).any()
+
+
+@pytest.mark.parametrize("names", [("look", "region", "gain"), ("both", "hyper", "channels"), ("step",)])
+def test_adapters_and_tiles(codec, paths, names, monkeypatch):
+    """Prompts, gains, masks and regions of every tile are its own; the decoder's see the halo as well."""
+    monkeypatch.setattr("promptcodec.codec.codec.tile_size", lambda *_: (256, 256))
+    picture, settings = make_photo(100, 300), {"look": 0.3, "rate": 0.6, "amount": 0.5}
+    chosen = steered(codec, paths, *names)
+    wanted = {k: v for k, v in settings.items() if k in {n for s in chosen.adapters for n in s.adapter.signals}}
+    roi = "250,10,40,80" if "region" in names else None
+    data = chosen.encode(picture, 40, settings=wanted, roi=roi)
+    assert len(unpack(data).tiles) == 2
+    assert chosen.decode_picture(data).rgb.shape == picture.shape
+    chosen.verify(data)
+    if roi:
+        other = chosen.encode(picture, 40, settings=wanted, roi="0,10,40,80")
+        assert unpack(other).tiles[1] != unpack(data).tiles[1]
