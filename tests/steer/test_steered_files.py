@@ -260,9 +260,9 @@ def test_rate_region_and_look_in_one_file(codec, paths, photo):
 def test_adapters_and_tiles(codec, paths, names, monkeypatch):
     """Prompts, gains, masks and regions of every tile are its own; the decoder's see the halo as well."""
     monkeypatch.setattr("promptcodec.codec.codec.tile_size", lambda *_: (256, 256))
-    picture, settings = make_photo(100, 300), {"look": 0.3, "rate": 0.6, "amount": 0.5}
+    picture, settings = make_photo(100, 300), {"look": 0.3, "rate": 0.6, "amount": 0.5, "step": 0.6}
     chosen = steered(codec, paths, *names)
-    wanted = {k: v for k, v in settings.items() if k in {n for s in chosen.adapters for n in s.adapter.signals}}
+    wanted = {k: v for k, v in settings.items() if k in {n for s in chosen.adapters for n in s.adapter.takes}}
     roi = "250,10,40,80" if "region" in names else None
     data = chosen.encode(picture, 40, settings=wanted, roi=roi)
     assert len(unpack(data).tiles) == 2
