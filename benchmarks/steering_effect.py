@@ -48,7 +48,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "steering.json"
 CROPS, SIDE = 24, 256
 ANCHOR_QS, QS = (0.2, 0.3, 0.42, 0.54, 0.66, 0.8), (0.35, 0.6)
-SHORT = {"start": "nano", "patch": 192, "batch": 4, "learning_rate": 1e-3, "decay": 0.4, "ema": 0.95,
+SHORT = {"start": "nano", "patch": 192, "batch": 4, "learning_rate": 4e-3, "decay": 0.4, "ema": 0.95,
          "rates": [0.2, 0.8], "threads": 1, "log_every": 20, "stochastic_depth": False}  # fmt: skip
 HELD = {"base_lambda": 0.0067}
 
@@ -77,11 +77,11 @@ FAMILIES = {
     "look-lpips": lpips_look(PROMPTS),
     "look-lpips-decoder": lpips_look(PROMPTS | DECODER),
     "rate-prompts": Family("psnr", "rate-prompts"),
-    "lpm": Family("cost", "lpm", HELD | {"fixed_lambda": 0.0018}),
+    "lpm": Family("cost", "lpm", HELD | {"fixed_lambda": 0.0018, "learning_rate": 1e-3}),
     "transtic": Family("features", "transtic", {"fixed_lambda": 0.0}),
     "sft": lpips_look(SFT),
     "beta": lpips_look(BETA),
-    "gain-units": Family("cost", "gain-units", HELD | {"rates": [0.0, 1.0]}),
+    "gain-units": Family("cost", "gain-units", HELD | {"rates": [0.0, 1.0], "learning_rate": 2e-2}),
     "channels": Family("features", "transtic-channels", {"fixed_lambda": 0.0}),
     "look-ms-ssim-decoder": Family("ms-ssim", "look-ms-ssim", {"adapter": PROMPTS | DECODER}),
     "sft-decoder": lpips_look(SFT | DECODER),
@@ -154,7 +154,7 @@ def train(family: Family, metrics: Metrics, data: list[str], seconds: float) -> 
         began = time.process_time()
         while True:  # a run in samples, as long as a few steps say that the seconds last
             spent = time.process_time() - began
-            if trainer.step in (4, 12):
+            if trainer.step in (4, 16, 64):
                 samples = int(seconds / spent * trainer.samples)
                 trainer.recipe = dataclasses.replace(recipe, samples=samples, warmup=samples // 20)
             if trainer.step > 4 and trainer.samples >= trainer.recipe.samples:
