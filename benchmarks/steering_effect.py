@@ -73,6 +73,7 @@ BETA = {"kind": "beta", "name": "beta", "scalar": "look"}
 DECODER = {"encoder": False}
 FAMILIES = {
     "region": Family("roi-psnr", "region"),
+    "region-sft": Family("roi-psnr", "region", {"adapter": {"kind": "sft", "maps": ["roi"], "decoder": False}}),
     "look-ms-ssim": Family("ms-ssim", "look-ms-ssim"),
     "look-lpips": lpips_look(PROMPTS),
     "look-lpips-decoder": lpips_look(PROMPTS | DECODER),
@@ -82,7 +83,7 @@ FAMILIES = {
     "sft": lpips_look(SFT),
     "beta": lpips_look(BETA),
     "gain-units": Family("cost", "gain-units", HELD | {"rates": [0.0, 1.0], "learning_rate": 2e-2}),
-    "channels": Family("features", "transtic-channels", {"fixed_lambda": 0.0}),
+    "channels": Family("features", "transtic-channels", {"fixed_lambda": 0.0, "adapter": {"kind": "channels"}}),
     "look-ms-ssim-decoder": Family("ms-ssim", "look-ms-ssim", {"adapter": PROMPTS | DECODER}),
     "sft-decoder": lpips_look(SFT | DECODER),
     "beta-decoder": lpips_look(BETA | DECODER),

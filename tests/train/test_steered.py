@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import promptcodec
@@ -126,6 +127,22 @@ def test_a_run_cut_in_two_equals_one_that_was_not(how, recipe, base, tmp_path) -
         assert one[key].keys() == other[key].keys()
         for name, value in one[key].items():
             assert torch.equal(value, other[key][name]), name
+
+
+def test_channel_selection_learns_its_transform(recipe, base, tmp_path) -> None:
+    """A recogniser of three levels, at 1, 1/2 and 1/4: the transform from ŷ learns the last one."""
+    torch.manual_seed(0)
+    sizes = {0: (4, 3), 3: (5, 4), 6: (6, 5)}
+    network = {f"features.{i}.weight": torch.randn(*size, 3, 3) for i, size in sizes.items()}
+    save_file(network | {f"features.{i}.bias": torch.zeros(size[0]) for i, size in sizes.items()}, tmp_path / "net")
+    changes = {"features": str(tmp_path / "net"), "objective": "machine"}
+    select = {"kind": "channels", "features": 6}
+    trainer = trained(steered(recipe, base, adapter=select, **changes), tmp_path / "run", 0)
+    start = {k: v.clone() for k, v in trainer.trained.named_parameters()}
+    trainer.train_step()
+    assert all(not torch.equal(v, start[k]) for k, v in trainer.trained.named_parameters() if "transform" in k)
+    with pytest.raises(UsageError, match=r"gives 7 features, the recogniser's levels have \[4, 5, 6\]"):
+        Trainer(steered(recipe, base, adapter=select | {"features": 7}, **changes), tmp_path / "other")
 
 
 def test_a_run_on_another_base_is_refused(recipe, base, tmp_path) -> None:

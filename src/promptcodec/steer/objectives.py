@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 Distance = Callable[[Tensor, Tensor], Tensor]  # of (x_hat, x), each (B, 3, H, W), to (B,)
 Features = Callable[[Tensor], Sequence[Tensor]]  # of (B, 3, H, W) in [0, 1], levels of a frozen recogniser
@@ -110,6 +111,18 @@ def transform_loss(
     wanted = torch.nn.functional.adaptive_avg_pool2d(wanted, (found.shape[2], found.shape[3]))
     distance = (found - wanted).square().flatten(1).mean(1)
     return scale * rate_lambda * distance + bits_per_pixel(out, x)
+
+
+def transformed_loss(
+    out: dict[str, Any], x: Tensor, rate_lambda: Tensor, found: Tensor, wanted: Tensor, scale: float = 1000.0
+) -> Tensor:
+    """As ``machine_loss``, for features ``found`` that were made from ŷ, without a picture between, of one level.
+
+    Both (B, C, h, w); the larger one is averaged to the other's size.
+    """
+    size = min(found.shape[2], wanted.shape[2]), min(found.shape[3], wanted.shape[3])
+    found, wanted = (F.adaptive_avg_pool2d(t.float(), size) for t in (found, wanted))
+    return scale * rate_lambda * (found - wanted).square().flatten(1).mean(1) + bits_per_pixel(out, x)
 
 
 def feature_distance(features: Features, x_hat: Tensor, x: Tensor) -> Tensor:

@@ -93,6 +93,7 @@ class SteeredObjective(nn.Module):
             FeatureDistance(recipe.features, recipe.feature_heads) if recipe.features and not machine else None
         )
         self.recogniser = FeatureNetwork(recipe.features) if machine else None
+        self.level = self._transformed_level()
         self.distance, self.weight = self._distance()
 
     @property
@@ -146,6 +147,17 @@ class SteeredObjective(nn.Module):
         if name == "quality" and "quality" not in self.asks[1]:
             raise UsageError("objective quality wants an adapter that takes the map quality")
 
+    def _transformed_level(self) -> int | None:
+        """The recogniser's level that an adapter's own transform from ŷ stands for, None where there is none."""
+        features = self.steered.adapter.options.get("features") if self.steered.adapter is not None else None
+        if self.recogniser is None or not features:
+            return None
+        if features not in self.recogniser.channels:
+            raise UsageError(
+                f"the transform gives {features} features, the recogniser's levels have {self.recogniser.channels}"
+            )
+        return self.recogniser.channels.index(features)
+
     def _distance(self) -> tuple[objectives.Distance, float]:
         """The metric beside the rate, (x_hat, x) to (B,), and paper 000's weight of it."""
         features, recipe = self.features, self.recipe
@@ -174,7 +186,11 @@ class SteeredObjective(nn.Module):
                 return objectives.quality_loss(out, x, quality_to_lambda(asked.map("quality")))
             case "machine":
                 assert self.recogniser is not None
-                found = objectives.machine_loss(out, x, rate_lambda, self.recogniser)
+                if self.level is None:
+                    found = objectives.machine_loss(out, x, rate_lambda, self.recogniser)
+                else:  # channel selection: features from ŷ
+                    made, wanted = self.steered.adapter.transform(out["y_hat"]), self.recogniser(x)[self.level]  # type: ignore[union-attr, operator]
+                    found = objectives.transformed_loss(out, x, rate_lambda, made, wanted)
             case _:
                 error = self.distance(out["x_hat"], x)
                 found = rate_lambda * error + objectives.bits_per_pixel(out, x)
