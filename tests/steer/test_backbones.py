@@ -201,3 +201,6 @@ def test_quality_maps_as_files(tmp_path: Path) -> None:
         assert steered.decode_picture(high).rgb.shape == photo.shape
         with pytest.raises(UsageError, match="needs a map 'quality'"):
             steered.encode(photo)
+        if cfg.name == "song":
+            with pytest.raises(UsageError, match="at least 65 pixels a side"):
+                steered.encode(photo[:64, :64], maps={"quality": "1"})

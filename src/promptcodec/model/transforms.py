@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from promptcodec.errors import UsageError
 from promptcodec.model import config
 from promptcodec.model.blocks import Stage
 from promptcodec.model.elic import AttentionModule, Bottleneck
@@ -100,11 +101,25 @@ class BlockSynthesis(nn.Module):
         return blocks.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
 
 
+class ReflectConv(nn.Conv2d):
+    """A convolution that mirrors its map at the borders. Raises UsageError for maps too small to mirror."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        pad = int(self.padding[0])
+        height, width = x.shape[-2:]
+        if min(height, width) <= pad:
+            raise UsageError(
+                f"this model mirrors maps by {pad} at their borders; one of {height} x {width} is too small: it takes "
+                "pictures of at least 65 pixels a side"
+            )
+        return super().forward(x)
+
+
 def resample(channels: int, layer: config.Resample | config.ReflectConv) -> nn.Module:
     """The layer that a configuration describes, for maps of ``channels`` channels."""
     if isinstance(layer, config.ReflectConv):
         pad = layer.kernel // 2
-        return nn.Conv2d(channels, layer.channels, layer.kernel, layer.stride, pad, padding_mode="reflect")
+        return ReflectConv(channels, layer.channels, layer.kernel, layer.stride, pad, padding_mode="reflect")
     stride, kernel = layer.stride, layer.kernel or layer.stride
     padding = layer.kernel // 2
     if layer.kind == "down":
