@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -36,16 +37,18 @@ def training_plot(runs: Mapping[str, Sequence[RDRow]], anchors: Mapping[str, Cur
     for i, row in enumerate(shown):
         shade = shades(0.1 + 0.9 * i / max(len(shown) - 1, 1))
         left.plot(*zip(*row.points, strict=True), color=shade, marker=".", label=f"{row.samples:,} crops")
-    for name, curve in anchors.items():
-        left.plot(*zip(*sorted(curve), strict=True), color="0.5", linestyle="--", linewidth=1)
-        left.annotate(name, max(curve), fontsize=7, color="0.3", ha="right")
-    left.set_xlim(0, 1.15 * max(bpp for row in shown for bpp, _ in row.points))
+    for (name, curve), line in zip(anchors.items(), itertools.cycle(("--", ":", "-.")), strict=False):
+        left.plot(*zip(*sorted(curve), strict=True), color="0.5", linestyle=line, linewidth=1, label=name)
+    shown_points = [point for row in shown for point in row.points]  # anchors may go on outside
+    left.set_xlim(0, 1.15 * max(bpp for bpp, _ in shown_points))
+    left.set_ylim(min(psnr for _, psnr in shown_points) - 1, max(psnr for _, psnr in shown_points) + 2)
     right.set(xlabel="crops seen", ylabel="BD-rate (%)")
     for label, rows in runs.items():
         for name, curve in (anchors or {f"{first[-1].samples:,} crops": first[-1].points}).items():
             found = [(samples, value) for samples, value in over_samples(rows, curve) if value is not None]
             if found:
                 right.plot(*zip(*found, strict=True), marker=".", label=f"{label} against {name}")
+    right.xaxis.set_major_formatter("{x:,.0f}")
     right.axhline(0, color="0.5", linewidth=1)
     for axes in (left, right):
         axes.grid(alpha=0.3)
