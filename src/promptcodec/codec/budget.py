@@ -10,9 +10,10 @@ from promptcodec.codec.tiling import TILE_UNIT
 from promptcodec.model.config import Attention, Model, ReflectConv, Resample, Stage, Transform
 
 DEFAULT_MEMORY = 2**30  # bytes for the networks, beside the picture itself and the model
-HALO = 128  # pixels at least; what lies further away moves no pixel by a level (docs/format.md)
+HALO = 128  # pixels at least: wide enough that no seam is found (tests/codec/test_tiles.py); part of the format
 
-_COPIES = 6.0  # of a float32 map that are alive at once inside a layer, measured (benchmarks/tiles.py)
+# Of a float32 map that are alive at once inside a layer, as measured; benchmarks/large_pictures.py shows what it gives.
+_COPIES = 6.0
 _LATENT_BYTES = 100  # a pixel, for the latents of a tile in float64 and what their coding needs
 
 
