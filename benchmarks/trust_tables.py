@@ -40,14 +40,19 @@ def fuzzing(results: dict[str, Any]) -> str:
         "over memory",
         "peak / limit, MiB",
     ]
-    return table(head, rows) + f"\n\n{total:,} executions in all."
+    once = sum(row["slow_once"] for row in targets.values())
+    note = f" {once} inputs exceeded the time once, while the machine was busy, and not when run again alone." * bool(
+        once
+    )
+    return table(head, rows) + f"\n\n{total:,} executions in all.{note}"
 
 
 def interruptions(results: dict[str, Any]) -> str:
     kill, full = results["kill"], results["full"]
     return "\n".join([
         f"- {kill['killed']} batches killed, {kill['files_checked']:,} looks at what stood under a final name: "
-        f"{kill['partial_files']} partial files. The last run finished the rest: `{kill['summary']}`.",
+        f"{kill['partial_files']} partial files, {kill['leftovers']} hidden temporary ones. "
+        f"The last run finished the rest: `{kill['summary']}`.",
         f"- {full['runs']} batches onto a disk that is too small: {full['disk_full']} ended with exit code 1, "
         f"{full['one_line']} of them with the one line `No space left on device`, {full['partial_files']} left a "
         f"partial file and {full['leftovers']} a temporary one.",

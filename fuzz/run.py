@@ -18,8 +18,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from types import FrameType
 
 HERE = Path(__file__).parent
 CORPUS = HERE / "corpus"
@@ -79,14 +81,34 @@ def _kind(target: str, said: str) -> str:
 
 
 def keep(target: str, corpus: Path) -> None:
-    """Replace the committed corpus by the smallest set of inputs that reaches as much."""
-    with tempfile.TemporaryDirectory() as merged:
-        subprocess.run([sys.executable, str(HERE / "fuzz.py"), target, "-merge=1", merged, str(CORPUS / target),
-                        str(corpus)], check=True, capture_output=True)  # fmt: skip
-        for path in Path(merged).iterdir():
-            known = {file.read_bytes() for file in (CORPUS / target).iterdir()}
-            if path.read_bytes() not in known:
-                shutil.copy(path, CORPUS / target / path.name[:12])
+    """Into the committed corpus, smallest first, what reaches lines that nothing there reaches."""
+    from targets import TARGETS
+
+    committed = sorted((CORPUS / target).iterdir())
+    reached = set().union(*(_lines(TARGETS[target], path.read_bytes()) for path in committed))
+    for path in sorted(corpus.iterdir(), key=lambda found: found.stat().st_size):
+        lines = _lines(TARGETS[target], path.read_bytes())
+        if not lines <= reached:
+            reached |= lines
+            shutil.copy(path, CORPUS / target / path.name[:12])
+
+
+def _lines(function: Callable[[bytes], None], data: bytes) -> set[tuple[str, int]]:
+    """Lines of promptcodec that run."""
+    found = set()
+
+    def trace(frame: FrameType, event: str, _: object) -> Callable[..., object] | None:
+        if "promptcodec" not in frame.f_code.co_filename:
+            return None
+        found.add((frame.f_code.co_filename, frame.f_lineno))
+        return trace
+
+    sys.settrace(trace)
+    try:
+        function(data)
+    finally:
+        sys.settrace(None)
+    return found
 
 
 def main() -> None:
