@@ -27,7 +27,7 @@ _TINY = FrequencyTables(
 
 
 def container_target(data: bytes) -> None:
-    """Parser: header alone, whole file, alpha plane; what it took apart packs into a file that reads the same."""
+    """Parser: header, preview, whole file, alpha plane; what it took apart packs into a file that reads the same."""
     for limit in (container.MAX_PIXELS, None):
         try:
             header = container.read_header(io.BytesIO(data), limit)
@@ -35,11 +35,14 @@ def container_target(data: bytes) -> None:
             continue
         if limit is not None and header.width * header.height > limit:
             raise AssertionError(f"{header} is beyond the limit")
+    preview = _preview(data)
     try:
         file = container.unpack(data)
     except PromptcodecError as error:
         _is_one_line(error)
         return
+    if preview != file.preview:
+        raise AssertionError("the preview from the first part of a file is another one")
     if file.header != header:
         raise AssertionError(f"two readings of a header: {file.header} and {header}")
     metadata = file.metadata
@@ -55,6 +58,14 @@ def container_target(data: bytes) -> None:
         again = container.unpack(container.pack(file))
         if again != file:
             raise AssertionError("what was read does not survive being written")
+
+
+def _preview(data: bytes) -> container.Preview | None:
+    try:
+        return container.read_preview(io.BytesIO(data))[1]
+    except PromptcodecError as error:
+        _is_one_line(error)
+        return None
 
 
 def stream_target(data: bytes) -> None:
