@@ -1,9 +1,9 @@
 """Write docs/numbers.md: every number that the documentation quotes, measured here and now.
 
-    python benchmarks/write_numbers.py KODAK_FOLDER --results results.jsonl [--threads 2] [--only SECTION ...]
+    python benchmarks/write_numbers.py KODAK_FOLDER [--threads 2] [--only SECTION ...]
 
-``results.jsonl`` is what ``promptcodec eval`` wrote (it is continued with what is missing). ``--only`` measures the
-named sections (kodak, speed, coder, rate, package) and keeps the others as they are.
+``--only`` measures the named sections (speed, coder, rate, package) and keeps the others as they are.
+Rate and distortion are in docs/results.md, see write_results.py.
 """
 
 from __future__ import annotations
@@ -14,70 +14,19 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from promptcodec.evaluate.results import ResultsFile
-from promptcodec.evaluate.summary import Summary, summarise
+from promptcodec.evaluate.page import table
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "docs" / "numbers.md"
 README = ROOT / "README.md"
-CARD = ROOT / "src" / "promptcodec" / "zoo" / "weights" / "nano.md"
-PEERS = ["jpeg", "webp", "jpeg2000", "jpegxl", "avif", "avif-psnr"]
-RATES = (0.2, 0.3, 0.5, 0.75, 1.0)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
 def run(*arguments: str) -> str:
     """Standard output of a Python process with these arguments; its errors are ours."""
     return subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout
-
-
-def kodak(folder: Path, results: Path, threads: int) -> str:
-    codecs = ",".join(["promptcodec", *PEERS])
-    command = ["-m", "promptcodec", "eval", str(folder), "--out", str(results), "--codecs", codecs, "--json"]
-    run(*command, "--threads", str(threads))
-    summary = summarise(_current(ResultsFile(results)))
-    (ours,) = (label for label in summary.curves if label.startswith("promptcodec"))
-    points = [[f"{p.setting:g}", f"{p.bpp:.4f}", f"{p.psnr:.2f}", f"{p.ms_ssim:.4f}"] for p in summary.curves[ours]]
-    return "\n\n".join([
-        f"Means over {summary.pictures} pictures of real files, header included, {ours} ({_fingerprint(results)}).",
-        table(["quality", "bpp", "PSNR (dB)", "MS-SSIM"], points),
-        "BD-rate (negative: fewer bits than the peer at equal quality):",
-        table(["against", "PSNR", "MS-SSIM"], [_bd_row(summary, ours, peer) for peer in PEERS]),
-        "Mean difference of PSNR at equal rate, and on how many of the pictures that reach the rate it is positive:",
-        table(["against", *(f"{r:g} bpp" for r in RATES)], [_rate_row(summary, ours, peer) for peer in PEERS]),
-        "JPEG is 4:2:0, optimised and progressive; WebP method 6; JPEG 2000 irreversible; JPEG XL effort 7; "
-        "AVIF speed 6, 4:2:0, and `avif-psnr` speed 6, 4:4:4, tuned for PSNR; all but JPEG XL through Pillow.",
-    ])  # fmt: skip
-
-
-def _current(results: ResultsFile) -> list:  # type: ignore[type-arg]
-    """Rows of the peers and of the shipped model; those of earlier models stay in the file."""
-    import promptcodec
-
-    return [r for r in results if r.options.get("fingerprint", "") in ("", promptcodec.load().fingerprint)]
-
-
-def _fingerprint(results: Path) -> str:
-    (found,) = {r.options["fingerprint"] for r in _current(ResultsFile(results)) if "fingerprint" in r.options}
-    return f"model {found}"
-
-
-def _bd_row(summary: Summary, ours: str, peer: str) -> list[str]:
-    rates = {b.metric: b.result.percent for b in summary.bd_rates if (b.codec, b.anchor) == (ours, peer)}
-    return [peer, *(f"{rates[m]:+.1f} %" for m in ("psnr", "ms_ssim"))]
-
-
-def _rate_row(summary: Summary, ours: str, peer: str) -> list[str]:
-    entries = {e.bpp: e for e in summary.equal_rates if (e.codec, e.anchor) == (ours, peer)}
-    return [peer, *(f"{e.psnr_difference:+.2f} dB, {e.better} of {e.comparable}" for e in map(entries.get, RATES) if e)]
 
 
 def speed(folder: Path, threads: int) -> str:
@@ -126,7 +75,6 @@ def package() -> str:
 
 
 TITLES = {
-    "kodak": "Rate and distortion on Kodak",
     "speed": "Speed and memory",
     "coder": "Entropy coder, one core",
     "rate": "Estimated and real bytes on Kodak",
@@ -147,15 +95,9 @@ def write(sections: dict[str, str]) -> None:
 
 
 def quote() -> None:
-    """Into the README: the page's comparison with the peers and each model's speed; into the model card: its curve."""
-    page = TARGET.read_text()
-    rates = re.search(r"(BD-rate.*?)\n\nMean difference", page, re.DOTALL)
-    speeds = re.findall(r"^\*\*.*$", page, re.MULTILINE)
-    parts = ["On Kodak's 24 pictures. " + rates.group(1)] if rates else []
-    _between(README, "summary", "\n\n".join([*parts, *speeds]))
-    curve = re.search(r"^Means over.*?(?=\n\nBD-rate)", page, re.DOTALL | re.MULTILINE)
-    if curve is not None:
-        _between(CARD, "table", "Kodak. " + curve.group(0))
+    """Into the README: each model's speed."""
+    speeds = re.findall(r"^\*\*.*$", TARGET.read_text(), re.MULTILINE)
+    _between(README, "speed", "\n\n".join(speeds))
 
 
 def _between(path: Path, name: str, text: str) -> None:
@@ -168,12 +110,10 @@ def _between(path: Path, name: str, text: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", nargs="*", choices=TITLES, default=list(TITLES))
     options = parser.parse_args()
     measure: dict[str, Callable[[], str]] = {
-        "kodak": lambda: kodak(options.folder, options.results, options.threads),
         "speed": lambda: speed(options.folder, options.threads),
         "coder": coder,
         "rate": lambda: rate(options.folder),

@@ -10,7 +10,21 @@ from typing import Annotated
 import typer
 
 import promptcodec
-from promptcodec.cli import bench, compare, curves, decode, encode, import_, info, models, plot, profile, train, verify
+from promptcodec.cli import (
+    bench,
+    compare,
+    curves,
+    decode,
+    encode,
+    import_,
+    info,
+    models,
+    plot,
+    profile,
+    report,
+    train,
+    verify,
+)
 from promptcodec.cli import eval as evaluation
 from promptcodec.errors import PromptcodecError, UsageError
 
@@ -31,6 +45,7 @@ app.command("eval")(evaluation.command)
 app.command("compare")(compare.command)
 app.command("curves")(curves.command)
 app.command("plot")(plot.command)
+app.command("report")(report.command)
 app.command("bench")(bench.command)
 app.command("profile")(profile.command)
 app.command("train")(train.command)

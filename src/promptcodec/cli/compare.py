@@ -47,10 +47,10 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON line a codec.")] = False,
 ) -> None:
     """Encode a photo with every codec at the size of promptcodec's file; print a table and draw a montage."""
-    from promptcodec.evaluate.codecs import OurCodec
     from promptcodec.evaluate.compare import compare
     from promptcodec.evaluate.datasets import read_picture
     from promptcodec.evaluate.montage import most_detailed
+    from promptcodec.evaluate.ours import OurCodec
 
     output = output or picture.with_name(f"{picture.stem}-compare.png")
     if output.suffix.lower() != ".png":

@@ -28,7 +28,7 @@ def command(
         if curve.source != source:
             source = curve.source
             print(f"\n{source}")
-        print(f"  {curve.name:40} {len(curve.points):2} points  {curve.description}")
+        print(f"  {curve.name:40} {len(curve.points):2} points  {curve.description}. {curve.note}".rstrip(". "))
         for point in curve.points if names else ():
             figures = (("PSNR", point.psnr, ".2f"), ("MS-SSIM", point.ms_ssim, ".4f"))
             print(f"    {point.bpp:.4f} bpp", *(f"  {name} {v:{form}}" for name, v, form in figures if v is not None))

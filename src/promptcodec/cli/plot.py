@@ -1,43 +1,97 @@
-"""``promptcodec plot``: rate and quality of training runs over the samples that they have seen."""
+"""``promptcodec plot``: draw what was measured."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from promptcodec.cli import plot_training
 from promptcodec.errors import UsageError
+
+if TYPE_CHECKING:
+    from promptcodec.evaluate.bdrate import Curve
+
+KINDS = "rd, bars, range, region, accuracy, latency, training"
 
 
 def command(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or their validation.jsonl.", show_default=False)],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The plot, a PNG.")] = Path("training.png"),
-    dataset: Annotated[str | None, typer.Option("--set", help="Which validation set, where there are several.")] = None,
-    against: Annotated[
-        str, typer.Option(help="Stored curves (see `promptcodec curves`) or CompressAI's JSON files, commas between.")
-    ] = "",
+    kind: Annotated[str, typer.Argument(help=f"{KINDS}.", show_default=False)],
+    results: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Results of eval (.jsonl, or packed .json). accuracy: JSON files of "
+            '{"quality": "top-1 (%)", "curves": {"NAME": [[bpp, quality], ...]}}. '
+            "latency: results with the rates, then results with the times. training: folders of runs.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="A .png or .svg.")] = Path("plot.png"),
+    metric: Annotated[str, typer.Option(help="psnr, ms_ssim, lpips_alex, ... (rd, range).")] = "psnr",
+    curves: Annotated[str | None, typer.Option(help="Stored curves beside (rd, bars, training), with commas.")] = None,
+    codecs: Annotated[str | None, typer.Option(help="Only these of the results, commas between; bars: whose.")] = None,
+    dataset: Annotated[str | None, typer.Option("--set", help="Validation set of training, of several.")] = None,
+    anchor: Annotated[str, typer.Option(help="Stored curve that latency's BD-rates are against.")] = "kodak/vtm",
 ) -> None:
-    """Plot validation curves of runs over samples, and their BD-rate against other curves; print the latter."""
+    """Draw rate-distortion curves, bars of BD-rates, an adaptive range, regions, accuracy, latency or training."""
+    from promptcodec.evaluate import figures, plots
+    from promptcodec.evaluate.packed import read_rows
+    from promptcodec.evaluate.speed import speeds
     from promptcodec.evaluate.stored import open_curve
-    from promptcodec.evaluate.training_plot import over_samples, training_plot
-    from promptcodec.train.rd_log import read_rd
+    from promptcodec.evaluate.summary import METRICS, is_ours, summarise
 
-    anchors = {}
-    for name in filter(None, against.split(",")):
-        points = [(p.bpp, p.psnr) for p in open_curve(name).points if p.psnr is not None]
-        anchors[name] = points
-    chosen = {}
-    for run in runs:
-        rows = read_rd(run)
-        names = sorted({row.dataset for row in rows})
-        wanted = dataset or (names[0] if len(names) == 1 else "")
-        if wanted not in names:
-            raise UsageError(f"{run} has the sets {', '.join(names)}: choose one with --set")
-        chosen[run.stem if run.suffix else run.name] = [row for row in rows if row.dataset == wanted]
-    training_plot(chosen, anchors, output)
-    for label, rows in chosen.items():
-        for name, curve in anchors.items():
-            for samples, percent in over_samples(rows, curve):
-                print(f"{label} {samples:>12,} crops  {name} {'–' if percent is None else f'{percent:+.1f} %'}")
-    print(output)
+    if missing := [path for path in results if not path.exists()]:
+        raise UsageError(f"there is no file {missing[0]}")
+    if metric not in METRICS:
+        raise UsageError(f"--metric is one of {', '.join(METRICS)}, not {metric!r}")
+    stored = [open_curve(name.strip()) for name in (curves or "").split(",") if name.strip()]
+    wanted = [name.strip() for name in (codecs or "").split(",") if name.strip()]
+    if kind == "training":
+        plot_training.draw(results, output, dataset, stored)
+        return
+    if kind == "accuracy":
+        found_curves, quality = _accuracies(results)
+        plots.accuracy_plot(found_curves, output, quality)
+        return
+    if kind == "latency":
+        if len(results) != 2:
+            raise UsageError("latency takes two results: those with the rates, then those with the times")
+        found = speeds(read_rows(results[0]), read_rows(results[1]), open_curve(anchor))
+        figures.latency_plot(found, anchor, output)
+        return
+    rows = [row for path in results for row in read_rows(path)]
+    if kind == "bars":
+        summary = summarise(rows, stored=stored)
+        ours = wanted or [label for label in summary.curves if is_ours(label)]
+        if len(ours) != 1:
+            raise UsageError(
+                f"bars are of one codec, name it with --codecs (found: {', '.join(ours) or 'none of ours'})"
+            )
+        figures.bd_bars(summary, ours[0], output)
+        return
+    rows = [row for row in rows if not wanted or row.codec in wanted]
+    if kind == "rd":
+        plots.rd_plot(rows, output, metric, stored)
+    elif kind == "range":
+        plots.range_plot(rows, output, metric)
+    elif kind == "region":
+        plots.region_plot(rows, output)
+    else:
+        raise UsageError(f"there is no plot {kind!r} (known: {KINDS}; crops side by side: promptcodec compare)")
+
+
+def _accuracies(files: list[Path]) -> tuple[dict[str, Curve], str]:
+    curves: dict[str, Curve] = {}
+    qualities = set()
+    for path in files:
+        try:
+            content = json.loads(path.read_text("utf-8"))
+            qualities.add(str(content["quality"]))
+            curves |= {n: [(float(r), float(q)) for r, q in points] for n, points in content["curves"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError(f"{path} holds no rate-accuracy curves: {error!r}") from error
+    if len(qualities) > 1:
+        raise UsageError(f"the files measure different things: {', '.join(sorted(qualities))}")
+    return curves, qualities.pop()

@@ -1,21 +1,19 @@
-"""What the evaluation asks of a codec, and promptcodec seen that way."""
+"""What the evaluation asks of a codec, and which codecs there are."""
 
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from promptcodec.codec.container import unpack
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.metrics import Pixels
-
-if TYPE_CHECKING:
-    from promptcodec.codec.search import Target
 
 OURS = "promptcodec"
 
@@ -54,6 +52,9 @@ class EvaluatedCodec(ABC):
         """Identifies the codec at this setting; equal keys mean equal files for equal pictures."""
         return f"{curve_key(self.name, self.options)} @ {quality:g}"
 
+    def use_mask(self, mask: NDArray[np.uint8] | None) -> None:  # noqa: B027 - most codecs have no use for it
+        """What matters in the next picture, uint8 (H, W), for codecs that can use it; None: nothing is known."""
+
     @abstractmethod
     def check(self, quality: float) -> None:
         """Raises UsageError for a setting that the codec does not have."""
@@ -65,53 +66,6 @@ class EvaluatedCodec(ABC):
     @abstractmethod
     def decode(self, data: bytes) -> Pixels:
         """The uint8 (H, W, 3) picture of a file that ``encode`` returned."""
-
-
-class OurCodec(EvaluatedCodec):
-    """promptcodec with one model, on the CPU."""
-
-    settings = (0.0, 10, 25, 40, 55, 70, 85, 100)
-    whole_settings = False
-
-    def __init__(self, model: str | None = None) -> None:
-        """``model``: name or path, None for the default. Raises ModelMismatchError where there is none."""
-        import promptcodec
-        from promptcodec.evaluate.timed import TimedCodec
-
-        self._codec = TimedCodec(promptcodec.load(model))
-        self.name = f"{OURS}:{self._codec.name}"
-        self.options = {"fingerprint": self._codec.fingerprint}
-        self.version = f"promptcodec {promptcodec.__version__}"
-
-    def check(self, quality: float) -> None:
-        if not 0 <= quality <= 100:
-            raise UsageError(f"{self.name} takes a quality from 0 to 100, not {quality:g}")
-
-    def encode(self, rgb: Pixels, quality: float) -> bytes:
-        from PIL import Image
-
-        start = self._codec.begin()
-        data = self._codec.encode(Image.fromarray(rgb), quality=quality)
-        self._codec.end("encode latents and file", start)
-        return data
-
-    def setting_for(self, rgb: Pixels, target: Target) -> float:
-        """The quality at which ``encode`` hits the target. Raises TargetError where there is none."""
-        from PIL import Image
-
-        from promptcodec.codec.codec import Q_STEPS
-
-        return 100 * unpack(self._codec.encode(Image.fromarray(rgb), target=target)).header.q / Q_STEPS
-
-    def decode(self, data: bytes) -> Pixels:
-        start = self._codec.begin()
-        pixels = np.asarray(self._codec.decode(data).convert("RGB"))
-        self._codec.end("decode file and latents", start)
-        return pixels
-
-    @property
-    def phases(self) -> dict[str, float]:
-        return self._codec.phases
 
 
 def peers() -> dict[str, Callable[[], EvaluatedCodec]]:
@@ -127,14 +81,20 @@ def peers() -> dict[str, Callable[[], EvaluatedCodec]]:
 
 
 def open_codec(name: str) -> EvaluatedCodec:
-    """``promptcodec``, ``promptcodec:MODEL`` (name or path) or a classical codec by name. Raises UsageError."""
-    ours, _, model = name.partition(":")
+    """``promptcodec``, ``promptcodec:MODEL+ADAPTER@NAME=VALUE`` (see ``ours``), or a classical codec by name.
+
+    Raises UsageError.
+    """
+    from promptcodec.evaluate.ours import open_ours
+
     classical = peers()
-    if ours == OURS:
-        codec: EvaluatedCodec = OurCodec(model or None)
+    if re.match(rf"{OURS}([:+@]|$)", name):
+        codec: EvaluatedCodec = open_ours(name)
     elif name in classical:
         codec = classical[name]()
     else:
-        raise UsageError(f"there is no codec {name!r} (known: {', '.join([OURS, f'{OURS}:MODEL', *classical])})")
+        raise UsageError(
+            f"there is no codec {name!r} (known: {', '.join([OURS, f'{OURS}:MODEL+ADAPTER@look=1', *classical])})"
+        )
     codec.spec = name
     return codec

@@ -75,6 +75,7 @@ def measure_one(
     Raises PromptcodecError where the codec fails on the picture.
     """
     try:
+        codec.use_mask(None if mask is None else mask[1])
         peak_known = begin_peak() and codec.in_process
         start = time.perf_counter()
         data = codec.encode(pixels, setting)
@@ -183,4 +184,5 @@ def _mask(mask: PictureFile) -> Mask:
 def _warm_up(codec: EvaluatedCodec, setting: float) -> None:
     """The first call pays for lazy imports and allocations, which belong to no picture."""
     ramp = np.linspace(0, 255, 128 * 128 * 3, dtype=np.uint8).reshape(128, 128, 3)
+    codec.use_mask(np.full((128, 128), 255, np.uint8))
     codec.decode(codec.encode(ramp, setting))

@@ -56,6 +56,7 @@ class StoredCurve:
     description: str
     source: str
     points: tuple[StoredPoint, ...]
+    note: str = ""
 
 
 @cache
@@ -66,8 +67,8 @@ def stored_curves() -> dict[str, StoredCurve]:
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
         content = json.loads(file.read_text("utf-8"))
         for name, curve in content["curves"].items():
-            note = f" {curve['note']}" if "note" in curve else ""
-            found[name] = StoredCurve(name, curve["description"], content["source"] + note, _points(curve))
+            note = curve.get("note", "")
+            found[name] = StoredCurve(name, curve["description"], content["source"], _points(curve), note)
     return dict(sorted(found.items(), key=lambda item: item[0].partition("/")[0]))
 
 

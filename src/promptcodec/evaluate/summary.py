@@ -102,7 +102,7 @@ def summarise(
     if not curves:
         raise UsageError("there are no results to summarise")
     if anchors is None:
-        anchors = [label for label in curves if not _is_ours(label)]
+        anchors = [label for label in curves if not is_ours(label)]
     if unknown := [label for label in anchors if label not in curves]:
         raise UsageError(f"no results for the anchor {unknown[0]!r} (measured: {', '.join(curves)})")
     pairs = [(codec, anchor) for anchor in anchors for codec in curves if codec != anchor]
@@ -116,12 +116,12 @@ def summarise(
                 _against_stored(label, curves[label], curve, metric, method)
                 for curve in stored
                 for label in curves
-                if _is_ours(label)
+                if is_ours(label)
                 for metric in ("psnr", "ms_ssim")
                 if any(point.metric(metric) is not None for point in curve.points)
             ),
         ],
-        equal_rates=[_equal_rate(curves, *pair, bpp) for pair in pairs if _is_ours(pair[0]) for bpp in RATES],
+        equal_rates=[_equal_rate(curves, *pair, bpp) for pair in pairs if is_ours(pair[0]) for bpp in RATES],
         warnings=_incomplete(curves, len(pictures)),
     )
 
@@ -189,7 +189,8 @@ def as_quality(metric: str, value: float) -> float:
     return -value if metric in LOWER_IS_BETTER else value
 
 
-def _is_ours(label: str) -> bool:
+def is_ours(label: str) -> bool:
+    """Whether a curve's label is one of ours."""
     return label.partition(":")[0] == OURS
 
 

@@ -1,0 +1,67 @@
+"""promptcodec under test with adapters and what they are asked for."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from promptcodec.errors import UsageError
+from promptcodec.evaluate.codecs import open_codec
+from promptcodec.evaluate.datasets import find_pictures
+from promptcodec.evaluate.judge import Judge
+from promptcodec.evaluate.results import ResultsFile
+from promptcodec.evaluate.runner import measure
+from promptcodec.steer.adapter_file import save_adapter
+from promptcodec.steer.pyramid import look, region
+
+
+@pytest.fixture(scope="module")
+def adapters(tmp_path_factory, codec):
+    """Untrained adapters, made strong enough to move symbols."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("adapters")
+    for adapter in (look(codec.network.config), region(codec.network.config)):
+        for parameter in adapter.parameters():
+            parameter.data *= 4
+        save_adapter(adapter, codec.network, folder / f"{adapter.name}.safetensors")
+    return folder
+
+
+def test_models_adapters_and_controls(adapters, photo):
+    plain, steered = open_codec("promptcodec"), open_codec(f"promptcodec:nano+{adapters}/look.safetensors@look=0.25")
+    assert steered.name == "promptcodec:nano+look@look=0.25"
+    assert steered.options["controls"] == {"look": 0.25}
+    assert plain.key(50) != steered.key(50)
+    data = steered.encode(photo, 50)
+    assert steered.decode(data).shape == photo.shape
+    other = open_codec(f"promptcodec+{adapters}/look.safetensors@look=1")
+    assert (other.decode(other.encode(photo, 50)) != steered.decode(data)).any()
+    assert set(steered.phases) == {"synthesis", "decode file and latents"}
+    for wrong in ("promptcodec@look=1", "promptcodec:nano@look", "promptcodec+x@=1", "promptcodecs"):
+        with pytest.raises(UsageError):
+            open_codec(wrong)
+    with pytest.raises(UsageError):
+        open_codec(f"promptcodec+{adapters}/look.safetensors@size=1").encode(photo, 50)
+
+
+def test_the_mask_steers(adapters, tmp_path, photo):
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    for name in "ab":
+        Image.fromarray(photo).save(tmp_path / f"{name}.png")
+        mask = np.zeros(photo.shape[:2], np.uint8)
+        mask[:, : 80 if name == "a" else 0] = 255
+        Image.fromarray(mask).save(folder / f"{name}.png")
+    pictures = find_pictures([tmp_path])
+    codec = open_codec(f"promptcodec:nano+{adapters}/region.safetensors")
+    masks = {path: folder / path.name for path in pictures}
+    judge = Judge(["psnr_inside"])
+    results = ResultsFile(tmp_path / "r")
+    (first,) = measure(pictures[:1], [(codec, [40])], results, judge, masks)
+    assert json.loads((tmp_path / "r").read_text())["options"]["adapters"][0].startswith("region ")
+    (second,) = measure(pictures[1:], [(codec, [40])], ResultsFile(tmp_path / "s"), judge, masks)
+    assert first.bytes != second.bytes  # the same picture with another mask
+    with pytest.raises(UsageError, match="--masks"):
+        list(measure(pictures[:1], [(codec, [50])], results))

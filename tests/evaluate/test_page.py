@@ -1,0 +1,84 @@
+"""Packed results, and the page that is made of them."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from rows import curve
+
+from promptcodec.errors import UsageError
+from promptcodec.evaluate.packed import Results, pack, read_rows, unpack
+from promptcodec.evaluate.page import render
+from promptcodec.evaluate.stored import UNAVAILABLE
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_packed_rows_come_back(tmp_path):
+    rows = curve("promptcodec:x", lpips_alex=lambda q: 1 / q) + curve("jpeg", 3)[:3]
+    rows[0].scores["dists"] = 0.125
+    path = tmp_path / "p.json"
+    pack(Results("Title", "rd", tuple(rows), ("command",), "note", {"a": 1}), path)
+    back = unpack(path)
+    assert (back.title, back.kind, back.commands) == ("Title", "rd", ("command",))
+    assert (back.note, back.extra) == ("note", {"a": 1})
+    assert read_rows(path) == list(back.rows)
+    assert [row.key for row in back.rows] == [row.key for row in rows]
+    for old, new in zip(rows, back.rows, strict=True):
+        assert (new.bytes, new.width, new.picture) == (old.bytes, old.width, old.picture)
+        assert new.psnr == pytest.approx(old.psnr, abs=1e-4)
+        assert new.scores == pytest.approx(old.scores, abs=1e-5)
+        assert new.encode_s == 0  # not kept
+    pack(back, path)
+    assert unpack(path) == back
+    for wrong in ({}, [], {"title": "x", "kind": "rd", "commands": [], "note": "", "extra": {}, "pictures": [["a"]]}):
+        path.write_text(json.dumps(wrong))
+        with pytest.raises(UsageError, match=r"p\.json"):
+            unpack(path)
+
+
+def test_page(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    pairs = (("promptcodec:x", 1.1), ("jpeg", 2.2))
+    rows = tuple(row for pair in pairs for row in curve(*pair, lpips_alex=lambda q: 1 / q))
+    extra = {"curves": ["kodak/vtm", "kodak/elic"], "drawn": ["kodak/vtm"]}
+    pack(Results("Kodak", "rd", rows, ("measure this",), "a note", extra), folder / "kodak.json")
+    speed = {"rates": "kodak.json", "anchor": "kodak/vtm"}
+    pack(Results("Speed", "speed", rows, (), "", speed), folder / "speed.json", times=True)
+    lossless = {"lossless": {"a.png": {"png": 1234, "webp": 999}}}
+    pack(Results("Other", "equal-size", (rows[0], rows[5]), (), "", lossless), folder / "other.json")
+    jobs = {"runs": [{"jobs": 2, "rows": 96, "seconds": 12.0, "mib": 800}]}
+    pack(Results("Jobs", "jobs", (), (), "", jobs), folder / "x-jobs.json")
+    (tmp_path / "out").mkdir()
+    written = render(folder, tmp_path / "out" / "page.md")
+    page = written[0].read_text()
+    figures = re.findall(r"!\[.*?\]\((.*?)\)", page)
+    assert {tmp_path / "out" / name for name in figures} == set(written[1:])
+    assert all(path.stat().st_size > 5000 for path in written[1:])
+    assert page.count("promptcodec plot ") == len(figures)  # every figure says its command
+    assert "| jpeg | -50.0 % | -50.0 % | -50.0 % | +" in page
+    assert "kodak/elic (stored)" in page
+    assert "    measure this" in page
+    assert "| promptcodec:x | 1 |" in page
+    assert f"| a.png | {rows[0].bytes:,} | 1,234 | 999 |" in page
+    assert "| 2 | 96 | 12.0 | 800 |" in page
+    assert all(name in page for name in UNAVAILABLE)
+    assert render(folder, written[0], figures=False) == [written[0]]
+    assert written[0].read_text() == page
+    with pytest.raises(UsageError, match="no packed results"):
+        render(tmp_path, written[0])
+    pack(Results("T", "pie", rows), folder / "a.json")
+    with pytest.raises(UsageError, match="no kind 'pie'"):
+        render(folder, written[0])
+
+
+def test_the_committed_page_is_made_of_the_committed_results(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    before = (ROOT / "docs/results.md").read_text()
+    (tmp_path / "docs").mkdir()
+    render(Path("benchmarks/results/eval"), tmp_path / "docs/results.md", figures=False)
+    again = (tmp_path / "docs/results.md").read_text().replace(str(tmp_path / "docs"), "docs")
+    assert again == before
+    assert all((ROOT / "docs" / name).is_file() for name in re.findall(r"!\[.*?\]\((.*?)\)", before))
