@@ -73,6 +73,75 @@ def test_a_full_disk_leaves_nothing_and_ends_the_batch(run, folder, monkeypatch)
     assert files(folder) == before
 
 
+def test_the_next_batch_removes_what_killed_ones_left(run, folder):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    other = "0" * 8 if atomic._machine() != "0" * 8 else "1" * 8
+    left = f".promptcodec-{atomic._machine()}-{gone.pid}-0.tmp"
+    kept = [
+        f".promptcodec-{atomic._machine()}-{os.getpid()}-99.tmp",  # of one that lives
+        f".promptcodec-{atomic._machine()}-1-0.tmp",  # which need not be ours
+        f".promptcodec-{other}-{gone.pid}-0.tmp",  # of another machine
+        f".promptcodec-{gone.pid}-0.tmp",
+        f"promptcodec-{atomic._machine()}-{gone.pid}-0.tmp",
+        f".promptcodec-{atomic._machine()}-{gone.pid}-0.tmp.png",
+    ]
+    out = folder / "coded"
+    out.mkdir()
+    for name in (left, *kept):
+        (out / name).write_bytes(b"half")
+    (out / left.replace("-0.tmp", "-1.tmp")).mkdir()
+    (out / left.replace("-0.tmp", "-2.tmp")).symlink_to(folder / "a.png")
+    assert run("encode", folder / "a.png", "-o", out)[0] == 0
+    found = {path.name for path in out.iterdir()}
+    assert found == {"a.ptc", *kept, left.replace("-0.tmp", "-1.tmp"), left.replace("-0.tmp", "-2.tmp")}
+    assert (folder / "a.png").exists()
+
+
+def test_a_killed_writer_leaves_what_the_next_one_recognises(tmp_path):
+    """The name that is written is the name that is looked for."""
+    script = f"""
+import os, signal
+from pathlib import Path
+from promptcodec.codec.atomic import atomic_write
+with atomic_write(Path({str(tmp_path / "x.ptc")!r})) as file:
+    file.write(b"half")
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -signal.SIGKILL
+    assert [path.suffix for path in tmp_path.iterdir()] == [".tmp"]
+    with atomic.atomic_write(tmp_path / "x.ptc") as file:
+        file.write(b"whole")
+    assert files(tmp_path) == ["x.ptc"]
+
+
+def test_eval_on_a_full_disk_ends_with_one_line_and_goes_on_later(run, folder, monkeypatch):
+    out = folder / "rows.jsonl"
+    command = ("eval", folder / "a.png", "--codecs", "jpeg", "--qualities", "20,50", "--out", out, "--anchors", "")
+    real, calls = Path.open, []
+
+    def full_at_the_second(self, mode="r", *rest, **named):
+        file = real(self, mode, *rest, **named)
+        if self == out and mode == "a":
+            calls.append(self)
+            if len(calls) == 2:
+                file.write('{"codec"')
+                file.close()
+                _no_room(None)
+        return file
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", full_at_the_second)
+        code, _, err = run(*command)
+    assert code == 1
+    assert lines(err) == [f"promptcodec: cannot write the results {out}: No space left on device; its rows are kept, "
+                          "the same command goes on"]  # fmt: skip
+    assert len(out.read_text().splitlines()) == 2  # a row, and half of one
+    assert run(*command)[0] == 0
+    assert [json.loads(line)["setting"] for line in out.read_text().splitlines()] == [20, 50]
+
+
 def _job_without_room(job):
     if "full" in job.source:
         _no_room(None)

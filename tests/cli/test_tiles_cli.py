@@ -4,6 +4,8 @@ import numpy as np
 from pictures import make_photo
 from PIL import Image
 
+from promptcodec.codec.container import unpack
+
 
 def test_tiles_crop_and_preview(tmp_path, run):
     path, coded = tmp_path / "a.png", tmp_path / "a.ptc"
@@ -23,3 +25,19 @@ def test_tiles_crop_and_preview(tmp_path, run):
     assert (code, "the file ends" in err) == (1, True)
     for bad in ("1,2,3", "a,b,c,d", "-1,0,5,5"):
         assert run("decode", str(coded), "--crop", bad, "-o", "-")[0] == 2
+
+
+def test_refinement_across_tiles(tmp_path, run):
+    """Every tile's latents are refined, with the same tiles, and the file opens as any other."""
+    path = tmp_path / "a.png"
+    Image.fromarray(make_photo(270, 530)).save(path)
+    streams = []
+    for name, more in (("plain", ()), ("refined", ("--refine", "3"))):
+        coded = tmp_path / f"{name}.ptc"
+        assert run("encode", path, "--memory", "30M", "--no-preview", "-o", coded, *more)[0] == 0
+        assert run("decode", coded, "-o", tmp_path / f"{name}.png")[0] == 0
+        streams.append([tile.stream for tile in unpack(coded.read_bytes()).tiles])
+    plain, refined = streams
+    assert len(plain) == len(refined) == 6
+    assert all(a != b for a, b in zip(plain, refined, strict=True))
+    assert np.asarray(Image.open(tmp_path / "refined.png")).shape == (270, 530, 3)

@@ -1,7 +1,9 @@
-"""Maps that show what a model does: where its bits go, and how far a latent sees."""
+"""Maps that show what a model does: where its bits go, how far a latent sees, and where prompts are listened to."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,11 @@ from torch import Tensor, nn
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.extras import import_extra
 from promptcodec.model.base import STRIDE, CompressionModel
+from promptcodec.model.blocks import Stage
+from promptcodec.model.mixers import Seen, WindowAttention
+from promptcodec.model.steering import Site, Steerer, Steering
+from promptcodec.model.windows import WindowGrid
+from promptcodec.steer.sites import TRANSFORMS
 
 Map = NDArray[np.float64]
 
@@ -50,6 +57,53 @@ def receptive_field(network: nn.Module, pictures: Tensor, channels: int = 3) -> 
         (gradient,) = torch.autograd.grad(out[:, :, out.shape[2] // 2, out.shape[3] // 2].sum(), x)
     field = gradient.abs().sum(1).mean(0).double()
     return (field / field.max()).cpu().numpy()  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def attention_maps(
+    model: CompressionModel, x: Tensor, q: Tensor | None = None, steering: Steering | Steerer | None = None
+) -> dict[Site, Map]:
+    """How much of its attention each token pays to prompts, by block: softmax mass on prompt keys, mean over heads.
+
+    Of one pass over pictures x (B, 3, H, W) in [0, 1] with ``steering``, such as ``steer.adapter.Attached`` makes.
+    Maps (B, h, w), one value a token in [0, 1], for every block with window attention; zero where no prompt acts.
+    """
+    found: dict[Site, Map] = {}
+    with ExitStack() as observed:
+        for site, mixer in _attention_sites(model):
+            observed.enter_context(_observed(mixer, site, found))
+        model(x, q, "round", steering)
+    return found
+
+
+def _attention_sites(model: CompressionModel) -> Iterator[tuple[Site, WindowAttention]]:
+    for name in TRANSFORMS:
+        stages = [layer for layer in getattr(model, name).layers if isinstance(layer, Stage)]
+        for i, stage in enumerate(stages):
+            for j, block in enumerate(stage.blocks):
+                if isinstance(block.mixer, WindowAttention):
+                    yield Site(name, i, j), block.mixer
+
+
+@contextmanager
+def _observed(mixer: WindowAttention, site: Site, found: dict[Site, Map]) -> Iterator[None]:
+    def look(seen: Seen, grid: WindowGrid) -> None:
+        found[site] = _prompt_mass(mixer, seen, grid)
+
+    mixer.observer = look
+    try:
+        yield
+    finally:
+        mixer.observer = None
+
+
+def _prompt_mass(mixer: WindowAttention, seen: Seen, grid: WindowGrid) -> Map:
+    """(B, h, w). Prompt keys stand in front of the window's own."""
+    prompts = seen.k.shape[4] - seen.labels.shape[2]
+    bias = mixer.masked(seen.bias, seen.labels, seen.key_labels).unflatten(0, seen.labels.shape[:2])
+    logits = seen.q @ seen.k.transpose(-1, -2) * seen.q.shape[-1] ** -0.5 + bias
+    mass = logits.double().softmax(-1)[..., :prompts].sum(-1).mean(3)  # (B, rows, cols, tokens)
+    return grid.merge(mass[..., None])[..., 0].cpu().numpy()  # type: ignore[no-any-return]
 
 
 def plot_map(values: Map, path: Path, label: str) -> None:

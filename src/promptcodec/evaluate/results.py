@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from promptcodec.errors import UsageError
+from promptcodec.errors import PromptcodecError, UsageError
 from promptcodec.evaluate.codecs import curve_key
 
 
@@ -89,9 +89,14 @@ class ResultsFile:
         self._ends_line = True
 
     def append(self, row: Row) -> None:
-        """Writes one row through to the file."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(row), allow_nan=False) + "\n")
+        """Writes one row through to the file. Raises PromptcodecError where it cannot, such as on a full disk."""
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(row), allow_nan=False) + "\n")
+        except OSError as error:
+            raise PromptcodecError(
+                f"cannot write the results {self.path}: {error.strerror}; its rows are kept, the same command goes on"
+            ) from error
         self._rows[row.key] = row
 
 

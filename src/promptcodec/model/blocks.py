@@ -71,8 +71,9 @@ class Block(nn.Module):
         return x if self.ffn is None else x + self._drop(self._around(self.norm2, self.ffn, x))
 
     def _in_strips_helps(self, x: Tensor, mixer: WindowAttention) -> bool:
-        """Only inference on the CPU; N-gram context wants the whole map first."""
-        return x.device.type == "cpu" and not torch.is_grad_enabled() and not self.post_norm and mixer.ngram is None
+        """Only inference on the CPU; N-gram context and observers want the whole map first."""
+        whole = self.post_norm or mixer.ngram is not None or mixer.observer is not None
+        return x.device.type == "cpu" and not torch.is_grad_enabled() and not whole
 
     def forward_carrying(
         self, x: Tensor, steer: BlockSteer, region: Tensor | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -30,6 +30,7 @@ class WindowAttention(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.heads, self.window, self.shift = heads, window, shift
+        self.observer: Callable[[Seen, WindowGrid], None] | None = None  # is shown every map whole: see evaluate.maps
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
         self.relative_bias = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads)) if relative else None
@@ -72,14 +73,14 @@ class WindowAttention(nn.Module):
         rows_of_grid = slice(None) if row is None else slice(row, row + 1)
         return self._attend(self._project(windows, grid, prompts, rows_of_grid), grid, row or 0)
 
-    def _project(self, windows: Tensor, grid: WindowGrid, prompts: Sequence[PromptKeys], row: slice) -> _Seen:
+    def _project(self, windows: Tensor, grid: WindowGrid, prompts: Sequence[PromptKeys], row: slice) -> Seen:
         batch, rows, cols = windows.shape[:3]
         qkv = linear(windows, self.qkv).unflatten(-1, (3, self.heads, -1)).movedim((4, 5), (0, 4))
         q, k, v = qkv.unbind(0)  # each (B, rows, cols, heads, tokens, head dim)
         q, k, bias = self.query(q), self.key(k), self.bias(q)
         labels = grid.labels(windows.device)[row]
         if not prompts:
-            return _Seen(q, k, v, bias, labels, labels)
+            return Seen(q, k, v, bias, labels, labels)
         expand = (batch, rows, cols, -1, -1, -1)
         k = torch.cat([_rows(p.key, row).expand(expand) for p in prompts] + [k], dim=4)
         v = torch.cat([_rows(p.value, row).expand(expand) for p in prompts] + [v], dim=4)
@@ -87,9 +88,11 @@ class WindowAttention(nn.Module):
         regions = [_labels(p, labels, row) for p in prompts]
         image_first = any(p.compat_mask for p in prompts)
         key_labels = torch.cat([labels, *regions] if image_first else [*regions, labels], dim=2)
-        return _Seen(q, k, v, bias, labels, key_labels)
+        return Seen(q, k, v, bias, labels, key_labels)
 
-    def _attend(self, seen: _Seen, grid: WindowGrid, first_row: int) -> Tensor:
+    def _attend(self, seen: Seen, grid: WindowGrid, first_row: int) -> Tensor:
+        if self.observer is not None:
+            self.observer(seen, grid)
         batch, rows, cols, heads, tokens, width = seen.q.shape
 
         def part(inside: slice, across: slice, masked: bool) -> Tensor:
@@ -160,7 +163,7 @@ class WindowAttention(nn.Module):
         key, value = own.partition(kv).unflatten(-1, (2, self.heads, -1)).movedim((4, 5), (0, 4))
         return PromptKeys(self.key(key), value, own.labels(tokens.device), prompt.compat_mask)
 
-    def _update(self, prompt: Prompt, keys: PromptKeys, seen: _Seen, grid: WindowGrid) -> Prompt:
+    def _update(self, prompt: Prompt, keys: PromptKeys, seen: Seen, grid: WindowGrid) -> Prompt:
         channels = self.proj.in_features
         batch, rows, cols = seen.k.shape[:3]
         tokens = prompt.tokens.permute(0, 2, 3, 1) if prompt.is_map else prompt.tokens
@@ -202,7 +205,7 @@ class PromptKeys:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Seen:
     """Queries (B, rows, cols, heads, tokens, head dim), all keys and values, bias (1, heads, tokens, keys), regions."""
 
     q: Tensor

@@ -9,6 +9,8 @@ from promptcodec.errors import UsageError
 from promptcodec.model import config
 from promptcodec.model.steering import Site, Steering, TransformName
 
+TRANSFORMS: tuple[TransformName, ...] = ("g_a", "h_a", "h_s", "g_s")
+
 
 @dataclass(frozen=True)
 class SiteInfo:
@@ -79,8 +81,7 @@ def has_ngram_context(transform: config.Transform) -> bool:
 
 def sites(cfg: config.Model) -> tuple[SiteInfo, ...]:
     """Every block of a model."""
-    names: tuple[TransformName, ...] = ("g_a", "h_a", "h_s", "g_s")
-    return tuple(block for name in names for stage in stages(cfg, name) for block in stage.blocks)
+    return tuple(block for name in TRANSFORMS for stage in stages(cfg, name) for block in stage.blocks)
 
 
 def stages_with_tokens(cfg: config.Model, transform: TransformName, wanted: Iterable[int] | None) -> list[StageInfo]:
