@@ -5,6 +5,7 @@
     python benchmarks/exactness.py reference             # writes what other platforms are compared with
     python benchmarks/exactness.py platform [--threads N] [--bf16] [--note TEXT]   # a row for this platform
 
+--latents says how many; --prior draws them from the hyperprior of a model that ships instead of from all magnitudes.
 Models that do not ship get weights made of integers, the same on every platform. All write to
 benchmarks/results/exactness.json, but for the reference, benchmarks/results/exactness_reference.json.
 """
@@ -29,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -51,6 +53,7 @@ ROUNDING = 2.0**-53
 WANTED = {"SpaceChannelContext": 2.0, "CausalContext": 0.5}
 LATENTS = 10_000
 BATCH = 4
+PRIOR = ", z of its prior"  # what the rows of --prior add to the model's name
 BIN_WIDTH = math.log(SIGMA_MAX / SIGMA_MIN) / (BINS - 1)
 SETTINGS = {
     "two threads": {"threads": "2"},
@@ -117,14 +120,32 @@ def _heads(network: CompressionModel) -> Iterator[nn.Module]:
         yield [m for m in end.modules() if getattr(m, "weight", None) is not None and m.weight.dim() > 1][-1]
 
 
-def random_latents(one: LatentCoder, count: int, rng: np.random.Generator) -> tuple[Tensor, float, tuple[int, ...]]:
-    """Integers of z (count, N, s, s) of all magnitudes, a rate, and the shape of y; s is 1 before a context, else 2."""
+def random_latents(
+    one: LatentCoder, count: int, rng: np.random.Generator, prior: bool = False
+) -> tuple[Tensor, float, tuple[int, ...]]:
+    """Integers of z (count, N, s, s) of all magnitudes, a rate, and the shape of y; s is 1 before a context, else 2.
+
+    With ``prior`` every element is drawn by itself from the table that codes it, as z of pictures are distributed.
+    """
     side = 1 if one.context is not None else 2
     shape = (count, one.config.hyper_channels, side, side)
-    spread = 2.0 ** rng.integers(-1, 5, (count, shape[1], 1, 1))
-    z = torch.from_numpy((rng.integers(-1000, 1001, shape) / 500 * spread).round())
+    if prior:
+        z = torch.from_numpy(_prior_samples(one, count * side**2, rng).reshape(shape))
+    else:
+        spread = 2.0 ** rng.integers(-1, 5, (count, shape[1], 1, 1))
+        z = torch.from_numpy((rng.integers(-1000, 1001, shape) / 500 * spread).round())
     q = int(rng.integers(0, 65_536)) / 65_535 if one.gain is not None else 0.0
     return z, q, (count, one.config.latent_channels, 4 * side, 4 * side)
+
+
+def _prior_samples(one: LatentCoder, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Symbols of z (count, N) by the frequencies of each channel's table, without the escape."""
+    tables = one.hyper_tables
+    drawn = [
+        offset + rng.choice(len(table) - 1, count, p=table[:-1] / table[:-1].sum())
+        for table, offset in zip(tables.frequencies, tables.offsets, strict=True)
+    ]
+    return np.stack(drawn, 1).astype(np.float64)
 
 
 class Intermediates(TorchDispatchMode):
@@ -244,7 +265,7 @@ def coded(
     return steps, y_hat
 
 
-def perturb(name: str, seen: list[int], latents: int) -> dict[str, Any]:
+def perturb(name: str, seen: list[int], latents: int, prior: bool = False) -> dict[str, Any]:
     """Random latents through ``name`` as an encoder settles them and again with noise on every intermediate.
 
     ``seen``: the worst deviation of each in units of rounding; at least one is taken.
@@ -252,11 +273,11 @@ def perturb(name: str, seen: list[int], latents: int) -> dict[str, Any]:
     one, rng = coder(name), np.random.default_rng(1)
     noise = Noise([FACTOR * ROUNDING * max(units, 1) for units in seen])
     elements = differing = 0
-    bins_moved = means_moved = 0.0
+    bins_moved = means_moved = largest_mean = 0.0
     used = torch.zeros(BINS, dtype=torch.long)
     start = time.process_time()
     for _ in range(latents // BATCH):
-        z, q, shape = random_latents(one, BATCH, rng)
+        z, q, shape = random_latents(one, BATCH, rng, prior)
         steps, y_hat = coded(one, z, q, rng, shape)
         noise.place = 0
         for (offsets, settled, log_sigma, mean), (noisy, noisy_mean) in zip(
@@ -268,28 +289,38 @@ def perturb(name: str, seen: list[int], latents: int) -> dict[str, Any]:
             used += torch.bincount(settled.bins.flatten(), minlength=BINS)
             bin_moved, mean_moved = moved(log_sigma, mean, noisy, noisy_mean)
             bins_moved, means_moved = max(bins_moved, bin_moved), max(means_moved, mean_moved)
+            largest_mean = max(largest_mean, float(mean.abs().max()))
     return {
-        "latents": latents // BATCH * BATCH, "elements": elements, "bins_used": int((used > 0).sum()),
+        "latents": latents // BATCH * BATCH, "side": z.shape[-1], "elements": elements,
+        "bins_used": int((used > 0).sum()),
         "intermediates": noise.place, "noise_least": min(noise.amplitudes), "noise_most": max(noise.amplitudes),
         "bin_moved": bins_moved, "bin_margin": BIN_MARGIN, "mean_moved": means_moved,
-        "mean_margin": GRID_MARGIN / GRID, "mismatches": differing, "cpu_s": round(time.process_time() - start),
+        "mean_margin": GRID_MARGIN / GRID, "largest_mean": largest_mean, "mismatches": differing,
+        "cpu_s": round(time.process_time() - start),
     }  # fmt: skip
 
 
 def probe(folder: Path) -> None:
     """In a process of its own settings: worst deviations of every model from what ``folder`` holds."""
     for path in sorted(folder.glob("*.pt")):
-        held = torch.load(path, weights_only=True)
-        mode = Record()
-        found = forced(coder(path.stem), held["z"], held["q"], held["y_hat"], mode)
-        if [t.shape for t in mode.kept] != [t.shape for t in held["kept"]]:
-            raise SystemExit(f"{path.stem}: other operations ran")
-        inside = [math.ceil(largest_deviation(*pair) / ROUNDING) for pair in zip(held["kept"], mode.kept, strict=True)]
-        bins, means = zip(*(moved(*a, *b) for a, b in zip(held["found"], found, strict=True)), strict=True)
-        print(json.dumps({"model": path.stem, "inside": inside, "bin": max(bins), "mean": max(means)}), flush=True)
+        one = coder(path.stem)
+        rows = [_probe_one(one, path.stem, held) for held in torch.load(path, weights_only=True)]
+        inside, bins, means = zip(*rows, strict=True)
+        worst = {"inside": list(map(max, zip(*inside, strict=True))), "bin": max(bins), "mean": max(means)}
+        print(json.dumps({"model": path.stem, **worst}), flush=True)
 
 
-def deviations(names: list[str]) -> dict[str, Any]:
+def _probe_one(one: LatentCoder, name: str, held: dict[str, Any]) -> tuple[list[int], float, float]:
+    mode = Record()
+    found = forced(one, held["z"], held["q"], held["y_hat"], mode)
+    if [t.shape for t in mode.kept] != [t.shape for t in held["kept"]]:
+        raise SystemExit(f"{name}: other operations ran")
+    inside = [math.ceil(largest_deviation(*pair) / ROUNDING) for pair in zip(held["kept"], mode.kept, strict=True)]
+    bins, means = zip(*(moved(*a, *b) for a, b in zip(held["found"], found, strict=True)), strict=True)
+    return inside, max(bins), max(means)
+
+
+def deviations(names: list[str], latents: int = BATCH, prior: bool = False, one_thread: bool = False) -> dict[str, Any]:
     """Largest deviations by model and setting: of the intermediates, as a share of the largest value in the same tensor
     (and of each in ``units`` of rounding, over all settings), and at the end, in widths of a bin and of the mean.
     """
@@ -297,14 +328,18 @@ def deviations(names: list[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             one, rng = coder(name), np.random.default_rng(2)
-            z, q, shape = random_latents(one, BATCH, rng)
-            _, y_hat = coded(one, z, q, rng, shape)
-            mode = Record()
-            found = forced(one, z, q, y_hat, mode)
-            held = {"z": z, "q": q, "y_hat": y_hat, "found": found, "kept": mode.kept}
+            held = []
+            for _ in range(latents // BATCH):
+                z, q, shape = random_latents(one, BATCH, rng, prior)
+                _, y_hat = coded(one, z, q, rng, shape)
+                mode = Record()
+                found = forced(one, z, q, y_hat, mode)
+                held.append({"z": z, "q": q, "y_hat": y_hat, "found": found, "kept": mode.kept})
             torch.save(held, Path(folder) / f"{name}.pt")
-        results: dict[str, Any] = {name: {} for name in names}
+        results: dict[str, Any] = {name: {"latents": latents // BATCH * BATCH} for name in names}
         for setting, variables in SETTINGS.items():
+            if one_thread and "threads" in variables:
+                continue
             command = [
                 sys.executable,
                 __file__,
@@ -385,7 +420,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["deviations", "perturb", "reference", "platform"])
     parser.add_argument("models", nargs="*")
-    parser.add_argument("--latents", type=int, default=LATENTS)
+    parser.add_argument("--latents", type=int, help=f"deviations: {BATCH}, perturb: {LATENTS:,} if not given")
+    parser.add_argument("--prior", action="store_true")
+    parser.add_argument("--one-thread", action="store_true", help="deviations: leave out the setting of two threads")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--note", default="")
@@ -393,15 +430,19 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     paths = models()
     names = options.models or list(paths)
+    if options.prior and set(names) - set(shipped_models()):
+        parser.error("only models that ship have a prior worth drawing from: " + ", ".join(shipped_models()))
+    kind = PRIOR if options.prior else ""
     if options.what == "deviations":
         update("models", paths)
-        update("deviations", deviations(names))
+        found = deviations(names, options.latents or BATCH, options.prior, options.one_thread)
+        update("deviations", {name + kind: row for name, row in found.items()})
     elif options.what == "perturb":
         seen = json.loads(RESULTS.read_text())["deviations"]
         for name in names:
-            row = perturb(name, seen[name]["units"], options.latents)
-            print(json.dumps({"model": name, **row}), flush=True)
-            update("perturbed", {name: row})
+            row = perturb(name, seen[name + kind]["units"], options.latents or LATENTS, options.prior)
+            print(json.dumps({"model": name + kind, **row}), flush=True)
+            update("perturbed", {name + kind: row})
     elif options.what == "reference":
         REFERENCE.write_text(json.dumps({name: digest(coder(name), None) for name in paths}, indent=1) + "\n")
     else:

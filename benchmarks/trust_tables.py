@@ -60,12 +60,15 @@ def interruptions(results: dict[str, Any]) -> str:
 
 
 def deviations(results: dict[str, Any]) -> str:
-    rows = []
+    rows, margins = [], next(iter(results["perturbed"].values()))
     for name, row in results["deviations"].items():
-        settings = [value for key, value in row.items() if key != "units"]
-        rows.append([_named(results, name), len(row["units"]), *(
-            f"{max(setting[key] for setting in settings):.0e}" for key in ("inside", "bin", "mean"))])  # fmt: skip
-    return table(["model", "intermediates", "worst inside (relative)", "at the end: log σ (bins)", "μ"], rows)
+        worst = {key: max(setting[key] for setting in row.values() if isinstance(setting, dict))
+                 for key in ("inside", "bin", "mean")}  # fmt: skip
+        narrowest = min(margins["bin_margin"] / worst["bin"], margins["mean_margin"] / worst["mean"])
+        rows.append([_named(results, name), len(row["units"]), row.get("latents", 4),
+                     *(f"{value:.0e}" for value in worst.values()), f"{narrowest:,.0f}"])  # fmt: skip
+    return table(["model", "intermediates", "latents z", "worst inside (relative)", "at the end: log σ (bins)", "μ",
+                  "margin / deviation"], rows)  # fmt: skip
 
 
 def perturbed(results: dict[str, Any]) -> str:
