@@ -53,7 +53,7 @@ def test_papers():
     assert "142.54 / 142.54" in out
     assert out.count("(not built here)") == 7
     rows = [json.loads(line) for line in run("profile", "--papers", "--json").splitlines()]
-    assert [row["preset"] for row in rows].count(None) == 8
+    assert [row["preset"] for row in rows].count(None) == 7
 
 
 def test_all_models():
