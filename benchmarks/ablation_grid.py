@@ -118,7 +118,7 @@ def changes(grid: Grid, rows: list[Row]) -> dict[str, list[float]]:
     """Changes in rate of every variant, by seed, of the runs that are there."""
     table: dict[str, list[float]] = {}
     for label in grid.variants:
-        pairs = [(find(rows, grid.settings(n, seed)) for n in (label, grid.reference)) for seed in grid.seeds]
+        pairs = [[find(rows, grid.settings(n, seed)) for n in (label, grid.reference)] for seed in grid.seeds]
         table[label] = [change_in_rate(a, b) for a, b in pairs if a is not None and b is not None]
     return table
 

@@ -77,3 +77,15 @@ def test_a_grid_trains_goes_on_and_compares(runner, tmp_path, pictures, capsys, 
     assert (tmp_path / "tiny.png").stat().st_size > 5000
     better = rows[0] | {"rd": [{**p, "bpp": p["bpp"] / 2} for p in rows[0]["rd"]]}
     assert runner.change_in_rate(better, rows[0]) == pytest.approx(-50)
+
+
+def test_seeds_are_compared_with_their_own_reference(runner):
+    variants = {name: {"model": name} for name in ("a", "b")}
+    grid = runner.Grid("g", "G", "a", (0, 1, 2), {}, variants)
+
+    def row(label, seed, factor):
+        rd = [{"bpp": factor * 0.1 * 2**i, "psnr": 28.0 + 3 * i} for i in range(4)]
+        return {"settings": grid.settings(label, seed), "rd": rd}
+
+    rows = [row("a", 0, 1.0), row("b", 0, 0.5), row("a", 1, 1.0), row("b", 1, 2.0)]  # the third seed is not there yet
+    assert runner.changes(grid, rows)["b"] == pytest.approx([-50, 100])
