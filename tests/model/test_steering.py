@@ -117,6 +117,20 @@ def test_dropped_latents_are_coded_as_the_likeliest_symbol() -> None:
     assert (dropped[:, 16:] >= y[:, 16:]).all()
 
 
+@torch.no_grad()
+def test_masks_may_come_from_bfloat16() -> None:
+    torch.manual_seed(0)
+    model = CompressionModel(tic(16, 32)).eval()
+    keep_y = (torch.arange(32) % 2).view(1, -1, 1, 1)
+    keep_z = (torch.arange(model(torch.rand(1, 3, 64, 64))["likelihoods"]["z"].shape[1]) % 3 > 0).view(1, -1, 1, 1)
+    x = torch.rand(1, 3, 64, 64)
+    single, half = (
+        model(x, steering=Steering(keep_y=keep_y.to(t), keep_z=keep_z.to(t)))["x_hat"]
+        for t in (torch.float32, torch.bfloat16)
+    )
+    assert torch.equal(single, half)
+
+
 def test_what_cannot_be_attached_says_so() -> None:
     stage = make_stage()
     x = torch.randn(1, 8, 16, 16, dtype=torch.float64)

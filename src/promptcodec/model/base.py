@@ -117,7 +117,7 @@ class CompressionModel(nn.Module):
         y, z = y * gains.y, z * gains.z
         medians = self.prior.medians
         if steer.keep_z is not None:
-            z = torch.lerp(medians.expand_as(z), z, steer.keep_z)
+            z = torch.lerp(medians.expand_as(z), z, steer.keep_z.to(z.dtype))  # masks may be bfloat16
         z_noisy = z + torch.empty_like(z).uniform_(-0.5, 0.5) if mode != "round" else z
         z_round = rounding(z - medians) + medians
         z_hat = z_noisy if mode == "noise" else z_round
@@ -128,7 +128,7 @@ class CompressionModel(nn.Module):
         def code(step: Step) -> Tensor:
             values, means = y[step.where], step.mean
             if steer.keep_y is not None:
-                values = torch.lerp(means, values, steer.keep_y.expand_as(y)[step.where])
+                values = torch.lerp(means, values, steer.keep_y.to(y.dtype).expand_as(y)[step.where])
             rounded = rounding(values - means) + means
             noisy = values + noise[step.where] if mode != "round" else rounded
             likelihood.append((step.where, gaussian_likelihood(noisy - means, step.scale)))
