@@ -74,15 +74,20 @@ def deviations(results: dict[str, Any]) -> str:
 def perturbed(results: dict[str, Any]) -> str:
     rows = [
         [_named(results, name), f"{row['latents']:,}", f"{row['elements']:,}", f"{row['noise_most']:.0e}",
-         f"{row['bin_moved']:.0e}", f"{row['mean_moved']:.0e}", f"{_reached(row):,.0f}", row["mismatches"]]
+         f"{row['bin_moved']:.0e}", f"{row['mean_moved']:.0e}", _largest(row),
+         f"{_reached(row):,.0f}", row["mismatches"]]
         for name, row in results["perturbed"].items()
     ]  # fmt: skip
     margins = next(iter(results["perturbed"].values()))
     head = ["model", "latents z", "elements of y", "largest noise (relative)",
             f"log σ moved (margin {margins['bin_margin']:.0e} of a bin)",
-            f"μ moved (margin {margins['mean_margin']:.0e})", "margin reached at (times the deviation)",
+            f"μ moved (margin {margins['mean_margin']:.0e})", "largest μ", "margin reached at (times the deviation)",
             "other integers"]  # fmt: skip
     return table(head, rows)
+
+
+def _largest(row: dict[str, Any]) -> str:
+    return f"{row['largest_mean']:,.0f}" if "largest_mean" in row else ""
 
 
 def _reached(row: dict[str, Any]) -> float:
@@ -100,7 +105,8 @@ def _platform_rows(rows: dict[str, Any]) -> Iterator[list[object]]:
     for row in sorted(rows.values(), key=lambda r: (r["python"], r["torch"], r["threads"], str(r["environment"]))):
         limited = ", ".join(f"{value} ({key.split('_')[0]})" for key, value in row["environment"].items())
         yield [row["processor"], row["python"], row["torch"], limited or row["instructions"], row["threads"],
-               "bf16 autocast" if row["bf16_autocast"] else "float32", f"{row['agree']} of {row['models']} models",
+               "bf16 autocast" if row["bf16_autocast"] else "float32",
+               f"{row['agree']} of {row['models']} models" + f" ({row['note']})" * bool(row["note"]),
                f"{row['largest_difference']:.0e}"]  # fmt: skip
     yield ["GPU (CUDA)", "", "", "", "", "", "not run", ""]
 
