@@ -1,7 +1,7 @@
 """Memory and seconds against the size of a picture, 0.1 to 100 megapixels, each size in a process of its own.
 
     python benchmarks/large_pictures.py [--model nano] [--sizes 0.1 1 100] [--threads 2] [--memory 1073741824]
-    python benchmarks/large_pictures.py --plot     # docs/large.png of what is stored
+    python benchmarks/large_pictures.py --plot     # docs/large.png, and the table in docs/large.md, of what is stored
 
 Writes ``benchmarks/results/large.json``. Memory is the peak above the process with its model loaded; it includes
 reading the picture, and the decoded picture.
@@ -108,6 +108,24 @@ def plot() -> None:
     figure.savefig(ROOT / "docs" / "large.png", dpi=90)
 
 
+def write_table() -> None:
+    """Into docs/large.md, between its markers."""
+    from promptcodec.evaluate.page import table
+
+    rows = [
+        [
+            row["model"], f"{row['width'] * row['height'] / 1e6:.1f}", str(row["tiles"]), f"{row['encode_s']:.2f}",
+            f"{row['decode_s']:.2f}", str(row["encode_mib"]), str(row["decode_mib"]),
+        ]
+        for row in json.loads(RESULTS.read_text())
+    ]  # fmt: skip
+    titles = ["model", "megapixels", "tiles", "encode s", "decode s", "encode MiB", "decode MiB"]
+    page = ROOT / "docs" / "large.md"
+    before, rest = page.read_text().split("<!-- large -->\n")
+    after = rest.split("<!-- /large -->")[1]
+    page.write_text(f"{before}<!-- large -->\n{table(titles, rows)}\n<!-- /large -->{after}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="nano")
@@ -122,6 +140,7 @@ def main() -> None:
         return
     if asked.plot:
         plot()
+        write_table()
         return
     for size in asked.sizes:
         with tempfile.TemporaryDirectory() as folder:
