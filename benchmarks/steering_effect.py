@@ -48,7 +48,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "steering.json"
 CROPS, SIDE = 24, 256
 ANCHOR_QS, QS = (0.2, 0.3, 0.42, 0.54, 0.66, 0.8), (0.35, 0.6)
-SHORT = {"start": "nano", "patch": 192, "batch": 4, "learning_rate": 2e-4, "decay": 0.4, "ema": 0.95,
+SHORT = {"start": "nano", "patch": 192, "batch": 4, "learning_rate": 1e-4, "decay": 0.4, "ema": 0.95,
          "rates": [0.25, 0.75], "threads": 1, "log_every": 20, "stochastic_depth": False}  # fmt: skip
 HELD = {"base_lambda": 0.0067}
 
@@ -157,7 +157,7 @@ def train(family: Family, metrics: Metrics, data: list[str], seconds: float) -> 
             spent = time.process_time() - began
             if trainer.step in (4, 16, 64):
                 samples = int(seconds / spent * trainer.samples)
-                trainer.recipe = dataclasses.replace(recipe, samples=samples, warmup=samples // 20)
+                trainer.recipe = dataclasses.replace(recipe, samples=samples, warmup=samples // 3)
             if trainer.step > 4 and trainer.samples >= trainer.recipe.samples:
                 break
             trainer.train_step()
