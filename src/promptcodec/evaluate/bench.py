@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from promptcodec.codec.codec import Q_STEPS, Codec
 from promptcodec.codec.container import Header, PtcFile, Tile, pack, unpack
 from promptcodec.codec.picture_io import read
 from promptcodec.codec.picture_write import to_pil, write
-from promptcodec.evaluate.complexity import parts, total
 from promptcodec.model.base import CompressionModel, channels_last
+from promptcodec.model.linear import onednn_linear_works
 from promptcodec.model.presets import PRESETS
 from promptcodec.zoo.model_file import load_model, save_model
 
@@ -97,11 +99,10 @@ def bench(codec: Codec, picture: Path, repeats: int) -> Bench:
         "synthesis": _least(lambda: codec.synthesise(y_hat, height, width, q), repeats),
         "write PNG": _least(to_png, repeats),
     }
-    counted = parts(network, height, width)
     macs = {
-        name: (found.needed + found.gdn) / 1e9
-        for name, of in (("analysis", ("g_a", "h_a")), ("parameters", ("h_s", "context")), ("synthesis", ("g_s",)))
-        for found in [total(counted, *of).macs]
+        "analysis": _gmac(lambda: codec.analyse(source.rgb)),
+        "parameters": _gmac(lambda: coder.parameters(z_symbols, q)),
+        "synthesis": _gmac(lambda: codec.synthesise(y_hat, height, width, q)),
     }
     # The latents' coding includes their parameters; what is left is symbols, tables and checksums.
     for side in ("encode latents", "decode latents"):
@@ -129,6 +130,18 @@ def _least(call: Callable[[], object], repeats: int) -> float:
         call()
         times.append(time.perf_counter() - start)
     return min(times)
+
+
+def _gmac(call: Callable[[], object]) -> float:
+    """Multiplications, by torch's own counter, which has to be told of the oneDNN operator."""
+    mapping = {torch.ops.mkldnn._linear_pointwise: _linear_flops} if onednn_linear_works() else {}
+    with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
+        call()
+    return float(counter.get_total_flops()) / 2e9
+
+
+def _linear_flops(x: Sequence[int], weight: Sequence[int], *_: object, **__: object) -> int:
+    return 2 * math.prod(x) * weight[0]
 
 
 def _peak_memory() -> float | None:

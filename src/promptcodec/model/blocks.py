@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,6 @@ from promptcodec.model.ffn import feed_forward, last_layer
 from promptcodec.model.mixers import DepthwiseMixer, WindowAttention
 from promptcodec.model.s2c import SeparableConvMixer
 from promptcodec.model.steering import BlockSteer, Prompt
-
-PIECE = 100_000  # values of a map at once, for each thread: what a block makes of them stays in the second-level cache
 
 
 class Block(nn.Module):
@@ -95,25 +93,22 @@ class Block(nn.Module):
         return prompts
 
     def _in_strips(self, x: Tensor, mixer: WindowAttention, prompts: Sequence[Prompt]) -> Tensor:
-        """The same block, a few windows of a row at a time: nothing but the result leaves the cache."""
+        """The same block, one row of windows at a time: nothing but the result leaves the cache."""
         grid = mixer.grid(x)
         keys = mixer.prompt_keys(prompts, grid)
         batch, _, width, channels = x.shape
         x = x.contiguous()
         out = torch.empty_like(x)
-        pieces = list(_pieces(grid.cols, grid.window**2, PIECE * torch.get_num_threads() / channels))
         for sample in range(batch):
             source, target = x[sample].flatten(0, 1), out[sample].flatten(0, 1)
             own = [k.of_sample(sample) for k in keys]
             for row in range(grid.rows):
                 strip = grid.strip(row)
                 tokens = source.index_select(0, strip.gather)
-                for part, columns in pieces:
-                    here = tokens[part]
-                    windows = self.norm1(here).view(1, 1, -1, grid.window**2, channels)
-                    here += mixer.attend(windows, grid, own, (slice(row, row + 1), columns)).view_as(here)
-                    if self.ffn is not None:
-                        here += self.ffn(self.norm2(here))
+                windows = self.norm1(tokens).view(1, 1, grid.cols, -1, channels)
+                tokens += mixer.attend(windows, grid, own, row).view_as(tokens)
+                if self.ffn is not None:
+                    tokens += self.ffn(self.norm2(tokens))
                 for top, rows, index in strip.bands:
                     torch.index_select(tokens, 0, index, out=target[top * width : (top + rows) * width])
         return out
@@ -155,18 +150,6 @@ class Stage(nn.Module):
 
 StageSteer = Mapping[int, BlockSteer]
 _NOTHING = BlockSteer()
-
-
-def _pieces(cols: int, tokens: int, wanted: float) -> Iterator[tuple[slice, slice]]:
-    """A row of ``cols`` windows in equal pieces: their tokens, and their columns of windows.
-
-    ``tokens`` in each window, about ``wanted`` in each piece.
-    """
-    count = min(max(1, round(cols * tokens / wanted)), cols)
-    step = -(-cols // count)
-    for first in range(0, cols, step):
-        last = min(first + step, cols)
-        yield slice(first * tokens, last * tokens), slice(first, last)
 
 
 def _finish(steer: BlockSteer | None, tokens: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from promptcodec.model.attention import window_attention
 from promptcodec.model.linear import linear
 from promptcodec.model.ngram import NgramContext, cosine_scaled, initial_logit_scale
 from promptcodec.model.steering import Prompt
-from promptcodec.model.windows import EVERY_WINDOW, Rectangle, WindowGrid, relative_index
+from promptcodec.model.windows import WindowGrid, relative_index
 
 
 class WindowAttention(nn.Module):
@@ -56,40 +56,41 @@ class WindowAttention(nn.Module):
             x = x + self.ngram(x, region)
         grid = self.grid(x)
         windows, keys = grid.partition(x), self.prompt_keys(prompts, grid)
-        seen = self._project(windows, grid, keys, EVERY_WINDOW)
+        seen = self._project(windows, grid, keys, slice(None))
         carried = tuple(
             self._update(prompt, keyed, seen, grid) for prompt, keyed in zip(prompts, keys, strict=True) if prompt.carry
         )
-        return grid.merge(self._attend(seen, grid, EVERY_WINDOW)), carried
+        return grid.merge(self._attend(seen, grid, 0)), carried
 
     def grid(self, x: Tensor) -> WindowGrid:
         """The windows of a map (B, H, W, C)."""
         return WindowGrid(x.shape[1], x.shape[2], self.window, self.shift)
 
     def attend(
-        self, windows: Tensor, grid: WindowGrid, prompts: Sequence[PromptKeys] = (), own: Rectangle = EVERY_WINDOW
+        self, windows: Tensor, grid: WindowGrid, prompts: Sequence[PromptKeys] = (), row: int | None = None
     ) -> Tensor:
-        """Attention inside windows (B, rows, cols, tokens, C), which are the windows ``own`` of the grid."""
-        return self._attend(self._project(windows, grid, prompts, own), grid, own)
+        """Attention inside windows (B, rows, cols, tokens, C): all of the grid's rows, or only the row ``row``."""
+        rows_of_grid = slice(None) if row is None else slice(row, row + 1)
+        return self._attend(self._project(windows, grid, prompts, rows_of_grid), grid, row or 0)
 
-    def _project(self, windows: Tensor, grid: WindowGrid, prompts: Sequence[PromptKeys], own: Rectangle) -> Seen:
+    def _project(self, windows: Tensor, grid: WindowGrid, prompts: Sequence[PromptKeys], row: slice) -> Seen:
         batch, rows, cols = windows.shape[:3]
         qkv = linear(windows, self.qkv).unflatten(-1, (3, self.heads, -1)).movedim((4, 5), (0, 4))
         q, k, v = qkv.unbind(0)  # each (B, rows, cols, heads, tokens, head dim)
         q, k, bias = self.query(q), self.key(k), self.bias(q)
-        labels = grid.labels(windows.device)[own]
+        labels = grid.labels(windows.device)[row]
         if not prompts:
             return Seen(q, k, v, bias, labels, labels)
         expand = (batch, rows, cols, -1, -1, -1)
-        k = torch.cat([_windows(p.key, own).expand(expand) for p in prompts] + [k], dim=4)
-        v = torch.cat([_windows(p.value, own).expand(expand) for p in prompts] + [v], dim=4)
+        k = torch.cat([_rows(p.key, row).expand(expand) for p in prompts] + [k], dim=4)
+        v = torch.cat([_rows(p.value, row).expand(expand) for p in prompts] + [v], dim=4)
         bias = F.pad(bias, (k.shape[4] - labels.shape[2], 0))
-        regions = [_labels(p, labels, own) for p in prompts]
+        regions = [_labels(p, labels, row) for p in prompts]
         image_first = any(p.compat_mask for p in prompts)
         key_labels = torch.cat([labels, *regions] if image_first else [*regions, labels], dim=2)
         return Seen(q, k, v, bias, labels, key_labels)
 
-    def _attend(self, seen: Seen, grid: WindowGrid, own: Rectangle) -> Tensor:
+    def _attend(self, seen: Seen, grid: WindowGrid, first_row: int) -> Tensor:
         if self.observer is not None:
             self.observer(seen, grid)
         batch, rows, cols, heads, tokens, width = seen.q.shape
@@ -104,8 +105,8 @@ class WindowAttention(nn.Module):
             return out.view(*query.shape[:3], *out.shape[1:])
 
         # Only windows at the bottom and right need a mask: attend everywhere with the broadcast bias, then mend those.
-        clean_rows = min(max(grid.clean_rows - (own[0].start or 0), 0), rows)
-        clean_cols = min(max(grid.clean_cols - (own[1].start or 0), 0), cols)
+        clean_rows = min(max(grid.clean_rows - first_row, 0), rows)
+        clean_cols = grid.clean_cols
         everything = slice(None)
         if clean_rows == 0 or clean_cols == 0:
             out = part(everything, everything, masked=True)
@@ -174,7 +175,7 @@ class WindowAttention(nn.Module):
             q = q.unflatten(-1, (self.heads, -1)).transpose(-3, -2).reshape(-1, 1, 1, *keys.key.shape[3:])
             q = q.expand(batch, rows, cols, -1, -1, -1)
         q = self.query(q)
-        visible = _visible(_labels(keys, seen.labels, EVERY_WINDOW), seen.key_labels).flatten(0, 1)[:, None]
+        visible = _visible(_labels(keys, seen.labels, slice(None)), seen.key_labels).flatten(0, 1)[:, None]
         mask = torch.zeros_like(visible, dtype=q.dtype).masked_fill(~visible, float("-inf"))
         mask = mask.repeat(batch, self.heads, 1, 1)
         out = window_attention(q.flatten(0, 2), seen.k.flatten(0, 2), seen.v.flatten(0, 2), mask)
@@ -232,16 +233,15 @@ def _prompt_grid(prompt: Prompt, grid: WindowGrid) -> WindowGrid:
     return WindowGrid(*expected, grid.window // stride, grid.shift // stride)
 
 
-def _windows(keys: Tensor, own: Rectangle) -> Tensor:
-    keys = keys if keys.shape[1] == 1 else keys[:, own[0]]
-    return keys if keys.shape[2] == 1 else keys[:, :, own[1]]
+def _rows(keys: Tensor, rows: slice) -> Tensor:
+    return keys if keys.shape[1] == 1 else keys[:, rows]
 
 
-def _labels(keys: PromptKeys, image: Tensor, own: Rectangle) -> Tensor:
-    """Regions of the prompts of some windows, beside those of their image tokens (rows, cols, tokens)."""
+def _labels(keys: PromptKeys, image: Tensor, rows: slice) -> Tensor:
+    """Regions of the prompts of some rows of windows, beside those of their image tokens (rows, cols, tokens)."""
     if keys.labels is None:
         return torch.full((*image.shape[:2], keys.key.shape[4]), _SHARED, device=image.device)
-    return keys.labels[own]
+    return keys.labels[rows]
 
 
 _PADDING = -1  # label of what lies outside the map

@@ -17,8 +17,6 @@ from promptcodec.model.elic import AttentionModule, Bottleneck
 from promptcodec.model.gdn import Gdn
 from promptcodec.model.steering import TransformSteer
 
-FEW = 8  # output channels, of which a vector unit would be mostly empty
-
 
 class Transform(nn.Module):
     """Analysis, synthesis or hyper transform. Takes and gives (B, C, H, W)."""
@@ -117,23 +115,6 @@ class ReflectConv(nn.Conv2d):
         return super().forward(x)
 
 
-class Upsample(nn.ConvTranspose2d):
-    """A transposed convolution. Few output channels are slow on CPUs: there it runs as convolution and pixel shuffle.
-
-    Each of the stride x stride output positions is a convolution with every stride-th weight, which together are one
-    convolution to stride² times the channels (Shi et al. 2016). Takes every map to ``stride`` times its size.
-    """
-
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        fits = self.kernel_size[0] == 5 and self.stride[0] == 2  # three weights each way from where the output lies
-        if x.device.type != "cpu" or torch.is_grad_enabled() or not fits or self.out_channels > FEW:
-            return super().forward(x, output_size)
-        weight = F.pad(self.weight, (0, 1, 0, 1)).unflatten(2, (3, 2)).unflatten(4, (3, 2)).flip(2, 4)
-        weight = weight.permute(1, 3, 5, 0, 2, 4).flatten(0, 2).contiguous(memory_format=torch.channels_last)
-        bias = None if self.bias is None else self.bias.repeat_interleave(4)
-        return F.pixel_shuffle(F.conv2d(x, weight, bias, padding=1), 2)
-
-
 def resample(channels: int, layer: config.Resample | config.ReflectConv) -> nn.Module:
     """The layer that a configuration describes, for maps of ``channels`` channels."""
     if isinstance(layer, config.ReflectConv):
@@ -144,7 +125,7 @@ def resample(channels: int, layer: config.Resample | config.ReflectConv) -> nn.M
     if layer.kind == "down":
         conv: nn.Module = nn.Conv2d(channels, layer.channels, kernel, stride, padding)
     elif layer.kind == "up":
-        conv = Upsample(channels, layer.channels, kernel, stride, padding, output_padding=stride - 1)
+        conv = nn.ConvTranspose2d(channels, layer.channels, kernel, stride, padding, output_padding=stride - 1)
     else:
         conv = nn.Conv2d(channels, layer.channels * stride**2, kernel, padding=padding)
     if layer.zero_init:

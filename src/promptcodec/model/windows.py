@@ -9,9 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Rectangle = tuple[slice, slice]  # rows and columns of windows
-EVERY_WINDOW: Rectangle = (slice(None), slice(None))
-
 
 @dataclass(frozen=True)
 class WindowGrid:
