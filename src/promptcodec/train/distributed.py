@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,7 @@ class World:
         if not dist.is_initialized():
             # Tensors of the host go over gloo also beside GPUs, so that agreeing does not wait for kernels.
             dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+            atexit.register(_leave)
         return World(int(os.environ["RANK"]), size, int(os.environ.get("LOCAL_RANK", "0")))
 
     @property
@@ -82,3 +84,9 @@ class World:
         if parts % self.size:
             raise UsageError(f"{wanted} parts of a batch cannot be shared out evenly to {self.size} processes")
         return parts
+
+
+def _leave() -> None:
+    """End the process group while its threads can be joined: left to the interpreter, they may abort the process."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
