@@ -13,7 +13,6 @@ benchmarks/results/exactness.json, but for the reference, benchmarks/results/exa
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import hashlib
 import json
 import math
@@ -24,33 +23,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from intermediates import FACTOR, ROUNDING, Noise, Record, Seen, largest_deviation
+from probability_path import coded, coder, forced, random_latents
+from torch import Tensor
 
-import promptcodec
 from promptcodec.codec.exact import BIN_MARGIN, GRID, GRID_MARGIN, choose_offsets, quantise_parameters
 from promptcodec.codec.latents import LatentCoder
-from promptcodec.codec.tables import BINS, SIGMA_MAX, SIGMA_MIN, gaussian_tables
-from promptcodec.model.base import CompressionModel
-from promptcodec.model.config import Model, Resample, Transform
+from promptcodec.codec.tables import BINS, SIGMA_MAX, SIGMA_MIN
 from promptcodec.model.presets import PRESETS
-from promptcodec.model.schedule import Step, run
-from promptcodec.zoo.model_file import StoredModel
 from promptcodec.zoo.shipped import shipped_models
 
 FOLDER = Path(__file__).parent / "results"
 RESULTS, REFERENCE = FOLDER / "exactness.json", FOLDER / "exactness_reference.json"
-FACTOR = 1000
-ROUNDING = 2.0**-53
-# Spread of the means, so that many bins occur; with more, what a context makes of its own past grows without end.
-WANTED = {"SpaceChannelContext": 2.0, "CausalContext": 0.5}
 LATENTS = 10_000
 BATCH = 4
 PRIOR = ", z of its prior"  # what the rows of --prior add to the model's name
@@ -76,193 +65,12 @@ def models() -> dict[str, list[str]]:
     return paths
 
 
-def coder(name: str) -> LatentCoder:
-    """Of the shipped model where there is one, else of weights made of integers."""
-    if name in shipped_models():
-        return promptcodec.load(name).coder
-    network = CompressionModel(_without_transforms(PRESETS[name]())).eval()
-    rng = np.random.default_rng(0)
-    with torch.no_grad():
-        for key, value in network.named_parameters():
-            fan_in = value[0].numel() if value.dim() > 1 else 1
-            integers = rng.integers(-(2**10), 2**10, value.shape).astype(np.float64) / 2**10
-            width = math.sqrt(3 / fan_in) if value.dim() > 1 else 0.1
-            norm = value.dim() == 1 and key.endswith("weight")
-            value.copy_(torch.from_numpy(norm + integers * width).half().float())
-    stored = StoredModel(name, "integers", network, gaussian_tables(), b"", b"")
-    one = LatentCoder(stored)
-    z, q, shape = random_latents(one, 4, np.random.default_rng(4))
-    steps = forced(one, z, q, torch.from_numpy(rng.integers(-1000, 1001, shape) / GRID), Seen())
-    heads = list(_heads(network))
-    with torch.no_grad():
-        wanted = WANTED.get(type(network.context).__name__, 8.0)
-        for i, head in enumerate(heads):
-            spread = float(steps[i * len(steps) // len(heads)][1].std())
-            for parameter in head.parameters():
-                parameter.mul_(2.0 ** round(math.log2(wanted / spread)))
-    return LatentCoder(stored)
-
-
-def _without_transforms(cfg: Model) -> Model:
-    """The same path to a probability, with nothing else around it."""
-    latent, hyper = (Resample("down", channels, 1, 1) for channels in (cfg.latent_channels, cfg.hyper_channels))
-    return dataclasses.replace(
-        cfg, analysis=Transform(3, (latent,)), hyper_analysis=Transform(cfg.latent_channels, (hyper,)),
-        synthesis=Transform(cfg.latent_channels, (Resample("down", 3, 1, 1),)),
-    )  # fmt: skip
-
-
-def _heads(network: CompressionModel) -> Iterator[nn.Module]:
-    """The last layers on the path to a probability."""
-    context = network.context
-    ends = [network.h_s] if context is None else getattr(context, "aggregation", None) or [context.parameters_net]
-    for end in ends:
-        yield [m for m in end.modules() if getattr(m, "weight", None) is not None and m.weight.dim() > 1][-1]
-
-
-def random_latents(
-    one: LatentCoder, count: int, rng: np.random.Generator, prior: bool = False
-) -> tuple[Tensor, float, tuple[int, ...]]:
-    """Integers of z (count, N, s, s) of all magnitudes, a rate, and the shape of y; s is 1 before a context, else 2.
-
-    With ``prior`` every element is drawn by itself from the table that codes it, as z of pictures are distributed.
-    """
-    side = 1 if one.context is not None else 2
-    shape = (count, one.config.hyper_channels, side, side)
-    if prior:
-        z = torch.from_numpy(_prior_samples(one, count * side**2, rng).reshape(shape))
-    else:
-        spread = 2.0 ** rng.integers(-1, 5, (count, shape[1], 1, 1))
-        z = torch.from_numpy((rng.integers(-1000, 1001, shape) / 500 * spread).round())
-    q = int(rng.integers(0, 65_536)) / 65_535 if one.gain is not None else 0.0
-    return z, q, (count, one.config.latent_channels, 4 * side, 4 * side)
-
-
-def _prior_samples(one: LatentCoder, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Symbols of z (count, N) by the frequencies of each channel's table, without the escape."""
-    tables = one.hyper_tables
-    drawn = [
-        offset + rng.choice(len(table) - 1, count, p=table[:-1] / table[:-1].sum())
-        for table, offset in zip(tables.frequencies, tables.offsets, strict=True)
-    ]
-    return np.stack(drawn, 1).astype(np.float64)
-
-
-class Intermediates(TorchDispatchMode):
-    """Sees every float64 result of every operation, and may replace it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.off = False
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        if self.off or "empty" in func.__name__ or any(r.alias_info is not None for r in func._schema.returns):
-            return out  # memory not yet written; views and in-place writes, whose values have been seen
-        results = out if isinstance(out, (tuple, list)) else (out,)
-        seen = [self._one(one, func.__name__) for one in results]
-        return type(out)(seen) if isinstance(out, (tuple, list)) else seen[0]
-
-    def _one(self, out: Any, operation: str) -> Any:
-        counts = isinstance(out, Tensor) and out.dtype == torch.float64 and out.numel()
-        return self.result(out, operation) if counts else out
-
-    def result(self, out: Tensor, operation: str) -> Tensor:
-        raise NotImplementedError
-
-
-class Seen(Intermediates):
-    """Leaves them."""
-
-    def result(self, out: Tensor, operation: str) -> Tensor:
-        return out
-
-
-class Record(Intermediates):
-    """Keeps them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kept: list[Tensor] = []
-
-    def result(self, out: Tensor, operation: str) -> Tensor:
-        self.kept.append(out.clone())
-        return out
-
-
-class Noise(Intermediates):
-    """Moves the i-th by up to ``amplitudes[i]`` times the largest value of the same tensor.
-
-    Whole numbers stay: they are exact. The logarithm of a vanishing scale magnifies what the scale has deviated by, far
-    below the lowest bin; the scale is moved itself, so that its logarithm is moved by FACTOR roundings only.
-    """
-
-    def __init__(self, amplitudes: list[float]) -> None:
-        super().__init__()
-        self.amplitudes, self.place, self.logarithm = amplitudes, 0, False
-        self.generator = torch.Generator().manual_seed(0)
-
-    def result(self, out: Tensor, operation: str) -> Tensor:
-        amplitude = self.amplitudes[self.place]
-        self.place += 1
-        if operation.startswith("log") or (self.logarithm and operation.startswith("add")):
-            amplitude = FACTOR * ROUNDING
-            self.logarithm = operation.startswith("log")
-        finite = torch.where(torch.isfinite(out), out, 0)
-        if bool((finite == finite.round()).all()):
-            return out
-        noise = torch.rand(out.shape, dtype=torch.float64, generator=self.generator) * 2 - 1
-        return out + noise * (finite.abs().max() * amplitude)
-
-
-def largest_deviation(a: Tensor, b: Tensor) -> float:
-    """Of two results of one operation, as a share of the largest value in it."""
-    finite = torch.isfinite(a) & torch.isfinite(b)
-    a, b = torch.where(finite, a, 0), torch.where(finite, b, 0)
-    return float((a - b).abs().max() / a.abs().max().clamp_min(1e-300))
-
-
 def moved(log_sigma: Tensor, mean: Tensor, other_log_sigma: Tensor, other_mean: Tensor) -> tuple[float, float]:
     """How far apart two results of a step are: in widths of a bin, where bins have borders, and of the mean."""
     position = (log_sigma - math.log(SIGMA_MIN)) / BIN_WIDTH
     inside = (position > -0.5) & (position < BINS - 0.5)
     apart = ((other_log_sigma - log_sigma).abs() / BIN_WIDTH)[inside]
     return float(apart.max()) if apart.numel() else 0.0, float((other_mean - mean).abs().max())
-
-
-@torch.inference_mode()
-def forced(one: LatentCoder, z: Tensor, q: float, y_hat: Tensor, mode: Intermediates) -> list[tuple[Tensor, Tensor]]:
-    """log sigma and mean of every step, with ``mode`` watching the networks; y_hat is what the schedule is told."""
-    found = []
-
-    def code(step: Step) -> Tensor:
-        mode.off = True
-        found.append((step.scale.clone(), step.mean.clone()))
-        part = y_hat[step.where]
-        mode.off = False
-        return part
-
-    with mode:
-        run(one.schedule(z, q), code, tuple(y_hat.shape))
-    return found
-
-
-@torch.inference_mode()
-def coded(
-    one: LatentCoder, z: Tensor, q: float, rng: np.random.Generator, shape: tuple[int, ...]
-) -> tuple[Any, Tensor]:
-    """Of every step offsets, bins, means, and where; and ŷ of random symbols: what an encoder settles."""
-    steps = []
-
-    def code(step: Step) -> Tensor:
-        offsets = choose_offsets(step.scale, step.mean)
-        settled = quantise_parameters(step.scale, step.mean, offsets)
-        steps.append((offsets, settled, step.scale.clone(), step.mean.clone()))
-        symbols = torch.from_numpy(rng.integers(-4, 5, tuple(settled.means.shape)))
-        return symbols + settled.means / GRID
-
-    y_hat = run(one.schedule(z, q), code, shape)
-    return steps, y_hat
 
 
 def perturb(name: str, seen: list[int], latents: int, prior: bool = False) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from marked import replace_marked
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -120,10 +121,7 @@ def write_table() -> None:
         for row in json.loads(RESULTS.read_text())
     ]  # fmt: skip
     titles = ["model", "megapixels", "tiles", "encode s", "decode s", "encode MiB", "decode MiB"]
-    page = ROOT / "docs" / "large.md"
-    before, rest = page.read_text().split("<!-- large -->\n")
-    after = rest.split("<!-- /large -->")[1]
-    page.write_text(f"{before}<!-- large -->\n{table(titles, rows)}\n<!-- /large -->{after}")
+    replace_marked(ROOT / "docs" / "large.md", "large", table(titles, rows))
 
 
 def main() -> None:

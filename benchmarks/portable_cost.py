@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from marked import replace_marked
 from train_levers import DOCS, QUALITIES, ROOT, Bench, change_in_rate, narrow
 
 from promptcodec.codec.allocator import keep_large_blocks
@@ -90,9 +91,7 @@ def table(arguments: argparse.Namespace) -> None:
         error = statistics.stdev(found) / math.sqrt(len(found)) if len(found) > 1 else math.nan
         each = ", ".join(f"{value:+.2f}" for value in found)
         lines.append(f"| {after:,} | {statistics.mean(found):+.2f} ± {error:.2f} % | {each} |")
-    before, rest = DOCS.read_text().split("<!-- portable -->\n", 1)
-    after_it = rest.split("<!-- /portable -->", 1)[1]
-    DOCS.write_text(f"{before}<!-- portable -->\n" + "\n".join(lines) + f"\n<!-- /portable -->{after_it}")
+    replace_marked(DOCS, "portable", "\n".join(lines))
 
 
 def main() -> None:

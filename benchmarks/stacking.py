@@ -27,11 +27,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from steering_effect import SIDE, crops
 from torch import Tensor
 
 import promptcodec
-from promptcodec.codec.picture_io import read
-from promptcodec.evaluate.datasets import find_pictures
 from promptcodec.model.base import CompressionModel
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import load_adapter
@@ -43,7 +42,7 @@ from promptcodec.train.ms_ssim import ms_ssim
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "stacking.json"
-SIDE, QS = 256, (0.35, 0.6)
+QS = (0.35, 0.6)
 ORDER = ("rate", "region", "look")  # in which they act
 Metric = Callable[[Tensor, Tensor, Tensor], float]  # of x_hat, x and the region
 
@@ -101,21 +100,6 @@ def look_metric(networks: Path | None) -> Metric:
     return lambda x_hat, x, _: -float(distance(x_hat, x))
 
 
-def crops(folder: Path, count: int) -> list[tuple[Tensor, Tensor]]:
-    """(1, 3, SIDE, SIDE) in [0, 1], and a region: 1 in a rectangle, 0.25 outside."""
-    rng, found = np.random.default_rng(0), []
-    for path in find_pictures([folder])[:count]:
-        rgb = read(path).rgb
-        y, x = (int(rng.integers(size - SIDE + 1)) for size in rgb.shape[:2])
-        crop = torch.from_numpy(rgb[y : y + SIDE, x : x + SIDE].copy()).permute(2, 0, 1)[None].float() / 255
-        roi = torch.full((1, 1, SIDE, SIDE), 0.25)
-        height, width = rng.integers(SIDE // 4, 3 * SIDE // 4, 2)
-        top, left = rng.integers(0, SIDE - height), rng.integers(0, SIDE - width)
-        roi[..., top : top + height, left : left + width] = 1.0
-        found.append((crop, roi))
-    return found
-
-
 def real_file(model: str | None, files: dict[str, Path], crop: Tensor) -> dict[str, Any]:
     """A file of one crop with all adapters: its bytes, what it names, and that it decodes with these alone."""
     rgb = (crop[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
@@ -145,7 +129,8 @@ def main() -> None:
         parser.error("a stack has two adapters or three")
     model = promptcodec.load(args.model).network
     adapters = {name: load_adapter(path, model).adapter for name, path in files.items()}
-    effects, found = Effects(model, adapters, look_metric(args.networks)), crops(args.test, args.crops)
+    effects = Effects(model, adapters, look_metric(args.networks))
+    found = [(crop.x, crop.roi) for crop in crops(args.test, args.crops)]
     result: dict[str, Any] = {"model": model.config.name, "crops": len(found), "stack": list(files), "effects": {}}
     for name in files:
         alone, stacked = (

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import time
 import warnings
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from marked import replace_marked
 
 import promptcodec
 from promptcodec.codec.allocator import keep_large_blocks
@@ -44,7 +44,6 @@ from promptcodec.steer.transtic import TransTIC
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "steering_cost.json"
 PAGE = ROOT / "docs" / "steering.md"
-MARK = re.compile(r"(<!-- cost -->\n).*?(<!-- /cost -->)", re.S)
 SIDES = {"encoder": ("g_a", "h_a"), "decoder": ("h_s", "g_s")}
 
 ADAPTERS: dict[str, Callable[[config.Model], list[Adapter]]] = {
@@ -162,7 +161,7 @@ def main() -> None:
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     text = report(results)
     print(text)
-    PAGE.write_text(MARK.sub(lambda m: m[1] + text + m[2], PAGE.read_text()))
+    replace_marked(PAGE, "cost", text.rstrip("\n"))
 
 
 if __name__ == "__main__":

@@ -126,10 +126,10 @@ class Crop:
     roi: Tensor
 
 
-def crops(folder: Path) -> list[Crop]:
+def crops(folder: Path, count: int = CROPS) -> list[Crop]:
     """One of each of the first pictures, at random."""
     rng, found = np.random.default_rng(0), []
-    for path in find_pictures([folder])[:CROPS]:
+    for path in find_pictures([folder])[:count]:
         rgb = read(path).rgb
         top, left = (int(rng.integers(size - SIDE + 1)) for size in rgb.shape[:2])
         x = torch.from_numpy(rgb[top : top + SIDE, left : left + SIDE].copy()).permute(2, 0, 1)[None].float() / 255

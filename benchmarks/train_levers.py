@@ -27,6 +27,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+from marked import replace_marked
 
 from promptcodec.codec.allocator import keep_large_blocks
 from promptcodec.evaluate.bdrate import bd_rate
@@ -279,10 +280,7 @@ def table(arguments: argparse.Namespace) -> None:
         else:
             mean = f"{statistics.mean(found):+.1f} ± {statistics.stdev(found) / math.sqrt(len(found)):.1f} %"
         lines.append(f"| {name} | {crops} | {mean} | {each} |")
-    text = DOCS.read_text()
-    before, rest = text.split("<!-- levers -->\n", 1)
-    after = rest.split("<!-- /levers -->", 1)[1]
-    DOCS.write_text(f"{before}<!-- levers -->\n" + "\n".join(lines) + f"\n<!-- /levers -->{after}")
+    replace_marked(DOCS, "levers", "\n".join(lines))
 
 
 def main() -> None:

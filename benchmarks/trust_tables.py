@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from write_numbers import _between, table
+from marked import replace_marked
+from write_numbers import table
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -118,10 +119,10 @@ def _named(results: dict[str, Any], name: str) -> str:
 
 def main() -> None:
     exactness = read("exactness.json")
-    _between(TRUST, "fuzzing", fuzzing(read("fuzz.json")))
-    _between(TRUST, "interruptions", interruptions(read("interruptions.json")))
+    replace_marked(TRUST, "fuzzing", fuzzing(read("fuzz.json")))
+    replace_marked(TRUST, "interruptions", interruptions(read("interruptions.json")))
     for section in (deviations, perturbed, platforms):
-        _between(EXACTNESS, section.__name__, section(exactness))
+        replace_marked(EXACTNESS, section.__name__, section(exactness))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from marked import replace_marked
+
 from promptcodec.evaluate.page import table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -97,14 +99,7 @@ def write(sections: dict[str, str]) -> None:
 def quote() -> None:
     """Into the README: each model's speed."""
     speeds = re.findall(r"^\*\*.*$", TARGET.read_text(), re.MULTILINE)
-    _between(README, "speed", "\n\n".join(speeds))
-
-
-def _between(path: Path, name: str, text: str) -> None:
-    """Replace what stands between the two markers called ``name``."""
-    start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-    before, rest = path.read_text().split(start)
-    path.write_text(before + start + text + "\n" + end + rest.split(end)[1])
+    replace_marked(README, "speed", "\n\n".join(speeds))
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from marked import replace_marked
 from PIL import Image
 
 import promptcodec
@@ -269,22 +270,15 @@ def quote() -> None:
     few = "".join(f"; {anchor}: on {count}" for anchor, count in pictures.items() if count != summary.pictures)
     text = f"On Kodak's {summary.pictures} pictures{few}. BD-rate (negative: fewer bits than the peer at equal quality)"
     text += ":\n\n"
-    _between(README, "rates", text + table(["against", *metrics.values()], rows))
+    replace_marked(README, "rates", text + table(["against", *metrics.values()], rows))
     means = [[f"{p.setting:g}", f"{p.bpp:.4f}", f"{p.psnr:.2f}", f"{p.ms_ssim:.4f}"] for p in summary.curves[ours]]
     model = f"{ours} (model {promptcodec.load().fingerprint})"
     text = f"Kodak. Means over 24 pictures of real files, header included, {model}.\n\n"
-    _between(CARD, "table", text + table(["quality", "bpp", "PSNR (dB)", "MS-SSIM"], means))
+    replace_marked(CARD, "table", text + table(["quality", "bpp", "PSNR (dB)", "MS-SSIM"], means))
 
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:+.1f} %"
-
-
-def _between(path: Path, name: str, text: str) -> None:
-    """Replace what stands between the two markers called ``name``."""
-    start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-    before, rest = path.read_text().split(start)
-    path.write_text(before + start + text + "\n" + end + rest.split(end)[1])
 
 
 def _commands(name: str) -> tuple[str, ...]:

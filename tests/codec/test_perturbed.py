@@ -1,20 +1,12 @@
 """What ``benchmarks/exactness.py`` does for all models, for one and briefly; docs/exactness.md."""
 
-import importlib.util
 import json
 from pathlib import Path
 
+import exactness
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.fixture(scope="module")
-def exactness():
-    spec = importlib.util.spec_from_file_location("exactness", BENCHMARKS / "exactness.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -22,18 +14,18 @@ def units():
     return json.loads((BENCHMARKS / "results" / "exactness.json").read_text())["deviations"]["tic"]["units"]
 
 
-def test_a_thousand_times_the_deviation_changes_no_integer(exactness, units):
+def test_a_thousand_times_the_deviation_changes_no_integer(units):
     row = exactness.perturb("tic", units, 20)
     assert (row["latents"], row["mismatches"], row["intermediates"]) == (20, 0, len(units))
     assert row["bins_used"] > 40
     assert 0 < row["mean_moved"] < row["mean_margin"]
 
 
-def test_noise_beyond_the_margin_does(exactness, units):
+def test_noise_beyond_the_margin_does(units):
     assert exactness.perturb("tic", [10**8] * len(units), 20)["mismatches"] > 0
 
 
-def test_this_platform_settles_the_same_integers_as_the_reference(exactness):
+def test_this_platform_settles_the_same_integers_as_the_reference():
     expected = json.loads(exactness.REFERENCE.read_text())["tic"]
     found = exactness.digest(exactness.coder("tic"), [bytes.fromhex(o) for o in expected["offsets"]])
     assert found["sha256"] == expected["sha256"]

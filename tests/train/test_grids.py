@@ -1,10 +1,9 @@
 """The ablations' grids: recipes that can run, variants that differ in what they say, and results that compare."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
+import ablation_grid as runner
 import pytest
 
 from promptcodec.evaluate.complexity import build, parts, total
@@ -16,19 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 GRIDS = sorted((ROOT / "recipes/grids").glob("*.toml"))
 
 
-@pytest.fixture(scope="module")
-def runner():
-    spec = importlib.util.spec_from_file_location("ablation_grid", ROOT / "benchmarks/ablation_grid.py")
-    module = importlib.util.module_from_spec(spec)
-    monkey = pytest.MonkeyPatch()
-    monkey.setitem(sys.modules, spec.name, module)  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    monkey.undo()
-    return module
-
-
 @pytest.mark.parametrize("path", GRIDS, ids=lambda p: p.stem)
-def test_every_run_is_a_recipe_of_a_small_model(runner, path):
+def test_every_run_is_a_recipe_of_a_small_model(path):
     grid = runner.Grid.load(path)
     settings = [grid.settings(label, seed) for label in grid.variants for seed in grid.seeds]
     assert len({json.dumps(s) for s in settings}) == len(grid.variants) * len(grid.seeds)
@@ -50,7 +38,7 @@ def test_variants_differ_in_cost_as_their_parts_do():
     assert macs("swin-narrow") < macs("swin-narrow-ngram") == macs("swin-narrow-ngram-tag")
 
 
-def test_a_grid_trains_goes_on_and_compares(runner, tmp_path, pictures, capsys, monkeypatch):
+def test_a_grid_trains_goes_on_and_compares(tmp_path, pictures, capsys, monkeypatch):
     grid = tmp_path / "tiny.toml"
     grid.write_text(
         'title = "Tiny"\nreference = "a"\nseeds = [0]\n[recipe]\npatch = 64\nbatch = 2\nsamples = 4\n'
@@ -79,7 +67,7 @@ def test_a_grid_trains_goes_on_and_compares(runner, tmp_path, pictures, capsys, 
     assert runner.change_in_rate(better, rows[0]) == pytest.approx(-50)
 
 
-def test_seeds_are_compared_with_their_own_reference(runner):
+def test_seeds_are_compared_with_their_own_reference():
     variants = {name: {"model": name} for name in ("a", "b")}
     grid = runner.Grid("g", "G", "a", (0, 1, 2), {}, variants)
 
