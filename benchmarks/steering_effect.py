@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from marked import replace_marked
 from torch import Tensor
 
 import promptcodec
@@ -45,7 +46,7 @@ from promptcodec.train.ms_ssim import ms_ssim
 from promptcodec.train.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "steering.json"
+RESULTS, PAGE = ROOT / "benchmarks" / "results" / "steering.json", ROOT / "docs" / "steering.md"
 CROPS, SIDE = 24, 256
 ANCHOR_QS, QS = (0.2, 0.3, 0.42, 0.54, 0.66, 0.8), (0.35, 0.6)
 SHORT = {"start": "nano", "patch": 192, "batch": 4, "learning_rate": 1e-4, "decay": 0.4, "ema": 0.95,
@@ -283,12 +284,12 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", help="what is trained on")
     parser.add_argument("--test", type=Path, help="other pictures")
     parser.add_argument("--networks", type=Path, help="AlexNet and the heads of LPIPS")
-    parser.add_argument("--table", action="store_true", help="only print what is kept, as a table")
+    parser.add_argument("--table", action="store_true", help="only write what is kept into docs/steering.md")
     parser.add_argument("--seconds", type=float, default=100.0)
     parser.add_argument("--append", action="store_true")
     options = parser.parse_args()
     if options.table:
-        print(table(json.loads(RESULTS.read_text())["families"]))
+        replace_marked(PAGE, "effect", table(json.loads(RESULTS.read_text())["families"]))
         return
     if not (options.data and options.test and options.networks):
         parser.error("give --data, --test and --networks")
