@@ -86,18 +86,15 @@ def encode(
     what they are asked for, see ``steer.files.SteeredCodec.encode``. ``refine``: steps of gradient descent on the
     latents of this picture (slow; any decoder opens the file), for the trade-off ``refine_lambda``, by default that of
     the quality. ``options``: ``strip``, ``memory``, ``preview`` and ``progress`` of ``Codec.encode``. Raises
-    TargetError where the target is out of this picture's range, UsageError for a target together with adapters or a
-    refinement.
+    TargetError where the target is out of this picture's range, UsageError for a target together with a refinement.
     """
     from promptcodec.codec.search import one_target
 
     target = one_target(target_size, target_bpp, target_psnr, target_ms_ssim)
     codec = load(model, device)
-    given = {"refine": refinement_of(refine, refine_lambda), **options}
+    given = {"target": target, "refine": refinement_of(refine, refine_lambda), **options}
     if not adapters and not settings and roi is None and not maps:
-        return codec.encode(image, quality, target=target, **given)
-    if target is not None:
-        raise UsageError("a target and adapters do not go together yet; give a quality")
+        return codec.encode(image, quality, **given)
     return steered(codec, adapters).encode(image, quality, settings=settings, roi=roi, maps=maps, **given)
 
 

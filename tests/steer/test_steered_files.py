@@ -11,7 +11,9 @@ from torch import nn
 
 import promptcodec
 from promptcodec.codec.container import ADAPTERS, AdapterRecord, Header, PtcFile, Tile, pack, unpack
+from promptcodec.codec.search import Target
 from promptcodec.errors import FormatError, ImageError, ModelMismatchError, UsageError
+from promptcodec.evaluate.metrics import psnr
 from promptcodec.model.steering import Affine, BlockSteer, Decoded, Site, Steering
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import StoredAdapter, save_adapter
@@ -254,6 +256,21 @@ def test_rate_region_and_look_in_one_file(codec, paths, photo):
     for other in changed:
         assert unpack(other).tiles != unpack(data).tiles
         assert (stack.decode_picture(other).rgb != picture).any()
+
+
+def test_targets_with_adapters(codec, paths):
+    picture = np.asarray(Image.open(EXAMPLE).convert("RGB"))[:256, :384]
+    ours, asked = steered(codec, paths, "step"), {"settings": {"step": 0.6}}
+    wanted = len(ours.encode(picture, 60, **asked))
+    data = ours.encode(picture, target=Target("size", wanted), **asked)
+    assert 0.99 * wanted <= len(data) <= wanted
+    reached = psnr(picture, ours.decode_picture(data).rgb)
+    data = ours.encode(
+        picture, target=Target("psnr", reached - 0.5), **asked
+    )  # which only a decoder with the step reaches
+    assert reached - 0.5 <= psnr(picture, ours.decode_picture(data).rgb) <= reached - 0.3
+    again = promptcodec.encode(picture, target_size=wanted, adapters=[paths["step"]], settings={"step": 0.6})
+    assert 0.99 * wanted <= len(again) <= wanted
 
 
 @pytest.mark.parametrize("names", [("look", "region", "gain"), ("both", "hyper", "channels"), ("step",)])

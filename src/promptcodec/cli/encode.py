@@ -117,8 +117,6 @@ def command(
         quality, target, model, strip, device, overwrite, skip_existing, stamped, tuple(adapter or ()), scalars,
         options.maps_of(roi, map_), refine, refine_lambda, int(options.parse_size(memory)), preview,
     )  # fmt: skip
-    if settings.steered and target is not None:
-        raise UsageError("a target and adapters do not go together yet; give --quality")
     processes = min(processes, len(planned))
     prepare = partial(runtime.prepare, 1 if processes > 1 else threads)
     sys.exit(jobs.run(planned, partial(encode_file, settings), processes, prepare, as_json))
@@ -150,12 +148,13 @@ def encode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
 
 def _encoded(data: bytes, settings: Settings, source_hash: bytes | None) -> bytes:
     given: dict[str, Any] = {
-        "strip": settings.strip, "source_hash": source_hash, "memory": settings.memory, "preview": settings.preview,
-        "progress": jobs.tile_done, "refine": refinement_of(settings.refine, settings.refine_lambda),
+        "target": settings.target, "strip": settings.strip, "source_hash": source_hash, "memory": settings.memory,
+        "preview": settings.preview, "progress": jobs.tile_done,
+        "refine": refinement_of(settings.refine, settings.refine_lambda),
     }  # fmt: skip
     if not settings.steered:
         codec = runtime.codec(settings.model, settings.device)
-        return codec.encode(data, settings.quality, target=settings.target, **given)
+        return codec.encode(data, settings.quality, **given)
     steered = runtime.steered(settings.model, settings.device, settings.adapters)
     return steered.encode(data, settings.quality, settings=dict(settings.scalars), maps=dict(settings.maps), **given)
 

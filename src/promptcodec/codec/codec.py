@@ -77,6 +77,7 @@ class Codec:
         strip: bool = False,
         source_hash: bytes | None = None,
         steered: Callable[[int, int], Steered] | None = None,
+        opener: Opener | None = None,
         refine: Refine | None = None,
         memory: int = DEFAULT_MEMORY,
         preview: bool | None = None,
@@ -86,12 +87,12 @@ class Codec:
 
         ``quality``: 0 (smallest) to 100 (best), 50 by default; or a ``target``, whose quality is searched: the picture
         is analysed once. ``strip`` leaves out EXIF and XMP; ``source_hash`` (8 bytes) is stored for programs that
-        compare. ``steered`` attaches adapters for a picture of the height and width that it is given;
-        ``promptcodec.steer.files`` makes it. ``refine`` takes the place of the analysis, such as a
-        ``steer.editing.Refinement``; not together with a target. Pictures whose networks would take more than
-        ``memory`` bytes at once are divided into tiles. ``preview`` stores the picture in small as well; by default
-        where there are tiles. ``progress`` is told the tiles that are done, and how many there are. Warns where a
-        lossless PNG would be smaller.
+        compare. ``steered`` attaches adapters for a picture of the height and width that it is given, and ``opener``
+        those that a file names, for targets of quality; ``promptcodec.steer.files`` makes both. ``refine`` takes the
+        place of the analysis, such as a ``steer.editing.Refinement``; not together with a target. Pictures whose
+        networks would take more than ``memory`` bytes at once are divided into tiles. ``preview`` stores the picture in
+        small as well; by default where there are tiles. ``progress`` is told the tiles that are done, and how many
+        there are. Warns where a lossless PNG would be smaller.
         Raises ImageError, LimitError, UsageError, and TargetError for targets out of this picture's range.
         """
         picture = read(image)
@@ -123,7 +124,11 @@ class Codec:
             tiles = tuple(Tile(latents.checksum, latents.offsets, latents.stream) for latents in coded)
             return pack(PtcFile(replace(plain, q=q), tiles, metadata, records, small))
 
-        data = file_at(q) if target is None else search(file_at, *goal_of(target, self, picture), Q_STEPS)
+        if target is None:
+            data = file_at(q)
+        else:
+            goal = goal_of(target, picture, lambda data: self.decode_picture(data, opener))
+            data = search(file_at, *goal, Q_STEPS)
         if lossless_is_smaller(picture, len(data)):
             warnings.warn(
                 "a lossless PNG of this picture would be smaller; this codec is made for photos", stacklevel=2

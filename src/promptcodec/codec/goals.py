@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from promptcodec.codec.picture import Picture
 from promptcodec.codec.search import QUALITY_TOLERANCE, SIZE_TOLERANCE, Goal, Target
 from promptcodec.errors import UsageError
 
-if TYPE_CHECKING:
-    from promptcodec.codec.codec import Codec
-
 # What a variable-rate model spans from quality 0 to 100 on most photos; a first guess only.
 _SPAN = {"size": 3.2, "bpp": 3.2, "psnr": 13.0, "ms_ssim": 15.0}
 
 
-def goal_of(target: Target, codec: Codec, picture: Picture) -> tuple[Goal, Callable[[bytes], float]]:
-    """The goal, and the score of a file: the logarithm of its size, or its quality in dB.
+def goal_of(
+    target: Target, picture: Picture, decode: Callable[[bytes], Picture]
+) -> tuple[Goal, Callable[[bytes], float]]:
+    """The goal, and the score of a file: the logarithm of its size, or its quality in dB once it is decoded.
 
     Raises UsageError for MS-SSIM of pictures too small to have one, or without the package that computes it.
     """
@@ -34,13 +32,13 @@ def goal_of(target: Target, codec: Codec, picture: Picture) -> tuple[Goal, Calla
 
     if target.kind == "psnr":
         goal = Goal(target.value, target.value + QUALITY_TOLERANCE, False, _SPAN["psnr"], lambda s: f"{s:.2f} dB")
-        return goal, lambda data: psnr(picture.rgb, codec.decode_picture(data).rgb)
+        return goal, lambda data: psnr(picture.rgb, decode(data).rgb)
 
     if ms_ssim(picture.rgb, picture.rgb) is None:
         raise UsageError(f"a picture of {width} x {height} pixels is too small for MS-SSIM; give another target")
 
     def similarity(data: bytes) -> float:
-        value = ms_ssim(picture.rgb, codec.decode_picture(data).rgb)
+        value = ms_ssim(picture.rgb, decode(data).rgb)
         assert value is not None
         return decibel(value)
 

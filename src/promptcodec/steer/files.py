@@ -52,6 +52,8 @@ class SteeredCodec:
     ) -> bytes:
         """As ``Codec.encode``, whose other ``options`` it takes, steered by all adapters.
 
+        A ``target`` is searched with the base's rate, the settings as they are given: the picture is analysed once.
+
         ``settings``: scalars by name, 0 to 1. ``maps``: maps by name, each a grey picture of any size, ``x,y,w,h`` in
         pixels, a number for everywhere, or a map (1, 1, H, W) in [0, 1]; ``roi`` is the one of that name. Raises
         UsageError for what an adapter lacks and for what none takes.
@@ -67,7 +69,9 @@ class SteeredCodec:
             signals = [stored.adapter.signal(controls) for stored in self.adapters]
             return FileSteering(self.codec, self.adapters, signals, self._exact, controls)
 
-        return self.codec.encode(image, quality, steered=steered, **options)
+        return self.codec.encode(
+            image, quality, steered=steered, opener=lambda records: self._open(records, {}, set()), **options
+        )
 
     def decode_picture(
         self,
