@@ -31,9 +31,9 @@ from promptcodec.evaluate.bench import untrained
 from promptcodec.model import ffn, mixers, s2c
 from promptcodec.model.base import CompressionModel, channels_last
 from promptcodec.model.blocks import Block
+from promptcodec.model.precision import autocast_pays
 from promptcodec.model.presets import PRESETS
 from promptcodec.model.schedule import run
-from promptcodec.train.precision import autocast_pays
 
 
 @contextlib.contextmanager

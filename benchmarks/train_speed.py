@@ -27,11 +27,11 @@ from torch.nn import functional as F
 from promptcodec.codec.allocator import keep_large_blocks
 from promptcodec.model import mixers
 from promptcodec.model.base import CompressionModel, channels_last
+from promptcodec.model.precision import autocast_pays
 from promptcodec.model.presets import PRESETS
 from promptcodec.train.distortion import Distortion
 from promptcodec.train.objective import Objective
 from promptcodec.train.optimiser import Optimiser
-from promptcodec.train.precision import autocast_pays
 from promptcodec.train.progress import flops_per_sample
 from promptcodec.train.recipe import Recipe
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from promptcodec.codec.codec import Codec
     from promptcodec.codec.picture_io import Source
+    from promptcodec.model.precision import Precision
     from promptcodec.steer.editing import Refinement
     from promptcodec.steer.files import SteeredCodec
 
@@ -38,25 +39,28 @@ PREVIEW_SIDE = 256  # pixels of the longer side of a preview that a file does no
 
 File = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 
-_loaded: dict[tuple[str, str], Codec] = {}
+_loaded: dict[tuple[str, str, str], Codec] = {}
 _loading = Lock()
 
 
-def load(model: str | Path | None = None, device: str | torch.device = "cpu") -> Codec:
+def load(
+    model: str | Path | None = None, device: str | torch.device = "cpu", precision: Precision = "float32"
+) -> Codec:
     """A codec: of the default model, of a shipped one by name, or of a model file. Loaded once a process and device.
 
-    Raises ModelMismatchError where there is no such model, UsageError where there is no such device.
+    ``precision``: "float32", "bfloat16" or "auto", in which pixels are made; see ``Codec``. Raises ModelMismatchError
+    where there is no such model, UsageError where there is no such device.
     """
     path, device = find_model(str(model or DEFAULT)), str(device)
     with _loading:
-        key = (str(path), device)
+        key = (str(path), device, precision)
         if key not in _loaded:
             from promptcodec.codec.codec import Codec
             from promptcodec.codec.device import check_device
             from promptcodec.zoo.model_file import load_model
 
             check_device(device)
-            _loaded[key] = Codec(load_model(path, device), device)
+            _loaded[key] = Codec(load_model(path, device), device, precision)
         return _loaded[key]
 
 
@@ -106,19 +110,20 @@ def decode(
     crop: tuple[int, int, int, int] | None = None,
     adapters: Sequence[str | Path] = (),
     settings: Mapping[str, float] | None = None,
+    precision: Precision = "float32",
     progress: Callable[[int, int], None] | None = None,
 ) -> Image.Image:
     """The picture in a .ptc file (path, bytes or file object), with the shipped model that it names.
 
     ``max_pixels``: larger pictures are refused before memory is taken; None trusts the file. ``crop``: (x, y, width,
     height) of the part that is wanted; only the tiles there and those around them are read. ``adapters``: adapter
-    files, for files that need them; ``settings`` sets anew what they leave to the decoder. ``progress`` is told how
-    many tiles are done, and of how many. Raises FormatError, LimitError, and ModelMismatchError where the model is not
-    shipped with this release or an adapter is missing.
+    files, for files that need them; ``settings`` sets anew what they leave to the decoder. ``precision``: see ``load``.
+    ``progress`` is told how many tiles are done, and of how many. Raises FormatError, LimitError, and
+    ModelMismatchError where the model is not shipped with this release or an adapter is missing.
     """
     part = None if crop is None else Rect(*crop)
     with opened(file, max_pixels) as reader:
-        codec = codec_for(reader.header, device)
+        codec = codec_for(reader.header, device, precision)
         if not adapters and not settings:
             return codec.decode(reader, crop=part, progress=progress)
         from promptcodec.codec.picture_write import to_pil
@@ -168,9 +173,14 @@ def refinement_of(steps: int, rate_lambda: float | None = None) -> Refinement | 
     return Refinement(steps, rate_lambda)
 
 
-def codec_for(file: bytes | Header, device: str | torch.device = "cpu") -> Codec:
+def codec_for(file: bytes | Header, device: str | torch.device = "cpu", precision: Precision = "float32") -> Codec:
     """The codec of the shipped model that a file names. Raises ModelMismatchError where there is none."""
     header = file if isinstance(file, Header) else read_header(file, None)
+    return load(model_of(header), device, precision)
+
+
+def model_of(header: Header) -> Path:
+    """File of the shipped model that a file with this header needs. Raises ModelMismatchError where there is none."""
     path = model_for(header.probability)
     if path is None:
         shipped = ", ".join(f"{n} {m['probability_fingerprint']}" for n, m in shipped_models().items())
@@ -178,7 +188,7 @@ def codec_for(file: bytes | Header, device: str | torch.device = "cpu") -> Codec
             f"the file needs {described(header.probability)}, which this release does not ship (it has {shipped}); "
             "decode it with the release that made it, or give the model file to promptcodec.load(path) or --model"
         )
-    return load(path, device)
+    return path
 
 
 def info(file: File) -> dict[str, Any]:
@@ -243,6 +253,6 @@ def read_bytes(file: File, max_pixels: int | None = MAX_PIXELS) -> bytes:
 
 
 __all__ = [
-    "codec_for", "decode", "encode", "info", "load", "opened", "preview", "read_bytes", "read_header", "refinement_of",
-    "steered",
+    "codec_for", "decode", "encode", "info", "load", "model_of", "opened", "preview", "read_bytes", "read_header",
+    "refinement_of", "steered",
 ]  # fmt: skip

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from PIL import Image
 
 import promptcodec
 from promptcodec.cli import options
+from promptcodec.zoo import shipped
+from promptcodec.zoo.shipped import read_metadata, shipped_models
 
 
 def names(folder):
@@ -21,6 +24,33 @@ def names(folder):
 
 def error_lines(text):
     return [line for line in text.splitlines() if line]
+
+
+def test_older_models_that_are_still_shipped(run, folder, monkeypatch):
+    """Whatever the default is by now: a file is decoded and checked with the model that it names."""
+    conformance = Path(__file__).parents[1] / "conformance"
+    older = conformance / "tiny.safetensors"
+    both = shipped_models() | {"older": read_metadata(older) | {"path": str(older)}}
+    monkeypatch.setattr(shipped, "shipped_models", lambda: both)
+    (folder / "old.ptc").write_bytes((conformance / "plain.ptc").read_bytes())
+    run("encode", folder / "a.png")
+    assert run("verify", folder / "old.ptc", folder / "a.ptc")[0] == 0
+    assert run("decode", folder / "old.ptc", folder / "a.ptc", "--overwrite")[0] == 0
+    expected = np.asarray(Image.open(conformance / "plain.png"), dtype=int)
+    assert np.abs(np.asarray(Image.open(folder / "old.png"), dtype=int) - expected).max() <= 1
+
+
+def test_bfloat16_pixels(run, folder):
+    """They differ from those of float32 by less than a level on average, and hardly anywhere by two."""
+    run("encode", folder / "a.png", "-q", 0)
+    assert run("decode", folder / "a.ptc", "-o", folder / "32.png")[0] == 0
+    assert run("decode", folder / "a.ptc", "-o", folder / "16.png", "--precision", "bfloat16")[0] == 0
+    first, second = (np.asarray(Image.open(folder / f"{bits}.png"), dtype=int) for bits in (32, 16))
+    difference = np.abs(first - second)
+    assert 0 < difference.mean() < 0.3
+    assert difference.max() <= 2
+    assert (difference > 1).mean() < 1e-3
+    assert run("decode", folder / "a.ptc", "-o", folder / "x.png", "--precision", "float8")[0] == 2
 
 
 def test_photo_to_ptc_to_png(run, folder, photo):

@@ -21,6 +21,7 @@ def command(
     model: ModelName = None,
     threads: options.Threads = 0,
     repeats: Repeats = 5,
+    precision: options.Precise = "float32",
     as_json: options.Json = False,
 ) -> None:
     """Time encoding and decoding by phase, and compare with this machine's convolution peak."""
@@ -30,12 +31,14 @@ def command(
     from promptcodec.zoo.shipped import shipped_models
 
     random = model in PRESETS and model not in shipped_models()
-    result = bench(untrained(str(model)) if random else runtime.codec(model, "cpu"), picture, repeats)
+    codec = untrained(str(model), precision) if random else runtime.codec(model, "cpu", precision)
+    result = bench(codec, picture, repeats)
     if as_json:
         print(json.dumps(asdict(result)))
         return
     print(f"{result.model}{' (random weights)' if random else ''}, {result.width}x{result.height}, "
-          f"{result.threads} threads; convolution peak {result.peak_gflops:g} GFLOP/s")  # fmt: skip
+          f"{result.threads} threads, synthesis in {result.precision}; convolution peak {result.peak_gflops:g} "
+          "GFLOP/s")  # fmt: skip
     for phase in result.phases:
         share = "" if phase.share_of_peak is None else f"  {phase.gmac:7.2f} GMAC  {phase.share_of_peak:6.1%} of peak"
         print(f"  {phase.name:<15} {1000 * phase.seconds:8.1f} ms{share}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from promptcodec.api import opened
+from promptcodec.api import model_of, opened
 from promptcodec.api import preview as decode_preview
 from promptcodec.cli import jobs, options, runtime
 from promptcodec.codec.container import MAX_PIXELS
@@ -21,6 +21,7 @@ from promptcodec.errors import UsageError
 
 if TYPE_CHECKING:
     from promptcodec.codec.picture import Picture
+    from promptcodec.model.precision import Precision
 
 Skip = Annotated[bool, typer.Option("--skip-existing", help="Leave outputs that are newer than their .ptc file.")]
 Format = Annotated[
@@ -50,6 +51,7 @@ class Settings:
     scalars: tuple[tuple[str, float], ...] = ()
     crop: Rect | None = None
     preview: bool = False
+    precision: Precision = "float32"
 
 
 def command(
@@ -67,6 +69,7 @@ def command(
     max_pixels: MaxPixels = MAX_PIXELS,
     crop: Crop = None,
     preview: Preview = False,
+    precision: options.Precise = "float32",
     adapter: options.Adapters = None,
     look: options.Look = None,
     set_: options.Set = None,
@@ -92,6 +95,7 @@ def command(
         scalars,
         _rectangle(crop),
         preview,
+        precision,
     )
     if preview and (crop is not None or adapter or scalars):
         raise UsageError("--preview shows the picture in small as the base codec does: no --crop, --adapter, --set")
@@ -136,10 +140,11 @@ def _decoded(settings: Settings, job: jobs.Job) -> tuple[Picture, int]:
         return read(decode_preview(source, device=settings.device, max_pixels=settings.max_pixels, codec=codec)), size
     with opened(source, settings.max_pixels) as file:
         asked: dict[str, Any] = {"crop": settings.crop, "progress": jobs.tile_done}
+        model = settings.model or str(model_of(file.header))
         if settings.adapters or settings.scalars:
-            steered = runtime.steered(settings.model, settings.device, settings.adapters)
+            steered = runtime.steered(model, settings.device, settings.adapters, settings.precision)
             return steered.decode_picture(file, dict(settings.scalars), **asked), file.size
-        return runtime.codec(settings.model, settings.device).decode_picture(file, **asked), file.size
+        return runtime.codec(model, settings.device, settings.precision).decode_picture(file, **asked), file.size
 
 
 def _rectangle(text: str | None) -> Rect | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,6 +21,10 @@ Threads = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda or mps.")]
 ModelName = Annotated[str | None, typer.Option("--model", help="A shipped model's name, or a model file.")]
+Precise = Annotated[
+    Literal["float32", "bfloat16", "auto"],
+    typer.Option("--precision", help="What pixels are computed in; auto: bfloat16 where that is quicker here."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON line a file.")]
 Adapters = Annotated[
     list[str] | None, typer.Option("--adapter", help="An adapter file; again for more, in the order in which they act.")

@@ -11,6 +11,7 @@ from promptcodec.codec.container import MAX_PIXELS
 
 if TYPE_CHECKING:
     from promptcodec.codec.codec import Codec
+    from promptcodec.model.precision import Precision
     from promptcodec.steer.files import SteeredCodec
 
 
@@ -25,23 +26,25 @@ def prepare(threads: int) -> None:
 
 
 @cache
-def codec(model: str | None, device: str) -> Codec:
-    """The codec of this process, loaded at first use."""
+def codec(model: str | None, device: str, precision: Precision = "float32") -> Codec:
+    """The codec of this process with that model (None: the default one), loaded at first use."""
     from PIL import Image
 
     from promptcodec.api import load
 
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # our own limit, rather than a warning at a third of it
     _import_torch()
-    return load(model, device=device)
+    return load(model, device, precision)
 
 
 @cache
-def steered(model: str | None, device: str, adapters: tuple[str, ...]) -> SteeredCodec:
+def steered(
+    model: str | None, device: str, adapters: tuple[str, ...], precision: Precision = "float32"
+) -> SteeredCodec:
     """The codec of this process with adapters, loaded at first use."""
     import promptcodec.api
 
-    return promptcodec.api.steered(codec(model, device), adapters)
+    return promptcodec.api.steered(codec(model, device, precision), adapters)
 
 
 def _import_torch() -> None:

@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
-from promptcodec.api import codec_for, read_bytes
+from promptcodec.api import model_of, read_bytes
 from promptcodec.cli import jobs, options, runtime
 from promptcodec.cli.decode import MaxPixels
-from promptcodec.codec.container import MAX_PIXELS, PtcFile, unpack
+from promptcodec.codec.container import MAX_PIXELS, Header, PtcFile, unpack
 from promptcodec.errors import ModelMismatchError
 from promptcodec.zoo.shipped import find_model
 
@@ -66,7 +66,7 @@ def verify_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
     if settings.container:
         return _outcome(job, data, file, SOUND, "the container is sound", start)
     try:
-        _verify_latents(settings, data)
+        _verify_latents(settings, file.header, data)
     except ModelMismatchError as error:
         return _outcome(
             job, data, file, UNCHECKED, f"the container is sound, its latents were not checked: {error}", start
@@ -74,13 +74,12 @@ def verify_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
     return _outcome(job, data, file, SOUND, "sound", start)
 
 
-def _verify_latents(settings: Settings, data: bytes) -> None:
+def _verify_latents(settings: Settings, header: Header, data: bytes) -> None:
+    model = settings.model or str(model_of(header))
     if settings.adapters:
-        codec = runtime.steered(settings.model, settings.device, settings.adapters)
-        codec.verify(data, max_pixels=settings.max_pixels)
+        runtime.steered(model, settings.device, settings.adapters).verify(data, max_pixels=settings.max_pixels)
     else:
-        of_file = codec_for(data, settings.device) if settings.model is None else None
-        (of_file or runtime.codec(settings.model, settings.device)).verify(data, max_pixels=settings.max_pixels)
+        runtime.codec(model, settings.device).verify(data, max_pixels=settings.max_pixels)
 
 
 def _outcome(job: jobs.Job, data: bytes, file: PtcFile, status: str, message: str, start: float) -> jobs.Outcome:

@@ -19,6 +19,7 @@ from promptcodec.codec.picture_io import read
 from promptcodec.codec.picture_write import to_pil, write
 from promptcodec.model.base import CompressionModel, channels_last
 from promptcodec.model.linear import onednn_linear_works
+from promptcodec.model.precision import Precision
 from promptcodec.model.presets import PRESETS
 from promptcodec.zoo.model_file import load_model, save_model
 
@@ -37,12 +38,14 @@ class Phase:
 
 @dataclass(frozen=True)
 class Bench:
-    """One run. ``peak_gflops``: float32 3x3 convolution, 128 channels, in this run, at the same threads."""
+    """One run. ``precision``: of the synthesis. ``peak_gflops``: float32 3x3 convolution, 128 channels, in this run, at
+    the same threads."""
 
     model: str
     width: int
     height: int
     threads: int
+    precision: str
     peak_gflops: float
     phases: list[Phase]
     encode_s: float
@@ -51,13 +54,13 @@ class Bench:
     peak_memory_mib: float | None
 
 
-def untrained(name: str) -> Codec:
+def untrained(name: str, precision: Precision = "float32") -> Codec:
     """A codec of a preset with random weights, through a model file like any other."""
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
         save_model(CompressionModel(PRESETS[name]()), path, "untrained")
-        return Codec(load_model(path))
+        return Codec(load_model(path), precision=precision)
 
 
 def convolution_peak(repeats: int) -> float:
@@ -113,8 +116,8 @@ def bench(codec: Codec, picture: Path, repeats: int) -> Bench:
     encode_s = _least(lambda: codec.encode(picture, None if network.gain is None else 100 * q), repeats)
     decode_s = _least(lambda: to_pil(codec.decode_picture(data)), repeats)
     return Bench(
-        codec.name, width, height, torch.get_num_threads(), round(peak, 1), phases, round(encode_s, 4),
-        round(decode_s, 4), len(data), _peak_memory(),
+        codec.name, width, height, torch.get_num_threads(), "bfloat16" if codec.bfloat16 else "float32",
+        round(peak, 1), phases, round(encode_s, 4), round(decode_s, 4), len(data), _peak_memory(),
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from promptcodec.errors import UsageError
 from promptcodec.model.base import CompressionModel, channels_last
 from promptcodec.model.blocks import Block
+from promptcodec.model.precision import autocast_pays
 from promptcodec.model.presets import CONFIGURATIONS
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import base_fingerprint
@@ -34,7 +35,6 @@ from promptcodec.train.objective import Objective
 from promptcodec.train.optimiser import Optimiser
 from promptcodec.train.pictures import PictureStore, Watch, load_pictures
 from promptcodec.train.portable import load_portable, save_portable
-from promptcodec.train.precision import autocast_pays
 from promptcodec.train.progress import Meter, flops_per_sample
 from promptcodec.train.rd_log import add_rd
 from promptcodec.train.recipe import Recipe

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from promptcodec.errors import UsageError
+from promptcodec.model.precision import PRECISIONS, Precision
 from promptcodec.train.distortion import METRICS
-from promptcodec.train.precision import PRECISIONS, Precision
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ PAYS = 1.3  # times as fast; below it the conversions eat the gain
 def autocast_pays(precision: Precision, device: torch.device) -> tuple[bool, str]:
     """Whether to run under bfloat16 autocast, and why, for people to read."""
     if precision != "auto":
-        return precision == "bfloat16", f"{precision}, as the recipe says"
+        return precision == "bfloat16", f"{precision}, as asked for"
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
         return fast, "bfloat16" if fast else "float32: this GPU has no bfloat16"
