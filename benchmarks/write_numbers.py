@@ -2,7 +2,7 @@
 
     python benchmarks/write_numbers.py KODAK_FOLDER [--threads 2] [--only SECTION ...]
 
-``--only`` measures the named sections (speed, coder, rate, package) and keeps the others as they are.
+``--only`` measures the named sections (speed, coder, rate, precision, package) and keeps the others as they are.
 Rate and distortion are in docs/results.md, see write_results.py.
 """
 
@@ -16,9 +16,14 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from marked import replace_marked
 
+import promptcodec
+from promptcodec.codec.picture_io import read
+from promptcodec.evaluate.metrics import psnr
 from promptcodec.evaluate.page import table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,9 +40,8 @@ def speed(folder: Path, threads: int) -> str:
     parts = []
     for model in ("nano", "tic"):
         picture = str(sorted(folder.glob("*.png"))[4])
-        result = json.loads(
-            run("-m", "promptcodec", "bench", picture, "--model", model, "--threads", str(threads), "--json")
-        )
+        bench = ("-m", "promptcodec", "bench", picture, "--model", model, "--threads", str(threads), "--json")
+        result, quick = (json.loads(run(*bench, "--precision", precision)) for precision in ("float32", "auto"))
         rows = [
             [p["name"], f"{1000 * p['seconds']:.1f}"]
             + (["", ""] if p["gmac"] is None else [f"{p['gmac']:.2f}", f"{100 * p['share_of_peak']:.0f} %"])
@@ -50,10 +54,20 @@ def speed(folder: Path, threads: int) -> str:
             f"**{model}** ({weights}): {result['width']}x{result['height']}, {threads} threads, beside a measured "
             f"float32 convolution peak of {result['peak_gflops']:.0f} GFLOP/s. Encode {result['encode_s']:.3f} s, "
             f"decode {result['decode_s']:.3f} s, {kmac:.1f} kMAC/pixel for both, "
-            f"peak memory {result['peak_memory_mib']:.0f} MiB.",
+            f"peak memory {result['peak_memory_mib']:.0f} MiB. {_in_bfloat16(result, quick)}",
             table(["phase", "ms", "GMAC", "share of peak"], rows),
         ]
     return "\n\n".join(parts)
+
+
+def _in_bfloat16(result: dict[str, Any], quick: dict[str, Any]) -> str:
+    if quick["precision"] == "float32":
+        return "`--precision auto` stays with float32 here."
+    full, half = ({p["name"]: p["seconds"] for p in each["phases"]}["synthesis"] for each in (result, quick))
+    return (
+        f"`--precision auto` takes bfloat16 here: synthesis {1000 * half:.1f} ms instead of {1000 * full:.1f}, decode "
+        f"{quick['decode_s']:.3f} s."
+    )
 
 
 def coder() -> str:
@@ -65,6 +79,25 @@ def coder() -> str:
 def rate(folder: Path) -> str:
     rows = [json.loads(line) for line in run("benchmarks/rate_accounting.py", str(folder)).splitlines()]
     return table([k.replace("_", " ") for k in rows[0]], [list(row.values()) for row in rows])
+
+
+def precision(folder: Path) -> str:
+    full, half = promptcodec.load(), promptcodec.load(precision="bfloat16")
+    rows = []
+    for quality in (0, 50, 100):
+        means, shares, largest, losses = [], [], 0, []
+        for path in sorted(folder.glob("*.png")):
+            picture, data = read(path).rgb, full.encode(path, quality)
+            first, second = full.decode_picture(data).rgb, half.decode_picture(data).rgb
+            difference = np.abs(first.astype(int) - second)
+            means.append(difference.mean())
+            shares.append((difference > 1).mean())
+            largest = max(largest, int(difference.max()))
+            losses.append(psnr(picture, first) - psnr(picture, second))
+        found = [f"{np.mean(means):.3f}", f"{max(means):.3f}", f"{np.mean(shares):.1e}", largest]
+        rows.append([quality, *found, f"{np.mean(losses):.4f}"])
+    head = ["quality", "mean difference, levels", "of the worst picture", "share above 1", "largest", "PSNR lost, dB"]
+    return table(head, rows)
 
 
 def package() -> str:
@@ -80,6 +113,7 @@ TITLES = {
     "speed": "Speed and memory",
     "coder": "Entropy coder, one core",
     "rate": "Estimated and real bytes on Kodak",
+    "precision": "Pixels of the synthesis in bfloat16 against float32, on Kodak",
     "package": "Package",
 }
 
@@ -112,6 +146,7 @@ def main() -> None:
         "speed": lambda: speed(options.folder, options.threads),
         "coder": coder,
         "rate": lambda: rate(options.folder),
+        "precision": lambda: precision(options.folder),
         "package": package,
     }
     for name in options.only:
