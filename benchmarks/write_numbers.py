@@ -63,9 +63,10 @@ def speed(folder: Path, threads: int) -> str:
 def _in_bfloat16(result: dict[str, Any], quick: dict[str, Any]) -> str:
     if quick["precision"] == "float32":
         return "`--precision auto` stays with float32 here."
-    full, half = ({p["name"]: p["seconds"] for p in each["phases"]}["synthesis"] for each in (result, quick))
+    phases = [{p["name"]: 1000 * p["seconds"] for p in each["phases"]} for each in (result, quick)]
+    both = (f"{name} {phases[1][name]:.1f} ms instead of {phases[0][name]:.1f}" for name in ("analysis", "synthesis"))
     return (
-        f"`--precision auto` takes bfloat16 here: synthesis {1000 * half:.1f} ms instead of {1000 * full:.1f}, decode "
+        f"`--precision auto` takes bfloat16 here: {', '.join(both)}; encode {quick['encode_s']:.3f} s, decode "
         f"{quick['decode_s']:.3f} s."
     )
 
@@ -85,7 +86,7 @@ def precision(folder: Path) -> str:
     full, half = promptcodec.load(), promptcodec.load(precision="bfloat16")
     rows = []
     for quality in (0, 50, 100):
-        means, shares, largest, losses = [], [], 0, []
+        means, shares, largest, losses, bits, moved = [], [], 0, [], [], []
         for path in sorted(folder.glob("*.png")):
             picture, data = read(path).rgb, full.encode(path, quality)
             first, second = full.decode_picture(data).rgb, half.decode_picture(data).rgb
@@ -94,9 +95,16 @@ def precision(folder: Path) -> str:
             shares.append((difference > 1).mean())
             largest = max(largest, int(difference.max()))
             losses.append(psnr(picture, first) - psnr(picture, second))
+            other = half.encode(path, quality)
+            bits.append(100 * (len(other) / len(data) - 1))
+            moved.append(psnr(picture, full.decode_picture(other).rgb) - psnr(picture, first))
         found = [f"{np.mean(means):.3f}", f"{max(means):.3f}", f"{np.mean(shares):.1e}", largest]
-        rows.append([quality, *found, f"{np.mean(losses):.4f}"])
-    head = ["quality", "mean difference, levels", "of the worst picture", "share above 1", "largest", "PSNR lost, dB"]
+        coded = [f"{np.mean(bits):+.3f} %", f"{np.mean(moved):+.4f}"]
+        rows.append([quality, *found, f"{-np.mean(losses):+.4f}", *coded])
+    head = [
+        "quality", "decoded: mean difference, levels", "of the worst picture", "share above 1", "largest", "PSNR, dB",
+        "encoded: bytes", "PSNR, dB",
+    ]  # fmt: skip
     return table(head, rows)
 
 
@@ -113,7 +121,7 @@ TITLES = {
     "speed": "Speed and memory",
     "coder": "Entropy coder, one core",
     "rate": "Estimated and real bytes on Kodak",
-    "precision": "Pixels of the synthesis in bfloat16 against float32, on Kodak",
+    "precision": "Networks in bfloat16 against float32, on Kodak",
     "package": "Package",
 }
 

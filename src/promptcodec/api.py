@@ -48,7 +48,7 @@ def load(
 ) -> Codec:
     """A codec: of the default model, of a shipped one by name, or of a model file. Loaded once a process and device.
 
-    ``precision``: "float32", "bfloat16" or "auto", in which pixels are made; see ``Codec``. Raises ModelMismatchError
+    ``precision``: "float32", "bfloat16" or "auto", of analysis and synthesis; see ``Codec``. Raises ModelMismatchError
     where there is no such model, UsageError where there is no such device.
     """
     path, device = find_model(str(model or DEFAULT)), str(device)
@@ -80,22 +80,24 @@ def encode(
     maps: Mapping[str, str | Path | Tensor] | None = None,
     refine: int = 0,
     refine_lambda: float | None = None,
+    precision: Precision = "float32",
     **options: Any,
 ) -> bytes:
     """Compress a picture into the bytes of a .ptc file; see ``Codec.encode``.
 
     Instead of a quality one target may be given: ``target_size`` in bytes or ``target_bpp`` in bits per pixel, which
-    the file comes close to and never exceeds, or ``target_psnr`` in dB or ``target_ms_ssim``, which the decoded
-    picture reaches. ``adapters``: adapter files, in the order in which they act; ``settings``, ``roi`` and ``maps`` are
-    what they are asked for, see ``steer.files.SteeredCodec.encode``. ``refine``: steps of gradient descent on the
-    latents of this picture (slow; any decoder opens the file), for the trade-off ``refine_lambda``, by default that of
-    the quality. ``options``: ``strip``, ``memory``, ``preview`` and ``progress`` of ``Codec.encode``. Raises
-    TargetError where the target is out of this picture's range, UsageError for a target together with a refinement.
+    the file comes close to and never exceeds, or ``target_psnr`` in dB or ``target_ms_ssim``, which the decoded picture
+    reaches. ``adapters``: adapter files, in the order in which they act; ``settings``, ``roi`` and ``maps`` are what
+    they are asked for, see ``steer.files.SteeredCodec.encode``. ``refine``: steps of gradient descent on the latents of
+    this picture (slow; any decoder opens the file), for the trade-off ``refine_lambda``, by default that of the
+    quality. ``precision``: see ``load``. ``options``: ``strip``, ``memory``, ``preview`` and ``progress`` of
+    ``Codec.encode``. Raises TargetError where the target is out of this picture's range, UsageError for a target
+    together with a refinement.
     """
     from promptcodec.codec.search import one_target
 
     target = one_target(target_size, target_bpp, target_psnr, target_ms_ssim)
-    codec = load(model, device)
+    codec = load(model, device, precision)
     given = {"target": target, "refine": refinement_of(refine, refine_lambda), **options}
     if not adapters and not settings and roi is None and not maps:
         return codec.encode(image, quality, **given)

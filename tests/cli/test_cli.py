@@ -50,7 +50,12 @@ def test_bfloat16_pixels(run, folder):
     assert 0 < difference.mean() < 0.3
     assert difference.max() <= 2
     assert (difference > 1).mean() < 1e-3
-    assert run("decode", folder / "a.ptc", "-o", folder / "x.png", "--precision", "float8")[0] == 2
+    assert run("encode", folder / "a.png", "-q", 0, "-o", folder / "16.ptc", "--precision", "bfloat16")[0] == 0
+    sizes = [(folder / name).stat().st_size for name in ("a.ptc", "16.ptc")]
+    assert abs(sizes[1] - sizes[0]) <= 0.02 * sizes[0]
+    assert (folder / "16.ptc").read_bytes() != (folder / "a.ptc").read_bytes()
+    assert run("decode", folder / "16.ptc", "-o", folder / "x.png")[0] == 0
+    assert run("decode", folder / "a.ptc", "-o", folder / "y.png", "--precision", "float8")[0] == 2
 
 
 def test_photo_to_ptc_to_png(run, folder, photo):

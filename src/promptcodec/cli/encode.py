@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,9 @@ from promptcodec.codec.container import HASH_BYTES, SIGNATURE, unpack
 from promptcodec.codec.search import Target, one_target
 from promptcodec.errors import PromptcodecError, UsageError
 from promptcodec.zoo.shipped import DEFAULT, find_model, read_metadata
+
+if TYPE_CHECKING:
+    from promptcodec.model.precision import Precision
 
 DEFAULT_QUALITY = 50.0
 EXTENSIONS = (
@@ -67,6 +70,7 @@ class Settings:
     refine_lambda: float | None = None
     memory: int = DEFAULT_MEMORY
     preview: bool | None = None
+    precision: Precision = "float32"
 
     @property
     def steered(self) -> bool:
@@ -88,6 +92,7 @@ def command(
     strip: options.Strip = False,
     memory: options.Memory = "1GiB",
     preview: Preview = None,
+    precision: options.Precise = "float32",
     processes: options.Processes = 1,
     threads: options.Threads = 0,
     device: options.Device = "cpu",
@@ -116,6 +121,7 @@ def command(
     settings = Settings(
         quality, target, model, strip, device, overwrite, skip_existing, stamped, tuple(adapter or ()), scalars,
         options.maps_of(roi, map_), refine, refine_lambda, int(options.parse_size(memory)), preview,
+        precision,
     )  # fmt: skip
     processes = min(processes, len(planned))
     prepare = partial(runtime.prepare, 1 if processes > 1 else threads)
@@ -153,9 +159,9 @@ def _encoded(data: bytes, settings: Settings, source_hash: bytes | None) -> byte
         "refine": refinement_of(settings.refine, settings.refine_lambda),
     }  # fmt: skip
     if not settings.steered:
-        codec = runtime.codec(settings.model, settings.device)
+        codec = runtime.codec(settings.model, settings.device, settings.precision)
         return codec.encode(data, settings.quality, **given)
-    steered = runtime.steered(settings.model, settings.device, settings.adapters)
+    steered = runtime.steered(settings.model, settings.device, settings.adapters, settings.precision)
     return steered.encode(data, settings.quality, settings=dict(settings.scalars), maps=dict(settings.maps), **given)
 
 

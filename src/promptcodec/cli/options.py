@@ -23,7 +23,7 @@ Device = Annotated[str, typer.Option("--device", help="cpu, cuda or mps.")]
 ModelName = Annotated[str | None, typer.Option("--model", help="A shipped model's name, or a model file.")]
 Precise = Annotated[
     Literal["float32", "bfloat16", "auto"],
-    typer.Option("--precision", help="What pixels are computed in; auto: bfloat16 where that is quicker here."),
+    typer.Option("--precision", help="Of the networks; auto: bfloat16 where that is quicker here."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON line a file.")]
 Adapters = Annotated[

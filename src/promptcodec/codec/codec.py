@@ -56,8 +56,8 @@ class Codec:
     def __init__(
         self, model: StoredModel, device: str | torch.device = "cpu", precision: Precision = "float32"
     ) -> None:
-        """``precision``: of the synthesis, whose pixels it changes by a level at most, hardly any by two; "auto" takes
-        bfloat16 where this machine is quicker with it. What decides probabilities is float64 always."""
+        """``precision``: of analysis and synthesis; "auto" takes bfloat16 where this machine is quicker with it, which
+        moves pixels by a level at most, hardly any by two. What decides probabilities is float64 always."""
         self.model = model
         self.network = model.network
         self.device = torch.device(device)
@@ -286,7 +286,9 @@ class Codec:
         x = pixels.permute(2, 0, 1)[None].float() / 255
         if refine is not None:
             return refine(self.network, x, q, steerer)
-        return self.network.analyse(pad_to_multiple(x, STRIDE).contiguous(memory_format=torch.channels_last), steerer)
+        x = pad_to_multiple(x, STRIDE).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            return self.network.analyse(x, steerer)
 
     def dequantised(self, y_hat: Tensor, q: float, steered: Steered | None = None) -> Tensor:
         """The decoded, gained latent (1, M, h/16, w/16) as the synthesis sees it, float32."""
