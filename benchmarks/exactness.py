@@ -32,7 +32,7 @@ from intermediates import FACTOR, ROUNDING, Noise, Record, Seen, largest_deviati
 from probability_path import coded, coder, forced, random_latents
 from torch import Tensor
 
-from promptcodec.codec.exact import BIN_MARGIN, GRID, GRID_MARGIN, choose_offsets, quantise_parameters
+from promptcodec.codec.exact import BIN_MARGIN, GRID, MEAN_MARGIN, choose_offsets, mean_margin, quantise_parameters
 from promptcodec.codec.latents import LatentCoder
 from promptcodec.codec.tables import BINS, SIGMA_MAX, SIGMA_MIN
 from promptcodec.model.presets import PRESETS
@@ -81,7 +81,7 @@ def perturb(name: str, seen: list[int], latents: int, prior: bool = False) -> di
     one, rng = coder(name), np.random.default_rng(1)
     noise = Noise([FACTOR * ROUNDING * max(units, 1) for units in seen])
     elements = differing = 0
-    bins_moved = means_moved = largest_mean = 0.0
+    bins_moved = means_moved = largest_mean = used_up = 0.0
     used = torch.zeros(BINS, dtype=torch.long)
     start = time.process_time()
     for _ in range(latents // BATCH):
@@ -98,12 +98,13 @@ def perturb(name: str, seen: list[int], latents: int, prior: bool = False) -> di
             bin_moved, mean_moved = moved(log_sigma, mean, noisy, noisy_mean)
             bins_moved, means_moved = max(bins_moved, bin_moved), max(means_moved, mean_moved)
             largest_mean = max(largest_mean, float(mean.abs().max()))
+            used_up = max(used_up, bin_moved / BIN_MARGIN, mean_moved / mean_margin(mean))
     return {
         "latents": latents // BATCH * BATCH, "side": z.shape[-1], "elements": elements,
         "bins_used": int((used > 0).sum()),
         "intermediates": noise.place, "noise_least": min(noise.amplitudes), "noise_most": max(noise.amplitudes),
         "bin_moved": bins_moved, "bin_margin": BIN_MARGIN, "mean_moved": means_moved,
-        "mean_margin": GRID_MARGIN / GRID, "largest_mean": largest_mean, "mismatches": differing,
+        "mean_margin": MEAN_MARGIN, "largest_mean": largest_mean, "margin_used": used_up, "mismatches": differing,
         "cpu_s": round(time.process_time() - start),
     }  # fmt: skip
 

@@ -59,6 +59,8 @@ LEVERS: dict[str, dict[str, Any]] = {
     "SOAP, rate × 3": {"optimiser": "soap", "learning_rate": 3e-3},
     "Muon": {"optimiser": "muon"},
     "Adam, rate × 3": {"learning_rate": 3e-3},
+    "Adam, β₂ 0.99": {"optimiser": "adam-0.99"},
+    "Adam, β₂ 0.95": {"optimiser": "adam-0.95"},
     "stable, then decay over the last 20 %": {"decay": 0.2},
     "cosine to zero": {"schedule": "cosine"},
     "noise for the decoder too": {"quantisation": "noise"},
@@ -122,7 +124,12 @@ def muon(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     )
 
 
-OPTIMISERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] = {"soap": soap, "muon": muon}
+OPTIMISERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] = {
+    "soap": soap,
+    "muon": muon,
+    "adam-0.99": lambda groups: torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True),
+    "adam-0.95": lambda groups: torch.optim.Adam(groups, betas=(0.9, 0.95), fused=True),
+}
 
 
 def cosine(recipe: Recipe, samples: int, restarted: int | None = None) -> float:
@@ -241,7 +248,8 @@ def measure(arguments: argparse.Namespace) -> None:
                     print("cut: run it again for the rest")
                     return
                 costs = head["cost"]
-                found = bench.run(lever, seed, head["seconds"], costs[name], costs[PLAIN])
+                cost = costs.get(name, costs[PLAIN])  # a lever of a later day, whose steps are the plain run's
+                found = bench.run(lever, seed, head["seconds"], cost, costs[PLAIN])
                 record({"seed": seed, "lever": name} | found)
 
 

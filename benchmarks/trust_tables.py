@@ -75,25 +75,16 @@ def deviations(results: dict[str, Any]) -> str:
 def perturbed(results: dict[str, Any]) -> str:
     rows = [
         [_named(results, name), f"{row['latents']:,}", f"{row['elements']:,}", f"{row['noise_most']:.0e}",
-         f"{row['bin_moved']:.0e}", f"{row['mean_moved']:.0e}", _largest(row),
-         f"{_reached(row):,.0f}", row["mismatches"]]
+         f"{row['bin_moved']:.0e}", f"{row['mean_moved']:.0e}", f"{row['largest_mean']:,.0f}",
+         f"{1000 / row['margin_used']:,.0f}", row["mismatches"]]
         for name, row in results["perturbed"].items()
     ]  # fmt: skip
     margins = next(iter(results["perturbed"].values()))
     head = ["model", "latents z", "elements of y", "largest noise (relative)",
             f"log σ moved (margin {margins['bin_margin']:.0e} of a bin)",
-            f"μ moved (margin {margins['mean_margin']:.0e})", "largest μ", "margin reached at (times the deviation)",
+            f"μ moved (margin {margins['mean_margin']:.0e}, more for large μ)", "largest μ", "margin reached at (times the deviation)",
             "other integers"]  # fmt: skip
     return table(head, rows)
-
-
-def _largest(row: dict[str, Any]) -> str:
-    return f"{row['largest_mean']:,.0f}" if "largest_mean" in row else ""
-
-
-def _reached(row: dict[str, Any]) -> float:
-    """Times the deviation at which the first of both margins is used up: up to there other integers are impossible."""
-    return 1000 * min(row["bin_margin"] / row["bin_moved"], row["mean_margin"] / row["mean_moved"])
 
 
 def platforms(results: dict[str, Any]) -> str:

@@ -50,6 +50,18 @@ def test_noise_within_the_margin_changes_nothing():
         assert torch.equal(noisy.means, expected.means)
 
 
+def test_large_means_have_a_wider_margin():
+    torch.manual_seed(0)
+    log_sigma, mean = torch.randn(100_000, dtype=torch.float64), torch.randn(100_000, dtype=torch.float64)
+    mean[0] = 2048.3
+    offsets = choose_offsets(log_sigma, mean)
+    expected = quantise_parameters(log_sigma, mean, offsets)
+    for amount in (1.5e-8, -1.5e-8):
+        assert torch.equal(quantise_parameters(log_sigma, mean + amount, offsets).means, expected.means)
+    mean[0] = 1e7 + 0.3  # no offset is clear of borders by so much: less has to do
+    assert len(choose_offsets(log_sigma, mean)) == 1
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_what_is_not_finite_is_refused(bad):
     good = torch.zeros(5, dtype=torch.float64)

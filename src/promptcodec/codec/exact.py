@@ -21,7 +21,8 @@ GRID = 256  # steps of a mean per unit
 OFFSETS = 256  # border offsets an encoder may choose from
 PIECE = 2**18  # elements that share an offset: of so many, few or none lie near a border by chance
 BIN_MARGIN = 1e-7  # of a bin's width, in log sigma
-GRID_MARGIN = 1e-9 * GRID  # of a grid step
+MEAN_MARGIN = 1e-9
+MEAN_MARGIN_GROWS_FROM = 128.0  # the largest mean above which the margin grows with it, as float64's spacing does
 
 _BIN_WIDTH = math.log(SIGMA_MAX / SIGMA_MIN) / (BINS - 1)
 
@@ -55,13 +56,23 @@ def choose_offsets(log_sigma: Tensor, mean: Tensor) -> bytes:
     return bytes(_choose(_bin_position(part), mean_part * GRID) for part, mean_part in parts)
 
 
+def mean_margin(mean: Tensor) -> float:
+    """How far from a border of the grid all means of a piece shall lie: the more, the larger the largest."""
+    return MEAN_MARGIN * max(1.0, float(mean.abs().max()) / MEAN_MARGIN_GROWS_FROM)
+
+
 def _choose(position: Tensor, grid: Tensor) -> int:
     # Only borders between two bins matter: below the first and above the last centre there is none.
     position = position[(position > -0.5) & (position < BINS - 0.5)]
-    for offset in range(OFFSETS):
-        shift = _shift(offset)
-        if _clear(position + shift, BIN_MARGIN) and _clear(grid + shift, GRID_MARGIN):
-            return offset
+    margin, least = mean_margin(grid / GRID) * GRID, MEAN_MARGIN * GRID
+    while True:
+        for offset in range(OFFSETS):
+            shift = _shift(offset)
+            if _clear(position + shift, BIN_MARGIN) and _clear(grid + shift, margin):
+                return offset
+        if margin <= least:
+            break
+        margin = max(margin / 2, least)  # thousands of times the usual, it may leave no offset
     raise UnstableParametersError("no border offset keeps every entropy parameter clear of a border; this is a bug")
 
 
