@@ -153,7 +153,7 @@ class Bench:
         if optimiser:
             own = trainer.optimiser
             groups = [{"params": g["params"], "base": g["base"], "lr": g["base"]} for g in own.networks.param_groups]
-            own.networks = OPTIMISERS[optimiser](groups)  # type: ignore[assignment]
+            own.networks = OPTIMISERS[optimiser](groups)
         trainer.begin()
         return trainer
 

@@ -82,8 +82,8 @@ def perturbed(results: dict[str, Any]) -> str:
     margins = next(iter(results["perturbed"].values()))
     head = ["model", "latents z", "elements of y", "largest noise (relative)",
             f"log σ moved (margin {margins['bin_margin']:.0e} of a bin)",
-            f"μ moved (margin {margins['mean_margin']:.0e}, more for large μ)", "largest μ", "margin reached at (times the deviation)",
-            "other integers"]  # fmt: skip
+            f"μ moved (margin {margins['mean_margin']:.0e}, more for large μ)", "largest μ",
+            "margin reached at (times the deviation)", "other integers"]  # fmt: skip
     return table(head, rows)
 
 

@@ -171,6 +171,19 @@ def test_a_batch_that_is_not_finite_changes_nothing(recipe: Recipe, tmp_path: Pa
         assert torch.equal(value, before[name]), name
 
 
+def test_another_optimiser_is_what_steps(recipe: Recipe, tmp_path: Path) -> None:
+    trainer = begun(recipe, tmp_path)
+    bias = trainer.model.h_s.layers[-1].bias
+    trainer.optimiser.networks = torch.optim.SGD([{"params": [bias], "base": 0.5, "lr": 0.5}])
+    before = {name: value.clone() for name, value in trainer.model.named_parameters()}
+    trainer.optimiser.zero_grad()
+    bias.grad = torch.full_like(bias, 1e-3)
+    trainer.optimiser.step(0.5)
+    assert torch.allclose(before[f"h_s.layers.{len(trainer.model.h_s.layers) - 1}.bias"] - bias, 0.25 * bias.grad)
+    for name, value in trainer.model.named_parameters():
+        assert value is bias or torch.equal(value, before[name]), name
+
+
 def test_parts_of_a_batch_add_up(recipe: Recipe, tmp_path: Path) -> None:
     """Without noise, a batch in one piece and one in parts are the same step."""
     recipe = dataclasses.replace(recipe, quantisation="round", stochastic_depth=False)

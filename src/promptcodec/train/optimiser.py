@@ -22,12 +22,15 @@ class Optimiser:
         taken = {id(p) for p in quantiles + slow}
         rest = [p for p in module.parameters() if id(p) not in taken]
         groups = [{"params": rest, "base": rate}, {"params": slow, "base": rate * recipe.shortcut_rate}]
-        self.networks = torch.optim.Adam([g for g in groups if g["params"]], lr=rate, fused=True)
-        self._all = {"optimiser": self.networks}
-        if quantiles:
-            self._all["auxiliary"] = torch.optim.Adam(quantiles, lr=QUANTILE_RATE, fused=True)
+        self.networks: torch.optim.Optimizer = torch.optim.Adam([g for g in groups if g["params"]], lr=rate, fused=True)
+        self.auxiliary = torch.optim.Adam(quantiles, lr=QUANTILE_RATE, fused=True) if quantiles else None
         self.clip = recipe.clip
         self._parameters = [p for group in self.networks.param_groups for p in group["params"]]
+
+    @property
+    def _all(self) -> dict[str, torch.optim.Optimizer]:
+        both = {"optimiser": self.networks, "auxiliary": self.auxiliary}
+        return {key: optimiser for key, optimiser in both.items() if optimiser is not None}
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -41,7 +44,8 @@ class Optimiser:
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.clip)
         for optimiser in self._all.values():
             # What GradScaler sets for fused optimisers: they skip the step on the device, where `if` would wait for it.
-            optimiser.found_inf = (~torch.isfinite(norm)).float()  # type: ignore[attr-defined]
+            if optimiser.defaults.get("fused"):
+                optimiser.found_inf = (~torch.isfinite(norm)).float()  # type: ignore[attr-defined]
             optimiser.step()
         return norm
 
