@@ -1,6 +1,7 @@
 """Drawings: what they show, on rows made here; and what they say when there is nothing to draw."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,6 +36,14 @@ def drawn(monkeypatch):
 
 def labels(axes):
     return [line.get_label() for line in axes.lines]
+
+
+def test_means_of_fewer_pictures_do_not_stand_beside_others(tmp_path, drawn):
+    rows = curve("promptcodec:x") + [replace(row, sha256="b") for row in curve("promptcodec:x")] + curve("vvc")
+    plots.rd_plot(rows, tmp_path / "a.png")
+    (axes,) = drawn[0]
+    assert labels(axes) == ["promptcodec:x", "vvc (left out: 1 of 2 pictures)"]
+    assert len(axes.lines[1].get_xdata()) == 0
 
 
 def test_rate_and_distortion(tmp_path, drawn):

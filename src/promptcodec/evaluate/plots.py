@@ -60,6 +60,8 @@ def range_plot(rows: Iterable[Row], path: Path, metric: str = "psnr") -> None:
     """
     families: dict[str, list[Curve]] = {}
     for label, curve in _measured(rows, metric).items():
+        if not curve:
+            continue
         families.setdefault(label.partition("@")[0], []).append(curve)
     if all(len(curves) < 2 for curves in families.values()):
         raise UsageError(
@@ -106,13 +108,24 @@ def accuracy_plot(curves: Mapping[str, Curve], path: Path, quality: str) -> None
 
 
 def _measured(rows: Iterable[Row], metric: str) -> dict[str, Curve]:
-    """Mean curves by label, in the metric's own direction, up to the largest rate worth drawing."""
+    """Mean curves by label, in the metric's own direction, up to the largest rate worth drawing.
+
+    A codec that was measured on fewer pictures than others has means that cannot stand beside theirs: its label says
+    so, and its curve is empty.
+    """
+    measured = {
+        label: having
+        for label, members in by_curve(rows).items()
+        if (having := [row for row in members if row.metric(metric) is not None])
+    }
+    pictures = {label: len({row.sha256 for row in having}) for label, having in measured.items()}
     curves: dict[str, Curve] = {}
-    for label, members in by_curve(rows).items():
-        having = [row for row in members if row.metric(metric) is not None]
+    for label, having in measured.items():
+        if pictures[label] < (most := max(pictures.values())):
+            curves[f"{label} (left out: {pictures[label]} of {most} pictures)"] = []
+            continue
         curve = _as_printed(quality_curve(mean_points(having), metric), metric)
-        if curve:
-            curves[label] = [point for point in curve if point[0] <= _MOST_BPP]
+        curves[label] = [point for point in curve if point[0] <= _MOST_BPP]
     return curves
 
 
@@ -131,7 +144,7 @@ def _drawing(curves: Mapping[str, Curve]) -> Callable[[Any], None]:
 def _line(axes: Any, label: str, curve: Curve, **style: Any) -> None:
     ours = is_ours(label)
     own = {"linewidth": 2.6, "zorder": 3} if ours else {"linewidth": 1.3}
-    style = {"marker": "o", "markersize": 3.5} | own | style
+    style = ({"marker": "o", "markersize": 3.5} if curve else {"linestyle": ""}) | own | style
     axes.plot([rate for rate, _ in curve], [quality for _, quality in curve], label=label, **style)
 
 
