@@ -21,7 +21,7 @@ GRID = 256  # steps of a mean per unit
 OFFSETS = 256  # border offsets an encoder may choose from
 PIECE = 2**18  # elements that share an offset: of so many, few or none lie near a border by chance
 BIN_MARGIN = 1e-7  # of a bin's width, in log sigma
-MEAN_MARGIN = 1e-9
+MEAN_MARGIN = 2e-9
 MEAN_MARGIN_GROWS_FROM = 128.0  # the largest mean above which the margin grows with it, as float64's spacing does
 
 _BIN_WIDTH = math.log(SIGMA_MAX / SIGMA_MIN) / (BINS - 1)
