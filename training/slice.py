@@ -29,6 +29,12 @@ ROOT = Path(__file__).resolve().parents[1]
 POLL = 0.5  # seconds between looks at the inbox
 HOME = 60.0  # seconds between copies of logs, models, queue and ledger
 LEDGER = "LEDGER.md"
+TAKEN = {
+    ".adapter.safetensors": "adapter.safetensors",
+    ".safetensors": "model.safetensors",
+    ".log.jsonl": "log.jsonl",
+    ".validation.jsonl": "validation.jsonl",
+}  # what a run's name is followed by in the outbox, and the file of its folder; longer endings first
 
 
 def put_in_place(inbox: Path, data: Path) -> list[str]:
@@ -74,11 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
             print("no data came", flush=True)
             return 1
         time.sleep(POLL)
-    for model in outbox.glob("*.safetensors"):  # of earlier slices: what later runs start from
-        own = runs / model.stem / "model.safetensors"
-        if "." not in model.stem and not own.is_file():
-            own.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(model, own)
+    bring_back(runs, outbox)
     catch_up(arguments.queue, outbox)
     training = subprocess.Popen(command(arguments, data, runs, end - time.monotonic()))
     (work / "training.pid").write_text(str(training.pid))
@@ -95,6 +97,18 @@ def run(arguments: argparse.Namespace) -> int:
     return training.returncode
 
 
+def bring_back(runs: Path, outbox: Path) -> None:
+    """Copy what earlier slices left into ``runs``, where it lacks it: what later runs start from, and logs to go on."""
+    for home in (path for path in outbox.glob("*.*") if path.is_file()):
+        for ending, own in TAKEN.items():  # a run's name may have dots of its own
+            name = home.name.removesuffix(ending)
+            if name != home.name:
+                if not (runs / name / own).is_file():
+                    (runs / name).mkdir(parents=True, exist_ok=True)
+                    _copy(home, runs / name / own)
+                break
+
+
 def catch_up(queue: Path, outbox: Path) -> None:
     """Take over what earlier slices did, from the queue and ledger that they left: this copy may be older."""
     if (outbox / queue.name).is_file():
@@ -108,12 +122,9 @@ def catch_up(queue: Path, outbox: Path) -> None:
 
 def take_home(runs: Path, outbox: Path, queue: Path) -> None:
     """Copy logs, model files, queue and ledger into ``outbox``; the portable copies are there already."""
-    for log in runs.glob("*/log.jsonl"):
-        name = log.parent.name
-        for own in (log, log.parent / "validation.jsonl"):
-            _copy(own, outbox / f"{name}.{own.name}")
-        for kind, target in (("model", f"{name}.safetensors"), ("adapter", f"{name}.adapter.safetensors")):
-            _copy(log.parent / f"{kind}.safetensors", outbox / target)
+    for folder in (path for path in runs.iterdir() if path.is_dir()):
+        for ending, own in TAKEN.items():
+            _copy(folder / own, outbox / f"{folder.name}{ending}")
     _copy(queue, outbox / queue.name)
     _copy(queue.parent / LEDGER, outbox / LEDGER)
 

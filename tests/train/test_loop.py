@@ -124,13 +124,44 @@ def test_linear_start_is_a_codec(recipe: Recipe, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("patchh = 3", "unknown key"), ("patch = 'big'", "expected int"), ("patch = ", "cannot be read")],
+    [
+        ("patchh = 3", "unknown key"),
+        ("patch = 'big'", "expected int"),
+        ("patch = ", "cannot be read"),
+        ("patch = 0", "patch is 0, expected 16 or more"),
+        ("log_every = 0", "log_every is 0, expected 1 or more"),
+        ("decay = 5", r"decay is 5, expected 0 to 1"),
+        ("learning_rate = nan", "learning_rate is nan, expected 0 or more"),
+        ("learning_rate = true", "expected float"),
+        ("rates = 0.5", "expected two ends"),
+        ("rates = ['a', 'b']", "expected a list of numbers"),
+        ("data = [1]", r"data is \[1\], expected a list of strings"),
+        ("features = 'x'", "without a feature_weight"),
+        ("feature_weight = 1.0", "want features"),
+        ("start_lambda = 0.01", "give that too"),
+        ("base_lambda = 0.01", "base_lambda is for"),
+        ("train = 'joint'\nobjective = 'region'\nfeatures = 'x'", "knows no features"),
+        ("train = 'joint'\nobjective = 'single'\nfeatures = 'x'\ndistortion = 'ms-ssim'", "has one metric"),
+    ],
 )
 def test_recipes_refuse_nonsense(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text(text)
     with pytest.raises(UsageError, match=message):
         Recipe.load(path)
+
+
+def test_a_run_says_what_its_recipe_changed(recipe: Recipe, tmp_path: Path) -> None:
+    first = begun(recipe, tmp_path, portable=tmp_path / "copy")
+    first.train_step()
+    first.save()
+    assert Trainer(recipe, tmp_path).begin() == "continuing at 4 samples"
+    other = dataclasses.replace(recipe, decay=0.5, patch=96, data=("elsewhere",))
+    assert Trainer(other, tmp_path).begin() == "continuing at 4 samples (changed: patch 64 to 96, decay 0.2 to 0.5)"
+    said = Trainer(other, tmp_path / "2", portable=tmp_path / "copy").begin()
+    assert said.endswith("a warm-up of the optimiser (changed: patch 64 to 96, decay 0.2 to 0.5)")
+    with pytest.raises(UsageError, match=r"other networks than this recipe's \(changed: model tiny to nano\)"):
+        Trainer(dataclasses.replace(recipe, model="nano"), tmp_path).begin()
 
 
 def test_a_run_goes_on_with_another_batch_and_patch(recipe: Recipe, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -11,11 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from promptcodec.cli.app import app
 from promptcodec.errors import UsageError
+from promptcodec.model.presets import CONFIGURATIONS
 from promptcodec.train import ledger
-from promptcodec.train.queue import mark_done, next_run, read_queue
+from promptcodec.train.queue import mark_done, read_queue, ready_run
 from promptcodec.train.rd_log import read_rd
+from promptcodec.train.recipe import Recipe
 from promptcodec.train.shards import read_shards, write_shards
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +37,12 @@ recipe = "toy.toml"
 status = "open"
 start = "one"
 set = { samples = 16 }
+"""
+THREE = """
+[[run]]
+name = "three"
+recipe = "toy.toml"
+status = "open"
 """
 TOY = """
 model = "nano"
@@ -62,21 +73,66 @@ def test_the_repository_has_a_queue() -> None:
         assert run.recipe.is_file()
 
 
+def test_every_run_of_the_queue_loads(tmp_path: Path) -> None:
+    """With a model file of each run before it, and its networks, where they are looked for."""
+    queue = ROOT / "training" / "queue.toml"
+    networks = {key: str(tmp_path / key) for key in ("features", "feature_heads")}
+    for key in networks:
+        (tmp_path / key).touch()
+    for run in read_queue(queue):
+        if run.start:
+            (tmp_path / run.start).mkdir(exist_ok=True)
+            (tmp_path / run.start / "model.safetensors").touch()
+        given = Recipe.load(run.recipe, dict(run.changes) | ({"start": "x"} if run.start else {}))
+        recipe = run.load(tmp_path, {key: path for key, path in networks.items() if getattr(given, key)})
+        assert recipe.model in CONFIGURATIONS
+        assert bool(recipe.start) == bool(run.start)
+
+
+def test_a_run_that_lacks_something_waits(queue: Path, tmp_path: Path) -> None:
+    lacks = 'set = { features = "networks/none.safetensors", feature_weight = 1.0 }\n'
+    queue.write_text(QUEUE.replace('status = "open"  # the first\n', f'status = "open"\n{lacks}') + THREE)
+    run, waiting = ready_run(queue, tmp_path, {})
+    assert run.name == "three"
+    assert waiting == [
+        "run one needs networks/none.safetensors, which is not there: put it in that place, as seen from the working "
+        "directory",
+        "run two starts from one, which is not done",
+    ]
+    mark_done(queue, "three")
+    with pytest.raises(UsageError, match=r"no open run of .* can be done: run one needs"):
+        ready_run(queue, tmp_path, {})
+
+
+def test_the_queue_goes_on_past_a_run_that_has_to_wait(queue: Path, tmp_path: Path) -> None:
+    (tmp_path / "data.tar").write_bytes(_tar(tmp_path, "a", 0))
+    lacks = 'set = { features = "networks/none.safetensors", feature_weight = 1.0 }\n'
+    queue.write_text(QUEUE.replace('status = "open"  # the first\n', f'status = "open"\n{lacks}') + THREE)
+    result = CliRunner().invoke(
+        app, ["train", "--next", "--queue", str(queue), "-o", str(tmp_path), "--data", str(tmp_path / "data.tar")]
+    )
+    assert result.output.count("left for later: run one needs networks/none.safetensors") == 1
+    assert [run.status for run in read_queue(queue)] == ["open", "open", "done"]
+    assert (tmp_path / "three" / "model.safetensors").is_file()
+    with pytest.raises(UsageError, match="no open run"):  # what is left cannot be done
+        raise result.exception
+
+
 def test_the_first_open_run_is_next(queue: Path, tmp_path: Path) -> None:
-    first = next_run(queue)
+    first = ready_run(queue, tmp_path, {})[0]
     assert first.name == "one"
     mark_done(queue, "one")
     assert queue.read_text() == QUEUE.replace('status = "open"  # the first', 'status = "done"  # the first')
-    second = next_run(queue)
-    assert second.name == "two"
+    second = read_queue(queue)[1]
     with pytest.raises(UsageError, match="run two starts from one, but there is no"):
         second.load(tmp_path, {})
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "model.safetensors").touch()
     recipe = second.load(tmp_path, {"data": ["x"]})
     assert (recipe.samples, recipe.start) == (16, str(tmp_path / "one" / "model.safetensors"))
+    assert ready_run(queue, tmp_path, {"data": ["x"]})[0].name == "two"
     mark_done(queue, "two")
-    assert next_run(queue) is None
+    assert ready_run(queue, tmp_path, {}) == (None, [])
 
 
 @pytest.mark.parametrize(
@@ -152,6 +208,30 @@ def _tar(folder: Path, name: str, seed: int) -> bytes:
     return data.getvalue()
 
 
+def test_a_slice_brings_back_what_an_earlier_one_took_home(tmp_path: Path) -> None:
+    """Models, adapters and logs of all runs, whatever their names, so that later runs start and logs go on."""
+    script = runpy.run_path(str(ROOT / "training" / "slice.py"))
+    first, second, outbox = (tmp_path / name for name in ("first", "second", "out"))
+    files = ("model.safetensors", "adapter.safetensors", "log.jsonl", "validation.jsonl")
+    for run in ("tic-0.0067", "region"):
+        (first / run).mkdir(parents=True)
+        for name in files:
+            (first / run / name).write_text(f"{run} {name}")
+    for folder in (second, outbox):
+        folder.mkdir()
+    queue = tmp_path / "queue.toml"
+    queue.write_text(QUEUE)
+    script["take_home"](first, outbox, queue)
+    (second / "region").mkdir()
+    (second / "region" / "log.jsonl").write_text("newer")
+    script["bring_back"](second, outbox)
+    for run in ("tic-0.0067", "region"):
+        for name in files:
+            expected = "newer" if (run, name) == ("region", "log.jsonl") else f"{run} {name}"
+            assert (second / run / name).read_text() == expected
+    assert {path.name for path in second.iterdir()} == {"tic-0.0067", "region"}
+
+
 def _slice(tmp_path: Path, work: str, minutes: float) -> list[str]:
     arguments = ["--inbox", tmp_path / "in", "--work", tmp_path / work, "--outbox", tmp_path / "out"]
     arguments += ["--queue", tmp_path / "queue.toml", "--minutes", minutes, "--device", "cpu"]
@@ -193,7 +273,7 @@ def test_a_slice_from_data_in_parts_to_weights(queue: Path, tmp_path: Path) -> N
     text = _wait(tmp_path / "second" / "slice.log", "training ended with 0")
     assert "with a warm-up of the optimiser" in text
     assert "the queue is done" in text
-    assert next_run(queue) is None
+    assert ready_run(queue, tmp_path, {}) == (None, [])
     out = {path.name for path in (tmp_path / "out").iterdir()}
     assert {
         "one",

@@ -94,11 +94,16 @@ def _run_queue(
     """Go through the open runs until the time is up; each leaves a row in the ledger beside the queue."""
     from promptcodec.train.distributed import World
     from promptcodec.train.loop import Trainer
-    from promptcodec.train.queue import mark_done, next_run
+    from promptcodec.train.queue import mark_done, ready_run
 
     world, end = World.join(), time.monotonic() + max_seconds
+    said: set[str] = set()
     while time.monotonic() < end:
-        run = world.from_leader(next_run(queue))
+        run, waiting = world.from_leader(ready_run(queue, runs, overrides) if world.leads else None)
+        for reason in waiting:
+            if world.leads and reason not in said:
+                print(f"left for later: {reason}", flush=True)
+            said.add(reason)
         if run is None:
             print("the queue is done")
             return

@@ -120,12 +120,13 @@ class Trainer:
         state = load_checkpoint(self.folder)
         if state is not None:
             self.restore(state)
-            return f"continuing at {self.samples:,} samples"
+            return f"continuing at {self.samples:,} samples{self.recipe.changes_since(state.get('recipe'))}"
         state = load_portable(self.portable) if self.portable else None
         if state is not None:
             self.restore(state)
             self.restarted = self.samples
-            return f"continuing at {self.samples:,} samples from {self.portable}, with a warm-up of the optimiser"
+            where = f"{self.samples:,} samples from {self.portable}, with a warm-up of the optimiser"
+            return f"continuing at {where}{self.recipe.changes_since(state.get('recipe'))}"
         recipe = self.recipe
         if recipe.start:
             if self.steered is None:
@@ -247,7 +248,14 @@ class Trainer:
         self.step, self.samples = state["step"], state["samples"]
         self.seconds, self.restarted = state.get("seconds", 0.0), state.get("restarted")
         self._data = state.get("data")
-        self.trained.load_state_dict(state["model"])
+        try:
+            self.trained.load_state_dict(state["model"])
+        except RuntimeError:
+            changes = self.recipe.changes_since(state.get("recipe"))
+            raise UsageError(
+                f"{self.folder} holds a run of other networks than this recipe's{changes}: "
+                "give the recipe that it was made with, or another folder"
+            ) from None
         self.average = {k: v.to(self.device) for k, v in state["average"].items()}
         self.__dict__.pop("_pairs", None)
         if "optimiser" in state:

@@ -31,14 +31,23 @@ class QueuedRun:
     changes: tuple[tuple[str, Any], ...] = ()
 
     def load(self, runs: Path, overrides: dict[str, Any]) -> Recipe:
-        """Its recipe. Raises UsageError where the run that it starts from has left no model file in ``runs``."""
+        """Its recipe. Raises UsageError where what it needs is not there: the model file in ``runs`` of the run that it
+        starts from, or networks and adapters that its recipe names.
+        """
         values = dict(self.changes)
         if self.start:
             weights = runs / self.start / "model.safetensors"
             if not weights.is_file():
                 raise UsageError(f"run {self.name} starts from {self.start}, but there is no {weights}")
             values["start"] = str(weights)
-        return Recipe.load(self.recipe, values | overrides)
+        recipe = Recipe.load(self.recipe, values | overrides)
+        for path in filter(None, (recipe.features, recipe.feature_heads, *recipe.beside)):
+            if not Path(path).is_file():
+                raise UsageError(
+                    f"run {self.name} needs {path}, which is not there: put it in that place, as seen from the working "
+                    "directory"
+                )
+        return recipe
 
 
 def read_queue(path: Path) -> list[QueuedRun]:
@@ -65,9 +74,26 @@ def read_queue(path: Path) -> list[QueuedRun]:
     return runs
 
 
-def next_run(path: Path) -> QueuedRun | None:
-    """The first run that is not done."""
-    return next((run for run in read_queue(path) if run.status == OPEN), None)
+def ready_run(path: Path, runs: Path, overrides: dict[str, Any]) -> tuple[QueuedRun | None, list[str]]:
+    """The first run that is not done and has all that it needs, and why those before it have to wait.
+
+    None where all are done. Raises UsageError where no open run can be done.
+    """
+    queue = read_queue(path)
+    waiting: list[str] = []
+    undone = {run.name for run in queue if run.status == OPEN}
+    for run in (run for run in queue if run.status == OPEN):
+        try:
+            if run.start in undone:
+                raise UsageError(f"run {run.name} starts from {run.start}, which is not done")
+            run.load(runs, overrides)
+        except UsageError as error:
+            waiting.append(str(error))
+        else:
+            return run, waiting
+    if waiting:
+        raise UsageError(f"no open run of {path} can be done: {waiting[0]}")
+    return None, []
 
 
 def mark_done(path: Path, name: str) -> None:

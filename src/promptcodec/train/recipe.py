@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +105,7 @@ class Recipe:
         """Read a recipe; ``overrides`` replace its values. Raises UsageError on unknown keys and wrong types."""
         try:
             values = tomllib.loads(Path(path).read_text())
-        except (OSError, tomllib.TOMLDecodeError) as error:
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise UsageError(f"recipe {path} cannot be read: {error}") from None
         return Recipe.read(values | (overrides or {}), f"recipe {path}")
 
@@ -118,12 +120,16 @@ class Recipe:
             field = fields[key]
             default = {} if field.default is dataclasses.MISSING else field.default
             if isinstance(default, tuple):
-                values[key] = (value,) if isinstance(value, str) else tuple(value)
-            elif isinstance(default, float) and isinstance(value, int):
+                values[key] = _listed(value, float if key == "rates" else str, f"{name}: {key}")
+            elif isinstance(default, float) and type(value) is int:
                 values[key] = float(value)
             elif type(value) is not type(default):
                 wanted = type(default).__name__
                 raise UsageError(f"{name}: {key} is {value!r}, expected {wanted}")
+            if key in _RANGES and not _RANGES[key][0] <= values[key] <= _RANGES[key][1]:
+                low, high = _RANGES[key]
+                wanted = f"{low} or more" if math.isinf(high) else f"{low} to {high}"
+                raise UsageError(f"{name}: {key} is {value}, expected {wanted}")
             if (choices := _CHOICES.get(key)) and values[key] not in choices:
                 raise UsageError(f"{name}: {key} is {value!r}, expected one of {', '.join(choices)}")
         recipe = Recipe(**values)
@@ -135,7 +141,38 @@ class Recipe:
             raise UsageError(f"{name}: to train an adapter, give a table [adapter] and a base, as start")
         if recipe.train == "model" and (recipe.adapter or recipe.beside or recipe.objective != "rate-distortion"):
             raise UsageError(f'{name}: [adapter], beside and objective are for train = "adapter" or "joint"')
+        if (ignored := recipe._ignored()) is not None:
+            raise UsageError(f"{name}: {ignored}")
         return recipe
+
+    def changes_since(self, before: dict[str, Any] | None) -> str:
+        """In brackets, which values are not those of ``before``, a recipe as checkpoints hold it; else nothing.
+
+        Where data lies and where it is computed does not count.
+        """
+        now = json.loads(json.dumps(dataclasses.asdict(self)))
+        before = json.loads(json.dumps(before or {}))
+        changed = [key for key in now if key in before and key not in _ANYWHERE and before[key] != now[key]]
+        return f" (changed: {', '.join(f'{key} {before[key]} to {now[key]}' for key in changed)})" if changed else ""
+
+    def _ignored(self) -> str | None:
+        """What is given and would do nothing, in a sentence; None where all of it counts."""
+        metric = self.objective in ("look", "single")
+        plain = self.objective == "rate-distortion"
+        reasons = {
+            f"objective {self.objective} knows no features: leave them out":
+                self.features and self.objective in ("region", "quality"),
+            f'objective {self.objective} has one metric: for features, set distortion = "mse"':
+                self.features and metric and self.distortion == "ms-ssim",
+            "features do nothing without a feature_weight": self.features and plain and not self.feature_weight,
+            "feature_heads and feature_weight want features":
+                not self.features and (self.feature_heads or self.feature_weight),
+            "objective machine takes the features as they are: leave feature_heads out":
+                self.feature_heads and self.objective == "machine",
+            "start_lambda is the trade-off of the model start: give that too": self.start_lambda and not self.start,
+            'base_lambda is for train = "adapter" or "joint"': self.base_lambda and self.train == "model",
+        }  # fmt: skip
+        return next((reason for reason, given in reasons.items() if given), None)
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -145,3 +182,32 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "distortion": METRICS,
     "precision": PRECISIONS,
 }
+
+_ANYWHERE = (
+    "data", "watch", "memory", "validation", "device", "threads", "log_every", "checkpoint_minutes", "start", "beside",
+    "features", "feature_heads",
+)  # fmt: skip
+
+_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("samples", "batch", "parts", "reuse", "log_every", "threads"), (1, math.inf)),
+    **dict.fromkeys(("decay", "ema"), (0, 1)),
+    "patch": (16, math.inf),
+    "min_scale": (0.01, 1),
+    "clip": (1e-6, math.inf),
+    **dict.fromkeys(
+        (
+            "psnr_weight", "base_lambda", "fixed_lambda", "start_lambda", "feature_weight", "watch", "memory",
+            "validation_every", "learning_rate", "shortcut_rate", "warmup", "rewarm", "checkpoint_minutes", "seed",
+        ),
+        (0, math.inf),
+    ),
+}  # fmt: skip
+
+
+def _listed(value: Any, kind: type, what: str) -> tuple[Any, ...]:
+    """A list of a recipe, or one value in its place. Raises UsageError for values that are not of this ``kind``."""
+    values = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    wanted = (int, float) if kind is float else (kind,)
+    if any(not isinstance(one, wanted) or isinstance(one, bool) for one in values):
+        raise UsageError(f"{what} is {value!r}, expected a list of {'numbers' if kind is float else 'strings'}")
+    return values
