@@ -218,6 +218,26 @@ def test_refined_files_cost_less_and_open_anywhere(codec, paths):
             promptcodec.encode(rgb, **options)
 
 
+def test_a_refinement_chooses_the_step_of_its_trade_off(codec):
+    """Far from the quality's own trade-off, a step that is not given brings a file nearer; one that is given stays."""
+    rgb = np.asarray(Image.open(EXAMPLE).convert("RGB").resize((192, 128), Image.Resampling.LANCZOS))
+    own = float(codec.network.gain.rate_lambda(torch.tensor([0.6])))
+
+    def made(rate_lambda: float, **settings: float) -> tuple[float, float]:
+        """The step in the file, and the file's cost."""
+        given = {"adapters": ["step"], "refine": 1, "refine_lambda": rate_lambda, "settings": settings}
+        data = promptcodec.encode(rgb, 60, **given)
+        (record,) = unpack(data).adapters
+        picture = np.asarray(promptcodec.decode(data, adapters=["step"])).astype(float)
+        step = float(QuantisationStep(codec.network.config).read(record.signal).scalar("step"))
+        return step, rate_lambda * ((picture - rgb) ** 2).mean() + 8 * len(data) / (192 * 128)
+
+    (coarse, cost), (fine, _) = made(own / 8), made(own * 8)
+    assert fine < 0.5 < coarse < 1
+    assert cost < 0.97 * made(own / 8, step=0.5)[1]
+    assert made(own / 8, step=0.25)[0] == pytest.approx(0.25, abs=1e-4)
+
+
 def test_a_model_of_one_rate_is_told_the_trade_off(tic, photo):
     with pytest.raises(UsageError, match="tic has one rate: a refinement wants to be told"):
         tic.encode(photo[:64, :64], refine=Refinement(1))

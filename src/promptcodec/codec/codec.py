@@ -82,7 +82,7 @@ class Codec:
         target: Target | None = None,
         strip: bool = False,
         source_hash: bytes | None = None,
-        steered: Callable[[int, int], Steered] | None = None,
+        steered: Callable[[np.ndarray, float], Steered] | None = None,
         opener: Opener | None = None,
         refine: Refine | None = None,
         memory: int = DEFAULT_MEMORY,
@@ -93,8 +93,8 @@ class Codec:
 
         ``quality``: 0 (smallest) to 100 (best), 50 by default; or a ``target``, whose quality is searched: the picture
         is analysed once. ``strip`` leaves out EXIF and XMP; ``source_hash`` (8 bytes) is stored for programs that
-        compare. ``steered`` attaches adapters for a picture of the height and width that it is given, and ``opener``
-        those that a file names, for targets of quality; ``promptcodec.steer.files`` makes both. ``refine`` takes the
+        compare. ``steered`` attaches adapters for a picture (H, W, 3) at a rate in [0, 1], and ``opener`` those that
+        a file names, for targets of quality; ``promptcodec.steer.files`` makes both. ``refine`` takes the
         place of the analysis, such as a ``steer.editing.Refinement``; not together with a target. Pictures whose
         networks would take more than ``memory`` bytes at once are divided into tiles. ``preview`` stores the picture in
         small as well; by default where there are tiles. ``progress`` is told the tiles that are done, and how many
@@ -113,7 +113,7 @@ class Codec:
             tile_height=tile_height,
         )  # fmt: skip
         check_memory(height, width, _largest_region(plain.grid, analysis_halo(self.network.config)))
-        attached = steered(height, width) if steered is not None else None
+        attached = steered(picture.rgb, q / Q_STEPS) if steered is not None else None
         records = attached.records if attached is not None else ()
         metadata = Metadata(
             icc=picture.icc, exif=None if strip else picture.exif, xmp=None if strip else picture.xmp,

@@ -7,7 +7,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from promptcodec.errors import UsageError
@@ -22,6 +24,7 @@ OCTAVES = 3.0  # steps from 1/8 to 8
 CHECKED = 10  # after how many steps the latents' cost as a file is looked at
 _FIRST_TEMPERATURE, _LAST_TEMPERATURE = 0.5, 0.07
 _MOST_STEPS = 100_000
+_JUDGED_SIDE = 768  # pixels of the part of a picture that its quantisation step is chosen by
 
 
 class QuantisationStep(Adapter, kind="step"):
@@ -60,16 +63,37 @@ class Refinement:
 
         Raises UsageError where a model of one rate is not told the trade-off: its file does not hold it.
         """
-        rate_lambda, rate = self.rate_lambda, None
-        if model.gain is not None:
-            rate = torch.tensor([q], device=x.device)
-            rate_lambda = rate_lambda or float(model.gain.rate_lambda(rate))
-        if rate_lambda is None:
-            raise UsageError(f"{model.config.name} has one rate: a refinement wants to be told the trade-off, its λ")
+        rate_lambda, rate = self._trade_off(model, q, x.device)
         with torch.inference_mode(False):  # gradients do not pass what inference mode made
             return edit_latents(
                 model, x.clone(), rate_lambda, rate, steerer, steps=self.steps, learning_rate=self.learning_rate
             )
+
+    def best_step(self, model: CompressionModel, rgb: NDArray[np.uint8], q: float) -> float:
+        """The ``step`` of ``QuantisationStep`` for the trade-off of the refinement; rgb is (H, W, 3), q in [0, 1].
+
+        Of large pictures it is judged by the middle. Raises UsageError as a call does.
+        """
+        device = next(model.parameters()).device
+        top, left = (max(side - _JUDGED_SIDE, 0) // 2 for side in rgb.shape[:2])
+        x = (
+            torch.tensor(rgb[top : top + _JUDGED_SIDE, left : left + _JUDGED_SIDE])
+            .to(device)
+            .permute(2, 0, 1)[None]
+            .float()
+            / 255
+        )
+        return best_step(model, x, *self._trade_off(model, q, device))
+
+    def _trade_off(self, model: CompressionModel, q: float, device: torch.device) -> tuple[float, Tensor | None]:
+        """λ, and the model's rate, None where it has one rate."""
+        rate_lambda, rate = self.rate_lambda, None
+        if model.gain is not None:
+            rate = torch.tensor([q], device=device)
+            rate_lambda = rate_lambda or float(model.gain.rate_lambda(rate))
+        if rate_lambda is None:
+            raise UsageError(f"{model.config.name} has one rate: a refinement wants to be told the trade-off, its λ")
+        return rate_lambda, rate
 
 
 def edit_latents(
@@ -149,13 +173,16 @@ def best_step(
 
     x: (1, 3, H, W) in [0, 1]. A model of one rate is so brought near another rate; ``edit_latents`` does the rest.
     """
-    adapter = QuantisationStep(model.config)
+    adapter, steerer = QuantisationStep(model.config), Attached(model.config, [])
+    height, width = x.shape[-2:]
     costs = {}
-    for i in range(candidates):
-        step = i / (candidates - 1)
-        attached = Attached(model.config, [adapter], Controls({"step": torch.tensor([step], device=x.device)}))
-        with torch.no_grad():
-            out = model(x, q, "round", attached)
-        bits = -sum(float(p.log2().sum()) for p in out["likelihoods"].values()) / (x.shape[2] * x.shape[3])
-        costs[step] = rate_lambda * 255**2 * float((out["x_hat"] - x).square().mean()) + bits
+    with torch.no_grad():
+        y, z, steer = model.analyse(pad_to_multiple(x, STRIDE), steerer)  # the width acts behind the analysis
+        for i in range(candidates):
+            step = i / (candidates - 1)
+            own = adapter.gains(Controls({"step": torch.tensor([step], device=x.device)}))
+            out = model.reconstruct(y, z, model.gains(q).times(own), "round", steerer, steer)
+            bits = -sum(float(p.log2().sum()) for p in out["likelihoods"].values()) / (height * width)
+            error = float((out["x_hat"][..., :height, :width] - x).square().mean())
+            costs[step] = rate_lambda * 255**2 * error + bits
     return min(costs, key=costs.__getitem__)

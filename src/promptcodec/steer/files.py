@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from promptcodec.codec.codec import Codec
 from promptcodec.codec.container import MAX_PIXELS, PtcReader
 from promptcodec.codec.latents import LatentSteering
@@ -19,6 +22,7 @@ from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import StoredAdapter, load_adapter
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls, constant
+from promptcodec.steer.editing import QuantisationStep, Refinement
 from promptcodec.steer.region_map import MapSource, region_map
 
 if TYPE_CHECKING:
@@ -56,14 +60,25 @@ class SteeredCodec:
 
         ``settings``: scalars by name, 0 to 1. ``maps``: maps by name, each a grey picture of any size, ``x,y,w,h`` in
         pixels, a number for everywhere, or a map (1, 1, H, W) in [0, 1]; ``roi`` is the one of that name. Raises
-        UsageError for what an adapter lacks and for what none takes.
+        UsageError for what an adapter lacks and for what none takes. With a refinement, ``step`` is chosen where it is
+        not set: the one at which the picture, before it is refined, costs least.
         """
         given = dict(settings or {})
         drawn = dict(maps or {}) | ({} if roi is None else {"roi": roi})
         self._check_given(given, drawn)
         scalars = {name: constant(value) for name, value in given.items()}
 
-        def steered(height: int, width: int) -> FileSteering:
+        refine = options.get("refine")
+        chooses = (
+            isinstance(refine, Refinement)
+            and "step" not in given
+            and any(isinstance(stored.adapter, QuantisationStep) for stored in self.adapters)
+        )
+
+        def steered(rgb: NDArray[np.uint8], q: float) -> FileSteering:
+            height, width = rgb.shape[:2]
+            if chooses:
+                scalars["step"] = constant(refine.best_step(self.codec.network, rgb, q))
             planes = {k: region_map(source, height, width).to(self.codec.device) for k, source in drawn.items()}
             controls = Controls(scalars, planes)
             signals = [stored.adapter.signal(controls) for stored in self.adapters]
