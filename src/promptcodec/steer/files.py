@@ -68,17 +68,15 @@ class SteeredCodec:
         self._check_given(given, drawn)
         scalars = {name: constant(value) for name, value in given.items()}
 
-        refine = options.get("refine")
-        chooses = (
-            isinstance(refine, Refinement)
-            and "step" not in given
-            and any(isinstance(stored.adapter, QuantisationStep) for stored in self.adapters)
-        )
+        refine, chooses = options.get("refine"), None
+        steps = any(isinstance(stored.adapter, QuantisationStep) for stored in self.adapters)
+        if steps and "step" not in given and isinstance(refine, Refinement):
+            chooses = refine
 
         def steered(rgb: NDArray[np.uint8], q: float) -> FileSteering:
             height, width = rgb.shape[:2]
-            if chooses:
-                scalars["step"] = constant(refine.best_step(self.codec.network, rgb, q))
+            if chooses is not None:
+                scalars["step"] = constant(chooses.best_step(self.codec.network, rgb, q))
             planes = {k: region_map(source, height, width).to(self.codec.device) for k, source in drawn.items()}
             controls = Controls(scalars, planes)
             signals = [stored.adapter.signal(controls) for stored in self.adapters]
