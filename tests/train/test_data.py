@@ -1,5 +1,6 @@
 """Training data: crops as a function of seed and step, shards that arrive late, windows over more than memory."""
 
+import dataclasses
 import shutil
 import tarfile
 from pathlib import Path
@@ -108,6 +109,32 @@ def test_shards_join_when_they_are_complete(pictures: Path, tmp_path: Path) -> N
     (folder / "b.tar").write_bytes(whole)
     assert store.take_up(store.arrived()) == ["b.tar"]
     assert len(store.pictures) == 3
+
+
+def test_a_share_of_the_pictures(recipe: Recipe, pictures: Path, tmp_path: Path) -> None:
+    """Evenly spread, over shards that come later too; the same after a pause; and another share starts anew."""
+    names = sorted(pictures.iterdir())
+    one = shard(tmp_path / "a.tar", names * 4)
+    assert [len(filled([one], share=share).pictures) for share in (1.0, 0.5, 0.25, 0.01)] == [12, 6, 3, 1]
+    half = filled([one], share=0.5)
+    assert all(torch.equal(a, b) for a, b in zip(half.pictures, filled([one]).pictures[::2], strict=True))
+    (tmp_path / "both").mkdir()
+    store = filled([shutil.copy(one, tmp_path / "both")], share=0.4)
+    late = shard(tmp_path / "both" / "b.tar", names)
+    store.sources = [tmp_path / "both"]
+    store.take_up(store.arrived())
+    assert late.is_file()
+    assert len(store.pictures) == 6
+    again = PictureStore([tmp_path / "both"], 1, CPU, share=0.4)
+    again.restore(store.state(), 0)
+    assert all(torch.equal(a, b) for a, b in zip(store.pictures, again.pictures, strict=True))
+    other = PictureStore([tmp_path / "both"], 1, CPU, share=0.8)
+    other.restore(store.state(), 0)
+    assert len(other.pictures) == 12
+    few = dataclasses.replace(recipe, data=(str(one),), share=0.25)
+    assert len(Trainer(few, tmp_path / "run").sampler.store.pictures) == 3
+    with pytest.raises(UsageError, match="give fewer shards"):
+        Trainer(dataclasses.replace(few, data=("https://host/a.tar",)), tmp_path / "far").sampler  # noqa: B018
 
 
 def test_late_shards_are_recorded(recipe: Recipe, pictures: Path, tmp_path: Path) -> None:

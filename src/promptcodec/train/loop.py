@@ -143,9 +143,11 @@ class Trainer:
         memory = int(recipe.memory * 2**30) if recipe.memory else None
         store: PictureStore | StreamedStore
         if any(map(is_remote, recipe.data)):
+            if recipe.share < 1:
+                raise UsageError("a share of the pictures is taken of data at hand: of streams, give fewer shards")
             store = StreamedStore(recipe.data, recipe.patch, self.device, memory, recipe.reuse, recipe.seed, self.say)
         else:
-            store = PictureStore(recipe.data, recipe.patch, self.device, memory, recipe.reuse, self.say)
+            store = PictureStore(recipe.data, recipe.patch, self.device, memory, recipe.reuse, self.say, recipe.share)
         if self._data is not None:
             store.restore(self._data, self.samples)
         else:

@@ -7,6 +7,7 @@ in memory is a function of the recorded state, so a resumed run sees what the ru
 from __future__ import annotations
 
 import io
+import math
 import os
 import time
 from collections import deque
@@ -58,7 +59,8 @@ class PictureStore:
     """The pictures that crops are drawn from: ``pictures``, uint8 (H, W, 3) each, on the device or the host.
 
     ``smallest``: pictures with a side below it are left out. ``memory``: bytes for decoded pictures, None for all of
-    them. ``reuse``: crops between two pictures where the window moves.
+    them. ``reuse``: crops between two pictures where the window moves. ``share``: of the pictures, evenly spread, that
+    are taken.
     """
 
     def __init__(
@@ -69,7 +71,9 @@ class PictureStore:
         memory: int | None = None,
         reuse: int = 32,
         say: Say = print,
+        share: float = 1.0,
     ) -> None:
+        self.share, self._listed = share, 0
         self.sources, self.smallest, self.device, self.reuse = sources, smallest, device, reuse
         self.say = say
         self._window: Window[int] = Window(device, memory)  # of entries
@@ -108,7 +112,7 @@ class PictureStore:
         taken = []
         for unit in units:
             try:
-                self._entries += unit.entries()
+                self._entries += self._shared(unit.entries())
             except UsageError as error:
                 if unit.name not in self._told:
                     self.say(f"not taken up yet: {error}")
@@ -130,7 +134,7 @@ class PictureStore:
     def state(self) -> dict[str, Any]:
         """What ``restore`` needs."""
         return {"units": list(self._units), "window": list(self._window.keys), "left_out": sorted(self._left_out),
-                "next": self._next, "moved": self._moved, "moving": self._moving}  # fmt: skip
+                "next": self._next, "moved": self._moved, "moving": self._moving, "share": self.share}  # fmt: skip
 
     def restore(self, state: dict[str, Any], samples: int) -> None:
         """Bring back the pictures of ``state``; where shards of it are missing, say so and take what there is."""
@@ -140,7 +144,10 @@ class PictureStore:
             self.say(f"the data lacks {', '.join(missing[:5])}{' …' * (len(missing) > 5)}: other crops than before")
             self.fill(samples)
             return
-        self._entries = [entry for name in state["units"] for entry in found[name].entries()]
+        if state.get("share", 1.0) != self.share:
+            self.fill(samples)
+            return
+        self._entries = [entry for name in state["units"] for entry in self._shared(found[name].entries())]
         self._units = list(state["units"])
         self._left_out = set(state["left_out"])
         for index, picture in zip(state["window"], self._pool.map(self._decode, state["window"]), strict=True):
@@ -148,6 +155,15 @@ class PictureStore:
                 raise UsageError(f"{self._entries[index].path} is no longer the file that this run started with")
             self._window.add(index, picture)
         self._next, self._moved, self._moving = state["next"], state["moved"], state["moving"]
+
+    def _shared(self, entries: list[Entry]) -> list[Entry]:
+        """Those of further entries that belong to the share, the very first one always."""
+        first, self._listed = self._listed, self._listed + len(entries)
+        return [
+            entry
+            for i, entry in enumerate(entries, first)
+            if math.ceil((i + 1) * self.share) > math.ceil(i * self.share)
+        ]
 
     @property
     def _resident(self) -> bool:

@@ -24,7 +24,8 @@ class Recipe:
     ``data``: folders or tar files of pictures; what arrives in them during the run is taken up, looked for every
     ``watch`` seconds (0: never). Addresses of tar files are read as a stream: ``https://host/shard-{000..127}.tar``,
     s3:// and others through fsspec. ``memory``: GiB of decoded pictures to hold (0: all, of streams 4); beyond it, each
-    picture serves ``reuse`` crops before the next takes its place. ``validation``: folders or tar files, each a set,
+    picture serves ``reuse`` crops before the next takes its place. ``share``: of the pictures, evenly spread over them,
+    that are used (paper 001, Fig. 8: how few do). ``validation``: folders or tar files, each a set,
     measured every ``validation_every`` samples (0: only at the end).
 
     ``patch``: side of the crops in pixels. ``batch``: crops in one step, cut into ``parts`` that are computed one
@@ -68,6 +69,7 @@ class Recipe:
     watch: float = 10.0
     memory: float = 0.0
     reuse: int = 32
+    share: float = 1.0
     validation: tuple[str, ...] = ()
     validation_every: int = 0
     patch: int = 128
@@ -193,6 +195,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("decay", "ema"), (0, 1)),
     "patch": (16, math.inf),
     "min_scale": (0.01, 1),
+    "share": (1e-6, 1),
     "clip": (1e-6, math.inf),
     **dict.fromkeys(
         (
