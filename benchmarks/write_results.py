@@ -142,11 +142,12 @@ def kodak(options: argparse.Namespace) -> None:
 
 
 def cid22(options: argparse.Namespace) -> None:
-    rows = evaluated("cid22", [([options.cid22], CID22, METRICS)], options.networks)
+    few = sorted(p for p in options.cid22.iterdir() if p.suffix in (".webp", ".png"))[::10]
+    rows = evaluated("cid22", [([options.cid22], CID22, METRICS), (few, VVC, METRICS)], options.networks)
     pictures = len({row.picture for row in rows})
     note = (
         f"{pictures} pictures of 512x512 of Cloudinary's CID22 (CC BY-SA 4.0), whose validation set has 49: people, "
-        "food, interiors and objects."
+        f"food, interiors and objects; VVC on {', '.join(path.stem for path in few)} alone."
     )
     pack(Results("CID22", "rd", tuple(rows), _commands("cid22"), note), STORE / "cid22.json")
 
