@@ -1,7 +1,7 @@
 """Train the variants of a grid on equal terms and compare them: the papers' ablations at a small size.
 
     python benchmarks/ablation_grid.py recipes/grids/ffn.toml --data train-00.tar --validation VAL --runs runs/grids
-    python benchmarks/ablation_grid.py recipes/grids/*.toml --report --plots docs/plots
+    python benchmarks/ablation_grid.py recipes/grids/*.toml --report --docs docs/backbones.md --plots docs/figures
 
 A grid is one file: a ``[recipe]`` for all, the ``seeds``, the label of the ``reference``, and ``[[variant]]`` tables
 with ``label`` and ``model`` (``promptcodec train`` knows these names; other keys replace values of the recipe). All
@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from marked import replace_marked
 from numpy.typing import NDArray
 
 from promptcodec.codec.allocator import keep_large_blocks
@@ -123,22 +124,24 @@ def changes(grid: Grid, rows: list[Row]) -> dict[str, list[float]]:
     return table
 
 
-def report(grid: Grid, rows: list[Row]) -> None:
+def report(grid: Grid, rows: list[Row]) -> str:
     """A table for people, in Markdown."""
-    print(f"**{grid.title}** (against “{grid.reference}”)\n")
-    print("| variant | kMAC/px | M parameters | CPU s a run | rate at equal PSNR |\n|---|---|---|---|---|")
+    crops = f"{grid.recipe['samples']:,} crops of {grid.recipe['patch']}²"
+    lines = [f"**{grid.title}** (against “{grid.reference}”; {crops} a run)", ""]
+    lines += ["| variant | kMAC/px | M parameters | CPU s a run | rate at equal PSNR |", "|---|---|---|---|---|"]
     for label, found in changes(grid, rows).items():
         runs = [row for seed in grid.seeds if (row := find(rows, grid.settings(label, seed)))]
         if not runs:
-            print(f"| {label} | | | | not run |")
+            lines.append(f"| {label} | | | | not run |")
             continue
         seconds = statistics.mean(row["cpu_seconds"] for row in runs)
         each = ", ".join(f"{value:+.2f}" for value in found)
         spread = f" ± {statistics.stdev(found):.2f}" if len(found) > 1 else ""
         result = f"{statistics.mean(found):+.2f}{spread} % ({each})" if found else "no reference"
         result = "0" if label == grid.reference else result
-        print(f"| {label} | {runs[0]['kmac']:.2f} | {runs[0]['parameters'] / 1e6:.2f} | {seconds:.0f} | {result} |")
-    print()
+        cost = f"{runs[0]['kmac']:.2f} | {runs[0]['parameters'] / 1e6:.2f} | {seconds:.0f}"
+        lines.append(f"| {label} | {cost} | {result} |")
+    return "\n".join(lines)
 
 
 def plot(grid: Grid, rows: list[Row], path: Path) -> None:
@@ -171,13 +174,18 @@ def main() -> None:
     parser.add_argument("--max-seconds", type=float, default=math.inf)
     parser.add_argument("--report", action="store_true", help="print what is there instead of training")
     parser.add_argument("--plots", type=Path, help="with --report, the folder for one PNG a grid")
+    parser.add_argument("--docs", type=Path, help="with --report, the page to write into instead of printing")
     arguments = parser.parse_args()
     grids = [Grid.load(path) for path in arguments.grids]
     if arguments.report:
-        for grid in grids:
-            report(grid, read(arguments.results))
-            if arguments.plots:
-                plot(grid, read(arguments.results), arguments.plots / f"{grid.name}.png")
+        rows = read(arguments.results)
+        text = "\n\n".join(report(grid, rows) for grid in grids)
+        if arguments.docs:
+            replace_marked(arguments.docs, "grids", text)
+        else:
+            print(text)
+        for grid in grids if arguments.plots else ():
+            plot(grid, rows, arguments.plots / f"{grid.name}.png")
         return
     keep_large_blocks()
     end = time.monotonic() + arguments.max_seconds
