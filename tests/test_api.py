@@ -216,3 +216,12 @@ def test_what_does_not_fit_into_memory(codec, photo, monkeypatch):
 
 def test_the_class_is_public():
     assert promptcodec.Codec is Codec
+
+
+def test_pillow_saves_with_the_options_of_encode(tmp_path, photo):
+    image = Image.fromarray(photo)
+    image.save(tmp_path / "a.ptc", target_size=4000, preview=True)
+    assert 3900 <= (tmp_path / "a.ptc").stat().st_size <= 4000
+    assert promptcodec.info(tmp_path / "a.ptc")["preview"]
+    with pytest.raises(OSError, match="exclude each other"):
+        image.save(tmp_path / "b.ptc", target_size=4000, quality=50)

@@ -130,7 +130,9 @@ def decode(
             return codec.decode(reader, crop=part, progress=progress)
         from promptcodec.codec.picture_write import to_pil
 
-        return to_pil(steered(codec, adapters).decode_picture(reader, settings, crop=part, progress=progress))
+        return to_pil(
+            steered(codec, adapters, to_decode=True).decode_picture(reader, settings, crop=part, progress=progress)
+        )
 
 
 def preview(
@@ -139,18 +141,20 @@ def preview(
     device: str | torch.device = "cpu",
     max_pixels: int | None = MAX_PIXELS,
     codec: Codec | None = None,
+    precision: Precision = "float32",
 ) -> Image.Image:
     """The picture in small, 256 pixels on its longer side.
 
     Of a file that holds a preview only its first part is read, and the rest may be missing; others are decoded as a
-    whole. ``codec``: that of the file's model, where it is not shipped. Raises as ``decode`` does.
+    whole. ``codec``: that of the file's model, where it is not shipped. ``precision``: see ``load``. Raises as
+    ``decode`` does.
     """
     from promptcodec.codec.picture_write import to_pil
 
     with _seekable(file, max_pixels) as stream:
         begin = stream.tell()
         header, small = read_preview(stream, max_pixels)
-        codec = codec or codec_for(header, device)
+        codec = codec or codec_for(header, device, precision)
         if small is not None:
             return to_pil(codec.decode_preview(header, small))
         stream.seek(begin)
@@ -159,11 +163,11 @@ def preview(
     return image
 
 
-def steered(codec: Codec, adapters: Sequence[str | Path]) -> SteeredCodec:
-    """``codec`` with the adapters in files. Raises ModelMismatchError for those of another base."""
+def steered(codec: Codec, adapters: Sequence[str | Path], *, to_decode: bool = False) -> SteeredCodec:
+    """``codec`` with the adapters in files; see ``SteeredCodec.load``. Raises ModelMismatchError."""
     from promptcodec.steer.files import SteeredCodec
 
-    return SteeredCodec.load(codec, adapters)
+    return SteeredCodec.load(codec, adapters, to_decode=to_decode)
 
 
 def refinement_of(steps: int, rate_lambda: float | None = None) -> Refinement | None:
@@ -183,7 +187,7 @@ def codec_for(file: bytes | Header, device: str | torch.device = "cpu", precisio
 
 def model_of(header: Header) -> Path:
     """File of the shipped model that a file with this header needs. Raises ModelMismatchError where there is none."""
-    path = model_for(header.probability)
+    path = model_for(header.probability, header.pixels)
     if path is None:
         shipped = ", ".join(f"{n} {m['probability_fingerprint']}" for n, m in shipped_models().items())
         raise ModelMismatchError(
@@ -198,7 +202,7 @@ def info(file: File) -> dict[str, Any]:
     with opened(file) as contents:
         contents.check_tiles()
     header, metadata, grid, small = contents.header, contents.metadata, contents.header.grid, contents.preview
-    path = model_for(header.probability)
+    path = model_for(header.probability, header.pixels)
     return {
         "width": header.width,
         "height": header.height,

@@ -17,6 +17,10 @@ class ModelMismatchError(PromptcodecError):
     """The model that a file needs is missing, or the model at hand is another one."""
 
 
+class OtherBaseError(ModelMismatchError):
+    """An adapter was made for another base than the one at hand."""
+
+
 class LimitError(PromptcodecError):
     """A picture or a header claims more than the limits allow."""
 
@@ -27,6 +31,10 @@ class ImageError(PromptcodecError):
 
 class UsageError(PromptcodecError):
     """The caller asked for something that does not exist or does not fit together."""
+
+
+class UnfitError(UsageError):
+    """What was asked for does not fit this picture or file; it may fit others, and a batch goes on."""
 
 
 class TargetError(PromptcodecError):

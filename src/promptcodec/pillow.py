@@ -4,6 +4,9 @@
 >>> from PIL import Image
 >>> Image.open("photo.ptc").show()
 >>> image.save("photo.ptc", quality=60)
+
+``save`` takes what ``promptcodec.encode`` does, such as ``target_size``, beside Pillow's ``icc_profile``, ``exif`` and
+``xmp``.
 """
 
 from __future__ import annotations
@@ -17,6 +20,10 @@ from promptcodec.codec.container import EXIF_PREFIX, SIGNATURE, VERSION, read_he
 from promptcodec.errors import PromptcodecError
 
 FORMAT = "PTC"
+OPTIONS = (
+    "quality", "target_size", "target_bpp", "target_psnr", "target_ms_ssim", "model", "device", "adapters", "settings",
+    "roi", "maps", "refine", "refine_lambda", "precision", "strip", "memory", "preview",
+)  # fmt: skip
 
 
 class PtcImageFile(ImageFile.ImageFile):
@@ -90,7 +97,7 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
         image = image.copy()
         image.info = {k: v for k, v in (image.info | given).items() if v is not None}
     try:
-        file.write(encode(image, options.get("quality"), model=options.get("model")))
+        file.write(encode(image, **{key: options[key] for key in OPTIONS if key in options}))
     except PromptcodecError as error:
         raise OSError(str(error)) from None
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pictures import make_photo
 from PIL import Image
 
 from promptcodec.cli import jobs
@@ -178,6 +179,7 @@ def test_the_pillow_plugin_leaves_no_half_file(tmp_path, photo):
     """Pillow itself removes what a plugin could not finish; ours writes once, when all bytes are there."""
     script = f"""
 import resource, promptcodec.pillow
+from pictures import make_photo
 from PIL import Image
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 Image.open({str(tmp_path / "a.png")!r}).save({str(tmp_path / "a.ptc")!r})
@@ -204,3 +206,17 @@ def test_files_that_may_not_grow_are_one_line_and_leave_nothing(run, folder, ver
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
     assert (code, lines(err)) == (1, [f"promptcodec: {source}: File too large"])
     assert files(folder) == before
+
+
+def test_what_does_not_fit_one_picture_does_not_stop_the_rest(run, folder):
+    """A crop outside of a smaller picture, a picture too small for MS-SSIM: failures of those files alone."""
+    assert run("encode", "-r", folder)[0] == 0
+    code, out, err = run("decode", "-r", folder, "-o", folder / "parts", "--crop", "100,60,28,36")
+    assert code == 1
+    assert "is not inside the picture of 64 x 64" in err
+    assert "3 files: 2 done, 1 failed" in out
+    Image.fromarray(make_photo(180, 180)).save(folder / "sub" / "d.png")
+    code, out, err = run("encode", "-r", folder / "sub", "-o", folder / "coded", "--target-ms-ssim", 0.95)
+    assert code == 1
+    assert "too small for MS-SSIM" in err
+    assert "2 files: 1 done, 1 failed" in out

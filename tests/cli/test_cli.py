@@ -351,3 +351,14 @@ def test_interrupted_while_starting():
     _, err = process.communicate(timeout=60)
     assert process.returncode in (1, -signal.SIGINT)  # the latter while Python itself starts
     assert process.returncode != 1 or len(error_lines(err.decode())) == 1
+
+
+def test_skip_existing_looks_at_the_arithmetic(run, folder):
+    assert run("encode", folder / "a.png", "--skip-existing")[0] == 0
+    assert "up to date" in run("encode", folder / "a.png", "--skip-existing")[1]
+    assert "up to date" not in run("encode", folder / "a.png", "--skip-existing", "--precision", "bfloat16")[1]
+
+
+def test_what_cannot_be_opened_is_named(run, folder):
+    code, _, err = run("bench", folder / "none.jpg")
+    assert (code, err) == (1, f"promptcodec: {folder / 'none.jpg'}: No such file or directory\n")

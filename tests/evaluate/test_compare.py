@@ -93,3 +93,9 @@ def test_command(tmp_path, photo, monkeypatch, capsys):
     assert "vs ours" in said.out
     assert run("--codecs", "nonsense", "--overwrite")[0] == 2
     assert run("--crop", "1,2", "--overwrite")[0] == 2
+    code, said = run("--crop", "0,0,9999,10", "--overwrite", "--json")
+    assert (code, said.out) == (2, "")  # before anything is encoded
+    assert "is not inside" in said.err
+    code, said = run("-o", tmp_path / "none" / "x.png", "--json")
+    assert (code, said.out) == (2, "")
+    assert "there is no folder" in said.err

@@ -16,7 +16,7 @@ from promptcodec.evaluate.packed import Results, pack
 from promptcodec.evaluate.results import ResultsFile
 from promptcodec.evaluate.speed import speeds, times
 from promptcodec.evaluate.stored import stored_curves
-from promptcodec.evaluate.summary import summarise
+from promptcodec.evaluate.summary import by_curve, summarise
 
 
 @pytest.fixture
@@ -161,3 +161,19 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert run("rd", tmp_path / "none.jsonl")[0] == 2
     assert run("latency", results.path)[0] == 2
     assert "no rate-accuracy curves" in run("accuracy", tmp_path / "p.json")[1]
+
+
+def test_adapters_of_one_name_are_curves_of_their_own():
+    """Trained twice, they differ by their own fingerprints alone, as models of one name do by theirs."""
+
+    def named(**options):
+        return [replace(row, options=options) for row in curve("promptcodec:x+look")]
+
+    rows = named(fingerprint="12345678-1", adapters=["look a"]) + named(fingerprint="12345678-1", adapters=["look b"])
+    assert len(by_curve(rows)) == 2
+    assert all(len(members) == 5 for members in by_curve(rows).values())
+    assert len(by_curve(named(fingerprint="12345678-1") + named(fingerprint="12345678-2"))) == 2
+    assert list(by_curve(named(fingerprint="12345678-1") + named(fingerprint="87654321-1"))) == [
+        "promptcodec:x+look@12345678", "promptcodec:x+look@87654321",
+    ]  # fmt: skip
+    assert list(by_curve(named(fingerprint="12345678-1"))) == ["promptcodec:x+look"]

@@ -88,9 +88,9 @@ def test_what_ships():
     for metadata in shipped_models().values():
         stored = load_model(metadata["path"])
         assert stored.probability.hex() == metadata["probability_fingerprint"]
-        assert str(model_for(stored.probability)) == metadata["path"]
+        assert str(model_for(stored.probability, stored.pixels)) == metadata["path"]
         assert json.loads(metadata["config"])["fields"]["name"] == stored.name
-    assert model_for(bytes(8)) is None
+    assert model_for(bytes(8), bytes(4)) is None
 
 
 def test_prior_tables_follow_the_density():

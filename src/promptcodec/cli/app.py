@@ -79,7 +79,8 @@ def main() -> None:
     except PromptcodecError as error:
         _fail(error, 1)
     except OSError as error:
-        _fail(error.strerror or error, 1)
+        where = "" if error.filename is None else f"{error.filename}: "
+        _fail(f"{where}{error.strerror or error}", 1)
     except Interrupted:
         _fail("interrupted", 1)
 

@@ -49,7 +49,7 @@ def command(
     """Encode a photo with every codec at the size of promptcodec's file; print a table and draw a montage."""
     from promptcodec.evaluate.compare import compare
     from promptcodec.evaluate.datasets import read_picture
-    from promptcodec.evaluate.montage import most_detailed
+    from promptcodec.evaluate.montage import check_crop, most_detailed
     from promptcodec.evaluate.ours import OurCodec
 
     output = output or picture.with_name(f"{picture.stem}-compare.png")
@@ -57,6 +57,8 @@ def command(
         raise UsageError(f"the montage is a PNG, but -o names {output}")
     if output.exists() and not overwrite:
         raise UsageError(f"{output} exists; --overwrite replaces it, -o names another")
+    if not output.parent.is_dir():
+        raise UsageError(f"there is no folder {output.parent} for the montage; make it, or give another -o")
     size = None if target_size is None else options.parse_size(target_size)
     target = one_target(size, target_bpp, target_psnr, target_ms_ssim)
     if target is not None and quality is not None:
@@ -65,6 +67,7 @@ def command(
     file = read_picture(picture)
     pixels = file.pixels()
     area = most_detailed(pixels) if crop is None else _crop(crop)
+    check_crop(area, pixels)  # not after a minute of encoding
     ours = OurCodec(model)
     ours.check(quality or 0)
     setting = DEFAULT_QUALITY if quality is None else quality

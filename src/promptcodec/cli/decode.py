@@ -136,13 +136,17 @@ def _decoded(settings: Settings, job: jobs.Job) -> tuple[Picture, int]:
         from promptcodec.codec.picture_io import read
 
         size = 0 if job.source == jobs.PIPE else Path(job.source).stat().st_size
-        codec = None if settings.model is None else runtime.codec(settings.model, settings.device)
-        return read(decode_preview(source, device=settings.device, max_pixels=settings.max_pixels, codec=codec)), size
+        given = settings.model
+        codec = None if given is None else runtime.codec(given, settings.device, settings.precision)
+        image = decode_preview(
+            source, device=settings.device, max_pixels=settings.max_pixels, codec=codec, precision=settings.precision
+        )
+        return read(image), size
     with opened(source, settings.max_pixels) as file:
         asked: dict[str, Any] = {"crop": settings.crop, "progress": jobs.tile_done}
         model = settings.model or str(model_of(file.header))
         if settings.adapters or settings.scalars:
-            steered = runtime.steered(model, settings.device, settings.adapters, settings.precision)
+            steered = runtime.steered(model, settings.device, settings.adapters, settings.precision, to_decode=True)
             return steered.decode_picture(file, dict(settings.scalars), **asked), file.size
         return runtime.codec(model, settings.device, settings.precision).decode_picture(file, **asked), file.size
 

@@ -172,6 +172,8 @@ def _stamp(data: bytes, settings: Settings) -> bytes:
     if settings.target is not None:
         rate = asdict(settings.target)
     asked: list[object] = [rate, settings.strip, fingerprint, settings.memory, settings.preview]
+    if settings.precision != "float32":
+        asked.append(settings.precision)
     if settings.refine:
         asked += [settings.refine, settings.refine_lambda]
     if settings.steered:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from promptcodec.cli.interrupts import interrupts_blocked
 from promptcodec.cli.progress import ProgressBar
-from promptcodec.errors import PromptcodecError, UsageError
+from promptcodec.errors import PromptcodecError, UnfitError, UsageError
 
 PIPE = "-"
 
@@ -223,9 +223,9 @@ def _attempt(work: Callable[[Job], Outcome], job: Job) -> Outcome:
         warnings.simplefilter("always")
         try:
             outcome = work(job)
-        except UsageError:  # wrong for every file
-            raise
         except Exception as error:
+            if isinstance(error, UsageError) and not isinstance(error, UnfitError):  # wrong for every file
+                raise
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise DiskFullError(f"{display_name(job.source)}: {error.strerror}") from None
             outcome = Outcome(job.source, job.target, "failed", _explain(error, job))

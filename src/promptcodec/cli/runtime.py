@@ -39,12 +39,16 @@ def codec(model: str | None, device: str, precision: Precision = "float32") -> C
 
 @cache
 def steered(
-    model: str | None, device: str, adapters: tuple[str, ...], precision: Precision = "float32"
+    model: str | None,
+    device: str,
+    adapters: tuple[str, ...],
+    precision: Precision = "float32",
+    to_decode: bool = False,
 ) -> SteeredCodec:
-    """The codec of this process with adapters, loaded at first use."""
+    """The codec of this process with adapters, loaded at first use; see ``SteeredCodec.load``."""
     import promptcodec.api
 
-    return promptcodec.api.steered(codec(model, device, precision), adapters)
+    return promptcodec.api.steered(codec(model, device, precision), adapters, to_decode=to_decode)
 
 
 def _import_torch() -> None:

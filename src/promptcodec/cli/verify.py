@@ -77,7 +77,8 @@ def verify_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
 def _verify_latents(settings: Settings, header: Header, data: bytes) -> None:
     model = settings.model or str(model_of(header))
     if settings.adapters:
-        runtime.steered(model, settings.device, settings.adapters).verify(data, max_pixels=settings.max_pixels)
+        steered = runtime.steered(model, settings.device, settings.adapters, to_decode=True)
+        steered.verify(data, max_pixels=settings.max_pixels)
     else:
         runtime.codec(model, settings.device).verify(data, max_pixels=settings.max_pixels)
 

@@ -27,12 +27,13 @@ from promptcodec.codec.records import AdapterRecord
 from promptcodec.codec.search import Target, search
 from promptcodec.codec.tile_latents import Analysed, DecodedTiles, cropped
 from promptcodec.codec.tiling import Grid, Rect
-from promptcodec.errors import ModelMismatchError, UsageError
+from promptcodec.errors import ModelMismatchError, UnfitError, UsageError
 from promptcodec.model.base import STRIDE, CompressionModel
 from promptcodec.model.precision import Precision, autocast_pays
 from promptcodec.model.steering import Constant, Decoded, Steerer, Steering
 from promptcodec.model.transforms import pad_to_multiple
 from promptcodec.zoo.model_file import StoredModel
+from promptcodec.zoo.shipped import model_for
 from promptcodec.zoo.versions import described
 
 if TYPE_CHECKING:
@@ -270,7 +271,7 @@ class Codec:
         if header.probability != self.model.probability:
             raise ModelMismatchError(
                 f"the file was made with {described(header.probability)}, this is {self.name} "
-                f"({self.model.probability.hex()}); decode it with the release or the model file that made it"
+                f"({self.model.probability.hex()}); {_remedy(header)}"
             )
 
     def analyse(self, rgb: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -341,13 +342,20 @@ def _named(adapters: tuple[AdapterRecord, ...]) -> str:
     return f"{several} {', '.join(f'{a.name} ({a.fingerprint.hex()})' for a in adapters)}"
 
 
+def _remedy(header: Header) -> str:
+    shipped = model_for(header.probability, header.pixels)
+    if shipped is None:
+        return "decode it with the release or the model file that made it"
+    return f"this release has that one as {shipped.stem}: name it, or no model at all"
+
+
 def _coded(tile: Tile) -> CodedLatents:
     return CodedLatents(tile.stream, tile.offsets, tile.checksum)
 
 
 def _checked(crop: Rect, grid: Grid) -> Rect:
     if crop.width < 1 or crop.height < 1 or crop.intersection(grid.whole) != crop:
-        raise UsageError(
+        raise UnfitError(
             f"a crop of {crop.width} x {crop.height} pixels at {crop.left},{crop.top} is not inside the picture of "
             f"{grid.width} x {grid.height}"
         )

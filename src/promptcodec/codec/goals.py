@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from promptcodec.codec.picture import Picture
 from promptcodec.codec.search import QUALITY_TOLERANCE, SIZE_TOLERANCE, Goal, Target
-from promptcodec.errors import UsageError
+from promptcodec.errors import UnfitError
 
 # What a variable-rate model spans from quality 0 to 100 on most photos; a first guess only.
 _SPAN = {"size": 3.2, "bpp": 3.2, "psnr": 13.0, "ms_ssim": 15.0}
@@ -18,7 +18,7 @@ def goal_of(
 ) -> tuple[Goal, Callable[[bytes], float]]:
     """The goal, and the score of a file: the logarithm of its size, or its quality in dB once it is decoded.
 
-    Raises UsageError for MS-SSIM of pictures too small to have one, or without the package that computes it.
+    Raises UnfitError for MS-SSIM of pictures too small to have one; the score, UsageError without the package for it.
     """
     height, width = picture.rgb.shape[:2]
     if target.limits_size:
@@ -28,14 +28,14 @@ def goal_of(
         goal = Goal(limit + math.log1p(-SIZE_TOLERANCE), limit, True, _SPAN[target.kind], text)
         return goal, lambda data: math.log(len(data))
 
-    from promptcodec.evaluate.metrics import decibel, ms_ssim, psnr
+    from promptcodec.evaluate.metrics import MS_SSIM_SMALLEST_SIDE, decibel, ms_ssim, psnr
 
     if target.kind == "psnr":
         goal = Goal(target.value, target.value + QUALITY_TOLERANCE, False, _SPAN["psnr"], lambda s: f"{s:.2f} dB")
         return goal, lambda data: psnr(picture.rgb, decode(data).rgb)
 
-    if ms_ssim(picture.rgb, picture.rgb) is None:
-        raise UsageError(f"a picture of {width} x {height} pixels is too small for MS-SSIM; give another target")
+    if min(height, width) < MS_SSIM_SMALLEST_SIDE:
+        raise UnfitError(f"a picture of {width} x {height} pixels is too small for MS-SSIM; give another target")
 
     def similarity(data: bytes) -> float:
         value = ms_ssim(picture.rgb, decode(data).rgb)

@@ -37,11 +37,8 @@ def montage(title: str, tiles: Sequence[Tile], crop: Crop) -> Image.Image:
 
     Raises UsageError for a crop that does not lie inside the pictures.
     """
+    check_crop(crop, tiles[0].pixels)
     left, top, width, height = crop
-    rows_of_picture, columns_of_picture, _ = tiles[0].pixels.shape
-    if not (left >= 0 and top >= 0 and width > 0 and height > 0
-            and left + width <= columns_of_picture and top + height <= rows_of_picture):  # fmt: skip
-        raise UsageError(f"the crop {left},{top},{width},{height} is not inside {columns_of_picture}x{rows_of_picture}")
     zoom = max(1, round(_TILE_WIDTH / width))
     tile_width, caption = max(width * zoom, 260), _NAME + 8 + max(len(t.lines) for t in tiles) * (_TEXT + 6) + 10
     tile_height = height * zoom + caption
@@ -62,6 +59,14 @@ def montage(title: str, tiles: Sequence[Tile], crop: Crop) -> Image.Image:
         y = head + index // columns * (tile_height + _GAP)
         _draw_tile(page, draw, tile, crop, zoom, (x, y))
     return page
+
+
+def check_crop(crop: Crop, pixels: Pixels) -> None:
+    """Raise UsageError for a crop that does not lie inside the picture."""
+    left, top, width, height = crop
+    rows, columns, _ = pixels.shape
+    if not (left >= 0 and top >= 0 and width > 0 and height > 0 and left + width <= columns and top + height <= rows):
+        raise UsageError(f"the crop {left},{top},{width},{height} is not inside {columns}x{rows}")
 
 
 def most_detailed(pixels: Pixels, side: int = _CROP_SIDE) -> Crop:

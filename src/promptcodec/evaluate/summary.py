@@ -137,16 +137,21 @@ def metrics_of(curves: dict[str, list[Row]]) -> list[str]:
 def by_curve(rows: Iterable[Row]) -> dict[str, list[Row]]:
     """Rows by the label of their codec: its name, with a hash where a name has several models or options."""
     curves: dict[str, list[Row]] = defaultdict(list)
-    names: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         curves[row.curve].append(row)
-        names[row.codec].add(row.curve)
-    labels = {}
-    for curve, members in curves.items():
-        name, options = members[0].codec, members[0].options
-        version = options.get("fingerprint") or hashlib.sha256(curve.encode()).hexdigest()
-        labels[name if len(names[name]) == 1 else f"{name}@{version[:8]}"] = members
-    return labels
+    names: dict[str, list[Row]] = defaultdict(list)
+    for members in curves.values():
+        names[members[0].codec].append(members[0])
+    return {_label(members[0], names[members[0].codec]): members for members in curves.values()}
+
+
+def _label(row: Row, namesakes: Sequence[Row]) -> str:
+    """A curve's name; of several with one name each with what tells it from the others: the model, if that does."""
+    if len(namesakes) == 1:
+        return row.codec
+    model, *others = (str(r.options.get("fingerprint", ""))[:8] for r in (row, *namesakes))
+    version = model if model and others.count(model) == 1 else hashlib.sha256(row.curve.encode()).hexdigest()[:8]
+    return f"{row.codec}@{version}"
 
 
 def mean_points(rows: Iterable[Row]) -> list[MeanPoint]:

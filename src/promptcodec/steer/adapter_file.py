@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from promptcodec.errors import ModelMismatchError, UsageError
+from promptcodec.errors import ModelMismatchError, OtherBaseError, UsageError
 from promptcodec.model.base import CompressionModel
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.kinds import BUILT_IN, PARAMETER_FREE
@@ -59,7 +59,8 @@ def save_adapter(adapter: Adapter, network: CompressionModel, path: str | Path) 
 def load_adapter(path: str | Path, network: CompressionModel) -> StoredAdapter:
     """Read an adapter for ``network``, from its file, or by its name where it has no parameters (``step``).
 
-    Raises ModelMismatchError where it is foreign, damaged, or made for another base, UsageError for unknown kinds.
+    Raises ModelMismatchError where it is foreign or damaged, OtherBaseError where it was made for another base, and
+    UsageError for unknown kinds.
     """
     if str(path) in PARAMETER_FREE:
         adapter = adapter_class(str(path))(network.config)
@@ -79,9 +80,9 @@ def load_adapter(path: str | Path, network: CompressionModel) -> StoredAdapter:
     about = json.loads(metadata["about"])
     own = base_fingerprint(network)
     if metadata["base"] != own:
-        raise ModelMismatchError(
+        raise OtherBaseError(
             f"adapter {about['name']} was trained on {metadata['base_name']} {metadata['base']}, this base is "
-            f"{network.config.name} {own}; load that base, or train the adapter anew on this one"
+            f"{network.config.name} {own}; load that base (--model), or train the adapter anew on this one"
         )
     adapter = adapter_class(about["kind"])(network.config, name=about["name"], **about["options"])
     adapter.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})

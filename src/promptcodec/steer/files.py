@@ -16,7 +16,7 @@ from promptcodec.codec.latents import LatentSteering
 from promptcodec.codec.picture import Picture
 from promptcodec.codec.records import AdapterRecord
 from promptcodec.codec.tiling import Rect
-from promptcodec.errors import ModelMismatchError, UsageError
+from promptcodec.errors import ModelMismatchError, OtherBaseError, UnfitError, UsageError
 from promptcodec.model.steering import Decoded, Steering
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import StoredAdapter, load_adapter
@@ -32,17 +32,31 @@ if TYPE_CHECKING:
 class SteeredCodec:
     """A codec with adapters, in the order in which they act. Files that need none of them open as well."""
 
-    def __init__(self, codec: Codec, adapters: Sequence[StoredAdapter]) -> None:
+    def __init__(self, codec: Codec, adapters: Sequence[StoredAdapter], left_out: Sequence[str] = ()) -> None:
+        """``left_out``: for messages, what was given and does not fit this codec."""
         self.codec = codec
         self.adapters = tuple(adapters)
+        self._left_out = tuple(left_out)
         for stored in self.adapters:
             stored.adapter.to(codec.device)
         self._exact = {stored.fingerprint: _exact(stored.adapter) for stored in self.adapters}
 
     @staticmethod
-    def load(codec: Codec, paths: Sequence[str | Path]) -> SteeredCodec:
-        """With the adapters in files. Raises ModelMismatchError for those of another base, UsageError."""
-        return SteeredCodec(codec, [load_adapter(path, codec.network) for path in paths])
+    def load(codec: Codec, paths: Sequence[str | Path], *, to_decode: bool = False) -> SteeredCodec:
+        """With the adapters in files. Raises ModelMismatchError, UsageError.
+
+        ``to_decode``: those made for another base are left out, as files of several bases may be decoded at once;
+        otherwise they raise OtherBaseError.
+        """
+        loaded, left_out = [], []
+        for path in paths:
+            try:
+                loaded.append(load_adapter(path, codec.network))
+            except OtherBaseError as error:
+                if not to_decode:
+                    raise
+                left_out.append(str(error))
+        return SteeredCodec(codec, loaded, left_out)
 
     def encode(
         self,
@@ -133,7 +147,7 @@ class SteeredCodec:
         here = ", ".join(f"{s.name} ({s.fingerprint.hex()})" for s in self.adapters) or "none"
         raise ModelMismatchError(
             f"the file needs adapter {record.name} ({record.fingerprint.hex()}), which is not here (attached: {here}); "
-            "give its file, with --adapter"
+            + "; ".join(("give its file, with --adapter", *self._left_out))
         )
 
     def _check_given(self, given: Mapping[str, float], maps: Mapping[str, MapSource]) -> None:
@@ -203,7 +217,7 @@ def _set_anew(adapter: Adapter, signal: bytes, given: Mapping[str, float]) -> by
     scalars = dict(adapter.read(signal).scalars)
     for name, value in given.items():
         if name not in adapter.settable and name in adapter.signals:
-            raise UsageError(
+            raise UnfitError(
                 f"{name} of adapter {adapter.name} was fixed when the file was made: encode it again to change it"
             )
         if name in adapter.settable:
@@ -214,7 +228,7 @@ def _set_anew(adapter: Adapter, signal: bytes, given: Mapping[str, float]) -> by
 def _check_used(given: Mapping[str, float], used: set[str]) -> None:
     for name in given:
         if name not in used:
-            raise UsageError(f"no adapter of this file takes {name!r}; {_listed(used)}")
+            raise UnfitError(f"no adapter of this file takes {name!r}; {_listed(used)}")
 
 
 def _listed(names: set[str]) -> str:

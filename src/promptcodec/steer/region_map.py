@@ -10,7 +10,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from promptcodec.errors import ImageError, UsageError
+from promptcodec.errors import ImageError, UnfitError, UsageError
 
 MapSource = str | Path | Tensor
 _NUMBER = re.compile(r"^\s*[0-9]*\.?[0-9]+\s*$")
@@ -38,7 +38,7 @@ def region_map(roi: MapSource, height: int, width: int) -> Tensor:
         result = torch.zeros(1, 1, height, width)
         result[..., max(y, 0) : max(y + h, 0), max(x, 0) : max(x + w, 0)] = 1.0
         if not result.any():
-            raise UsageError(f"the region {roi} lies outside the picture of {width} x {height} pixels")
+            raise UnfitError(f"the region {roi} lies outside the picture of {width} x {height} pixels")
         return result
     try:
         with Image.open(roi) as image:

@@ -32,18 +32,27 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def find_model(name: str) -> Path:
-    """Path of a model given by the name of a shipped one or as a file. Raises ModelMismatchError."""
+    """Path of a model: a shipped one by name (``nano``) or name and version (``nano-0.3``), or a file.
+
+    Raises ModelMismatchError.
+    """
     if name in shipped_models():
         return Path(shipped_models()[name]["path"])
     if Path(name).is_file():
         return Path(name)
+    for metadata in shipped_models().values():  # by its version too, which it keeps when its name goes to a better one
+        if name == f"{metadata['name']}-{metadata['version']}":
+            return Path(metadata["path"])
     known = ", ".join(shipped_models()) or "none"
     raise ModelMismatchError(f"there is no model {name!r}: it is neither a file nor shipped (shipped: {known})")
 
 
-def model_for(probability: bytes) -> Path | None:
-    """Path of the shipped model with this probability fingerprint, None where there is none."""
-    for metadata in shipped_models().values():
-        if metadata["probability_fingerprint"] == probability.hex():
-            return Path(metadata["path"])
-    return None
+def model_for(probability: bytes, pixels: bytes) -> Path | None:
+    """Path of the shipped model with these fingerprints, None where there is none.
+
+    Of models that share all that decides a probability, the one whose synthesis a file was made for gives its pixels;
+    where that one is not shipped, another decodes it to slightly other pixels: the default one if it can.
+    """
+    fitting = [m for m in shipped_models().values() if m["probability_fingerprint"] == probability.hex()]
+    fitting.sort(key=lambda m: (m["pixel_fingerprint"] != pixels.hex(), Path(m["path"]).stem != DEFAULT))
+    return Path(fitting[0]["path"]) if fitting else None
