@@ -179,7 +179,6 @@ def test_the_pillow_plugin_leaves_no_half_file(tmp_path, photo):
     """Pillow itself removes what a plugin could not finish; ours writes once, when all bytes are there."""
     script = f"""
 import resource, promptcodec.pillow
-from pictures import make_photo
 from PIL import Image
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 Image.open({str(tmp_path / "a.png")!r}).save({str(tmp_path / "a.ptc")!r})
