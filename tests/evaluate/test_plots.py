@@ -46,6 +46,11 @@ def test_means_of_fewer_pictures_do_not_stand_beside_others(tmp_path, drawn):
     assert len(axes.lines[1].get_xdata()) == 0
 
 
+def test_speeds_leave_out_what_was_measured_on_fewer_pictures():
+    rows = curve("promptcodec:x") + [replace(row, sha256="b") for row in curve("promptcodec:x")] + curve("vvc")
+    assert list(speeds(rows, rows, stored_curves()["kodak/vtm"])) == ["promptcodec:x"]
+
+
 def test_rate_and_distortion(tmp_path, drawn):
     rows = curve("promptcodec:x") + curve("jpeg", 3, lpips_alex=lambda q: 1 / q)
     plots.rd_plot(rows, tmp_path / "a.png", stored=[stored_curves()["kodak/vtm"]])

@@ -40,11 +40,18 @@ def times(rows: Iterable[Row]) -> dict[str, Times]:
 
 
 def speeds(rates: Iterable[Row], timed: Iterable[Row], anchor: StoredCurve) -> dict[str, Speed]:
-    """BD-rate (PSNR) against a stored curve, and median decoding seconds, of each codec that has both."""
-    seconds = times(timed)
+    """BD-rate (PSNR) against a stored curve, and median decoding seconds, of each codec that has both.
+
+    The stored curve is a mean over a whole set, so codecs that were measured on fewer pictures than others are left
+    out.
+    """
+    seconds, curves = times(timed), by_curve(rates)
+    pictures = {label: len({row.sha256 for row in members}) for label, members in curves.items()}
     theirs = quality_curve(anchor.points, "psnr")
     found = {}
-    for label, members in by_curve(rates).items():
+    for label, members in curves.items():
+        if pictures[label] < max(pictures.values()):
+            continue
         percent = bd_rate(quality_curve(mean_points(members), "psnr"), theirs).percent
         if percent is not None and label in seconds:
             found[label] = Speed(percent, seconds[label].decode_s)
