@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 from promptcodec.model.config import (
@@ -113,6 +114,7 @@ def elic(
     )  # fmt: skip
 
 
+Ffn = Literal["vanilla", "additive", "gated", "none"]
 S2C_MIXERS: dict[str, Attention | SeparableConv | None] = {
     "I": None, "C": SeparableConv(), "A": Attention(8, 8, relative=False),
 }  # fmt: skip
@@ -120,7 +122,7 @@ S2C_MIXERS: dict[str, Attention | SeparableConv | None] = {
 
 def s2c(
     name: str, arrangement: str, blocks: tuple[int, int, int] = (3, 3, 3), channels: tuple[int, int, int] = (192,) * 3,
-    ffn: Literal["vanilla", "additive", "gated", "none"] = "gated", latent: int = 320, hyper: int = 192,
+    ffn: Ffn = "gated", latent: int = 320, hyper: int = 192,
     groups: tuple[int, ...] = (16, 16, 32, 64, 192), hidden: tuple[int, int] = (224, 128),
 ) -> Model:  # fmt: skip
     """S2CFormer (paper 004), recovered from its printed totals.
@@ -169,3 +171,17 @@ PAPER_PRESETS: dict[str, Callable[[], Model]] = {
     "s2c-hybrid-l": lambda: s2c("s2c-hybrid-l", "CAA", (3, 8, 8)),
     "s2c-hybrid-t": lambda: s2c("s2c-hybrid-t", "CAA", (3, 5, 8), (96, 192, 256)),
 }
+
+_S2C_VARIANTS: list[tuple[str, Ffn]] = [
+    *((mixers, ffn) for mixers in ("CCC", "AAA") for ffn in ("none", "vanilla", "additive")),
+    ("ACC", "gated"), ("CCA", "gated"),
+]  # fmt: skip
+PAPER_ABLATIONS: dict[str, Callable[[], Model]] = {
+    **{
+        f"s2c-{mixers.lower()}-{ffn}": partial(s2c, f"s2c-{mixers.lower()}-{ffn}", mixers, ffn=ffn)
+        for mixers, ffn in _S2C_VARIANTS
+    },
+    "ngram-context": lambda: with_ngram(tic(192, 320), "ngram-context", cosine=False, post=False, tanh=False),
+    "ngram-without-tag": lambda: with_ngram(tic(192, 320), "ngram-without-tag", tanh=False),
+}
+"""At full size, what papers 003 (Fig. 7) and 004 (Figs. 5 and 10, Table 2) compare with the models above."""

@@ -7,7 +7,7 @@ from collections import ChainMap
 from collections.abc import Callable
 
 from promptcodec.model.config import Attention, Depthwise, Gain, Model, Resample, Stage, Transform
-from promptcodec.model.paper_presets import PAPER_PRESETS
+from promptcodec.model.paper_presets import PAPER_ABLATIONS, PAPER_PRESETS
 from promptcodec.model.small_presets import ABLATIONS, SMALL_PRESETS
 from promptcodec.model.song_preset import song
 from promptcodec.model.tic_preset import tic
@@ -64,5 +64,5 @@ PRESETS: dict[str, Callable[[], Model]] = {
     **PAPER_PRESETS,
 }
 
-CONFIGURATIONS = ChainMap(PRESETS, ABLATIONS)
-"""All names that a recipe may give: the presets, and the variants of ``recipes/grids``."""
+CONFIGURATIONS = ChainMap(PRESETS, ABLATIONS, PAPER_ABLATIONS)
+"""All names that a recipe may give: the presets, and the variants of ``recipes/grids`` and of the papers' ablations."""

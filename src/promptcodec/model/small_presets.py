@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
 
 from promptcodec.model.config import Attention, Gain, Model, Resample, SeparableConv, Stage, Transform
-from promptcodec.model.paper_presets import with_ngram
+from promptcodec.model.paper_presets import Ffn, with_ngram
 
 WIDTHS = (48, 96, 160)
 NARROW = (32, 64, 96)
-
-Ffn = Literal["vanilla", "additive", "gated", "none"]
 
 
 def _small(name: str, fine: Stage, middle: Stage, coarse: Stage, widths: tuple[int, int, int] = WIDTHS) -> Model:
