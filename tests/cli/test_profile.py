@@ -60,7 +60,8 @@ def test_all_models():
     out = run("models", "--all")
     for name in PRESETS:
         assert f"\n{name} " in out
-    presets = [json.loads(line) for line in run("models", "--all", "--json").splitlines()][1:]
+    rows = [json.loads(line) for line in run("models", "--all", "--json").splitlines()]
+    presets = [row for row in rows if "preset" in row]
     assert {p["preset"] for p in presets} == set(PRESETS)
     assert next(p for p in presets if p["preset"] == "elic")["entropy_model"] == "SpaceChannel"
 
