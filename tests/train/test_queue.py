@@ -83,10 +83,13 @@ def test_every_run_of_the_queue_loads(tmp_path: Path) -> None:
         if run.start:
             (tmp_path / run.start).mkdir(exist_ok=True)
             (tmp_path / run.start / "model.safetensors").touch()
+        if run.start_adapter:
+            (tmp_path / run.start_adapter / "adapter.safetensors").touch()
         given = Recipe.load(run.recipe, dict(run.changes) | ({"start": "x"} if run.start else {}))
         recipe = run.load(tmp_path, {key: path for key, path in networks.items() if getattr(given, key)})
         assert recipe.model in CONFIGURATIONS
         assert bool(recipe.start) == bool(run.start)
+        assert bool(recipe.start_adapter) == bool(run.start_adapter)
 
 
 def test_a_run_that_lacks_something_waits(queue: Path, tmp_path: Path) -> None:
@@ -102,6 +105,28 @@ def test_a_run_that_lacks_something_waits(queue: Path, tmp_path: Path) -> None:
     mark_done(queue, "three")
     with pytest.raises(UsageError, match=r"no open run of .* can be done: run one needs"):
         ready_run(queue, tmp_path, {})
+
+
+def test_a_run_goes_on_from_an_adapter(queue: Path, tmp_path: Path) -> None:
+    adapter = '[adapter]\nkind = "pyramid"\nname = "kao"\nscalars = ["rate"]\n'
+    (tmp_path / "joint.toml").write_text(f'train = "joint"\nstart = "none"\n{adapter}')
+    kao = THREE.replace("toy", "joint").replace("three", "kao") + 'start = "one"\nstart_adapter = "two"\n'
+    lacks = QUEUE.replace("samples = 16", 'features = "networks/none", feature_weight = 1.0')
+    queue.write_text(lacks + kao + THREE)
+    mark_done(queue, "one")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").touch()
+    with pytest.raises(UsageError, match=r"kao starts from two, but there is no .*adapter\.safetensors"):
+        read_queue(queue)[2].load(tmp_path, {})
+    path = tmp_path / "two" / "adapter.safetensors"
+    path.touch()
+    recipe = read_queue(queue)[2].load(tmp_path, {})
+    assert (recipe.start, recipe.start_adapter) == (str(tmp_path / "one" / "model.safetensors"), str(path))
+    run, waiting = ready_run(queue, tmp_path, {})
+    assert (run.name, waiting[1:]) == ("three", ["run kao starts from two, which is not done"])
+    mark_done(queue, "two")
+    assert ready_run(queue, tmp_path, {})[0].name == "kao"
 
 
 def test_the_queue_goes_on_past_a_run_that_has_to_wait(queue: Path, tmp_path: Path) -> None:

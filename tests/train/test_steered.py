@@ -107,6 +107,34 @@ def test_joint_training_makes_a_new_base(recipe, base, tmp_path) -> None:
         load_adapter(tmp_path / "run" / "adapter.safetensors", old.network)
 
 
+@pytest.mark.parametrize("how", ["adapter", "joint"])
+def test_a_run_goes_on_from_the_adapter_of_another(how, recipe, base, tmp_path) -> None:
+    """Kao et al.'s stages: regions of ones, then random ones, from the first run's base and adapter."""
+    both = RATE | {"name": "kao", "maps": ["roi"]}
+    changes = {"train": how, "adapter": both, "objective": "region"}
+    first = trained(steered(recipe, base, masks="ones", samples=8, **changes), tmp_path / "first", 0)
+    assert (first._asked(0)[0]["roi"] == 1).all()
+    _sit(first, 60, "1")
+    start = tmp_path / "first" / "model.safetensors" if how == "joint" else base
+    adapter = tmp_path / "first" / "adapter.safetensors"
+    recipe = steered(recipe, start, start_adapter=str(adapter), **changes)
+    second = trained(recipe, tmp_path / "second", 0)
+    stored = load_adapter(adapter, load_model(start).network).adapter.state_dict()
+    begun = second.averaged_adapter().state_dict()
+    assert all(torch.equal(value, begun[name]) for name, value in stored.items())
+    fresh = trained(dataclasses.replace(recipe, start_adapter=""), tmp_path / "fresh", 0).averaged_adapter()
+    assert not any(torch.equal(stored[name], value) for name, value in fresh.state_dict().items())
+    for name, value in load_model(start).network.state_dict().items():
+        assert torch.equal(value, second.averaged().state_dict()[name]), name
+    assert any((second._asked(0)[0]["roi"] != 1).any() for second.step in range(4))
+    with pytest.raises(UsageError, match=r'is a pyramid .*, this recipe\'s \[adapter\] a pyramid .*"maps": \[\]'):
+        trained(dataclasses.replace(recipe, adapter=RATE, objective="rate-distortion"), tmp_path / "other", 0)
+    torch.manual_seed(1)
+    save_model(CompressionModel(tiny()), tmp_path / "other.safetensors", "0")
+    with pytest.raises(ModelMismatchError, match="kao was trained on"):
+        trained(dataclasses.replace(recipe, start=str(tmp_path / "other.safetensors")), tmp_path / "other", 0)
+
+
 def test_full_fine_tuning_needs_no_adapter(recipe, base, tmp_path) -> None:
     trainer = trained(steered(recipe, base, train="joint"), tmp_path / "run", 2)
     assert trainer.averaged_adapter() is None
@@ -186,6 +214,9 @@ def test_a_neutral_start_is_nearly_the_base(recipe, base, tmp_path) -> None:
         ({"adapter": {"kind": "lpm"}}, 'for train = "adapter" or "joint"'),
         ({"train": "joint", "rates": [0.5, 0.2]}, "two ends in 0..1"),
         ({"train": "both"}, "expected one of model, adapter, joint"),
+        ({"masks": "ones"}, 'masks are for train = "adapter" or "joint"'),
+        ({"train": "joint", "masks": "zeros"}, "expected one of random, ones"),
+        ({"train": "joint", "start_adapter": "x", "adapter": {"kind": "lpm"}}, "start_adapter wants its base"),
     ],
 )
 def test_recipes_that_make_no_sense(changes, message) -> None:
@@ -206,6 +237,7 @@ def test_recipes_that_make_no_sense(changes, message) -> None:
         ({"adapter": REGION, "base_lambda": 0.01}, "wants fixed_lambda, or an adapter"),
         ({"adapter": REGION, "fixed_lambda": 0.01}, "needs base_lambda"),
         ({"adapter": RATE, "base_lambda": 7.0}, "one of tiny's trade-offs"),
+        ({"adapter": RATE, "masks": "ones"}, "adapters that take a map"),
     ],
 )
 def test_runs_that_make_no_sense(changes, message, recipe, base, tmp_path) -> None:

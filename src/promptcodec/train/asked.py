@@ -13,12 +13,14 @@ from promptcodec.steer.random_region import random_region
 
 class ControlSampler:
     """Scalars uniform in [0, 1], one from each of as many equal parts as the batch has samples, in random order; maps
-    as random regions (``steer/random_region.py``).
+    as random regions (``steer/random_region.py``), or all one where not ``random``.
     """
 
-    def __init__(self, scalars: Iterable[str], maps: Iterable[str], patch: int, batch: int, seed: int) -> None:
+    def __init__(
+        self, scalars: Iterable[str], maps: Iterable[str], patch: int, batch: int, seed: int, random: bool = True
+    ) -> None:
         self.scalars, self.maps = sorted(set(scalars) - {"rate"}), sorted(maps)  # the rate is drawn by the loop
-        self.patch, self.batch, self.seed = patch, batch, seed
+        self.patch, self.batch, self.seed, self.random = patch, batch, seed, random
 
     def part(self, step: int, part: int, parts: int, device: torch.device) -> dict[str, Tensor]:
         """For every ``parts``-th sample from ``part`` on: scalars (n,) and maps (n, 1, patch, patch)."""
@@ -28,8 +30,12 @@ class ControlSampler:
             values = rng.permutation((np.arange(self.batch) + rng.random(self.batch)) / self.batch)
             drawn[name] = torch.from_numpy(values[part::parts].copy()).float().to(device)
         for i, name in enumerate(self.maps):
+            own = range(part, self.batch, parts)
+            if not self.random:
+                drawn[name] = torch.ones(len(own), 1, self.patch, self.patch, device=device)
+                continue
             regions = []
-            for sample in range(part, self.batch, parts):
+            for sample in own:
                 seed = np.random.SeedSequence([self.seed, step, 3, i, sample]).generate_state(1)[0]
                 generator = torch.Generator().manual_seed(int(seed))
                 regions.append(random_region(self.patch, self.patch, generator=generator))

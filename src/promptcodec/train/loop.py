@@ -101,7 +101,8 @@ class Trainer:
             adapter = new_adapter(recipe, self.model)
             self.steered = channels_last(Steered(self.model, adapter, recipe.train == "joint").to(self.device))
             steered_objective = SteeredObjective(self.steered, recipe, autocast).to(self.device)
-            self.controls = ControlSampler(*steered_objective.asks, recipe.patch, recipe.batch, recipe.seed)
+            masks = recipe.masks == "random"
+            self.controls = ControlSampler(*steered_objective.asks, recipe.patch, recipe.batch, recipe.seed, masks)
             self.objective: Objective | SteeredObjective = steered_objective
         else:
             features = FeatureDistance(recipe.features, recipe.feature_heads) if recipe.features else None

@@ -13,13 +13,15 @@ from promptcodec.errors import UsageError
 from promptcodec.train.recipe import Recipe
 
 OPEN, DONE = "open", "done"
+STARTS = ("start", "start_adapter")
 
 
 @dataclass(frozen=True)
 class QueuedRun:
     """One entry: a recipe under a name that is its folder's as well.
 
-    ``start``: name of an earlier run whose model file it begins with. ``minutes``: it is done after this much training,
+    ``start``: name of an earlier run whose model file it begins with, ``start_adapter`` of one whose adapter it goes on
+    from. ``minutes``: it is done after this much training,
     whatever its recipe says (0: no such limit). ``changes`` replace values of the recipe.
     """
 
@@ -27,19 +29,22 @@ class QueuedRun:
     recipe: Path
     status: str
     start: str = ""
+    start_adapter: str = ""
     minutes: float = 0.0
     changes: tuple[tuple[str, Any], ...] = ()
 
     def load(self, runs: Path, overrides: dict[str, Any]) -> Recipe:
-        """Its recipe. Raises UsageError where what it needs is not there: the model file in ``runs`` of the run that it
+        """Its recipe. Raises UsageError where what it needs is not there: the files in ``runs`` of the runs that it
         starts from, or networks and adapters that its recipe names.
         """
         values = dict(self.changes)
-        if self.start:
-            weights = runs / self.start / "model.safetensors"
-            if not weights.is_file():
-                raise UsageError(f"run {self.name} starts from {self.start}, but there is no {weights}")
-            values["start"] = str(weights)
+        files = {"start": (self.start, "model"), "start_adapter": (self.start_adapter, "adapter")}
+        for key, (run, kind) in files.items():
+            weights = runs / run / f"{kind}.safetensors"
+            if run and not weights.is_file():
+                raise UsageError(f"run {self.name} starts from {run}, but there is no {weights}")
+            if run:
+                values[key] = str(weights)
         recipe = Recipe.load(self.recipe, values | overrides)
         for path in filter(None, (recipe.features, recipe.feature_heads, *recipe.beside)):
             if not Path(path).is_file():
@@ -58,19 +63,16 @@ def read_queue(path: Path) -> list[QueuedRun]:
         raise UsageError(f"queue {path} cannot be read: {error}") from None
     runs: list[QueuedRun] = []
     for entry in entries:
-        unknown = set(entry) - {"name", "recipe", "status", "start", "minutes", "set"}
+        unknown = set(entry) - {"name", "recipe", "status", *STARTS, "minutes", "set"}
         lacking = {"name", "recipe", "status"} - set(entry)
         if unknown or lacking or entry["status"] not in (OPEN, DONE):
             raise UsageError(f"queue {path}: a run wants name, recipe and status (open or done); found {entry}")
-        if entry.get("start", "") not in {"", *(run.name for run in runs)}:
-            raise UsageError(f"queue {path}: {entry['name']} starts from {entry['start']}, which is no run before it")
+        starts = {key: entry.get(key, "") for key in STARTS}
+        if later := set(starts.values()) - {"", *(run.name for run in runs)}:
+            raise UsageError(f"queue {path}: {entry['name']} starts from {min(later)}, which is no run before it")
         recipe = path.parent / entry["recipe"]
-        changes = tuple(entry.get("set", {}).items())
-        runs.append(
-            QueuedRun(
-                entry["name"], recipe, entry["status"], entry.get("start", ""), float(entry.get("minutes", 0)), changes
-            )
-        )
+        minutes, changes = float(entry.get("minutes", 0)), tuple(entry.get("set", {}).items())
+        runs.append(QueuedRun(entry["name"], recipe, entry["status"], minutes=minutes, changes=changes, **starts))
     return runs
 
 
@@ -84,8 +86,8 @@ def ready_run(path: Path, runs: Path, overrides: dict[str, Any]) -> tuple[Queued
     undone = {run.name for run in queue if run.status == OPEN}
     for run in (run for run in queue if run.status == OPEN):
         try:
-            if run.start in undone:
-                raise UsageError(f"run {run.name} starts from {run.start}, which is not done")
+            if before := undone & {run.start, run.start_adapter}:
+                raise UsageError(f"run {run.name} starts from {min(before)}, which is not done")
             run.load(runs, overrides)
         except UsageError as error:
             waiting.append(str(error))

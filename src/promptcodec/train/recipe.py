@@ -44,12 +44,14 @@ class Recipe:
     ``adapter`` (``kind``, ``name`` and the kind's options) on the frozen model ``start``. ``joint``: both, for a new
     base; without that table, the base alone (full fine-tuning). With ``start``, these two take the configuration from
     its file instead of ``model``. ``beside``: adapter files of the same base, each attached in half of the steps, so
-    that the new one learns to be stacked. ``neutral_start``: begin with steering that does (nearly) nothing.
+    that the new one learns to be stacked. ``neutral_start``: begin with steering that does (nearly) nothing, unless
+    ``start_adapter`` names the file of an adapter of the same kind and options, made for ``start``, to go on from.
 
     ``objective``: ``rate-distortion``; ``look``, ``region``, ``quality`` (a map of trade-offs, Song et al.) and
     ``machine`` for adapters, see ``steer/objectives.py``; ``single`` for paper 000's baseline of one perceptual metric,
     with ``psnr_weight``. The metric of look and single is ms-ssim where ``distortion`` says so, else the distance in
-    ``features``, which is also machine's recogniser.
+    ``features``, which is also machine's recogniser. ``masks``: maps that adapters take are ``random``
+    (``steer/random_region.py``) or ``ones``, which weighs all of every picture alike.
     ``rates``: ends of the rates in [0, 1] that are drawn, one a sample. ``base_lambda``: a base of variable rate is
     held at this trade-off. A base of one rate, or held at one, is trained for ``fixed_lambda``, or, where that is 0,
     for the trade-offs that the adapter's scalar ``rate`` stands for.
@@ -58,9 +60,11 @@ class Recipe:
     train: Literal["model", "adapter", "joint"] = "model"
     adapter: dict[str, Any] = dataclasses.field(default_factory=dict)
     beside: tuple[str, ...] = ()
+    start_adapter: str = ""
     neutral_start: bool = True
     objective: Literal["rate-distortion", "look", "single", "region", "quality", "machine"] = "rate-distortion"
     psnr_weight: float = 0.1
+    masks: Literal["random", "ones"] = "random"
     rates: tuple[float, ...] = (0.0, 1.0)
     base_lambda: float = 0.0
 
@@ -172,7 +176,10 @@ class Recipe:
             "objective machine takes the features as they are: leave feature_heads out":
                 self.feature_heads and self.objective == "machine",
             "start_lambda is the trade-off of the model start: give that too": self.start_lambda and not self.start,
-            'base_lambda is for train = "adapter" or "joint"': self.base_lambda and self.train == "model",
+            'base_lambda and masks are for train = "adapter" or "joint"':
+                (self.base_lambda or self.masks != "random") and self.train == "model",
+            "start_adapter wants its base, as start, and a table [adapter]":
+                self.start_adapter and not (self.start and self.adapter),
         }  # fmt: skip
         return next((reason for reason, given in reasons.items() if given), None)
 
@@ -180,14 +187,15 @@ class Recipe:
 _CHOICES: dict[str, tuple[str, ...]] = {
     "train": ("model", "adapter", "joint"),
     "objective": ("rate-distortion", "look", "single", "region", "quality", "machine"),
+    "masks": ("random", "ones"),
     "quantisation": ("noise", "mixed", "round"),
     "distortion": METRICS,
     "precision": PRECISIONS,
 }
 
 _ANYWHERE = (
-    "data", "watch", "memory", "validation", "device", "threads", "log_every", "checkpoint_minutes", "start", "beside",
-    "features", "feature_heads",
+    "data", "watch", "memory", "validation", "device", "threads", "log_every", "checkpoint_minutes", "start",
+    "start_adapter", "beside", "features", "feature_heads",
 )  # fmt: skip
 
 _RANGES: dict[str, tuple[float, float]] = {

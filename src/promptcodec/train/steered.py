@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -35,7 +36,11 @@ def base_network(recipe: Recipe) -> CompressionModel:
 
 
 def new_adapter(recipe: Recipe, base: CompressionModel) -> Adapter | None:
-    """The recipe's adapter for ``base``, None where it has none. Raises UsageError for options that do not exist."""
+    """The recipe's adapter for ``base``, None where it has none.
+
+    Raises UsageError for options that do not exist and a ``start_adapter`` that is another one, and OtherBaseError
+    where that is of another base.
+    """
     if not recipe.adapter:
         return None
     options = dict(recipe.adapter)
@@ -44,11 +49,25 @@ def new_adapter(recipe: Recipe, base: CompressionModel) -> Adapter | None:
         adapter = adapter_class(kind)(base.config, **options)
     except TypeError as error:
         raise UsageError(f"adapter {kind} cannot be made with {options}: {error}") from None
-    if recipe.neutral_start:
+    if recipe.start_adapter:
+        _go_on_from(recipe.start_adapter, adapter, base)
+    elif recipe.neutral_start:
         adapter.start_neutral()
     if not any(True for _ in adapter.parameters()):
         raise UsageError(f"there is nothing to train: adapter {adapter.name} has no parameters")
     return adapter
+
+
+def _go_on_from(path: str, adapter: Adapter, base: CompressionModel) -> None:
+    """Give ``adapter`` the weights of an adapter file."""
+    stored = load_adapter(path, base).adapter
+    found, expected = ([one.kind, json.dumps(one.options, sort_keys=True)] for one in (stored, adapter))
+    if found != expected:
+        raise UsageError(
+            f"start_adapter {path} is a {' '.join(found)}, this recipe's [adapter] a {' '.join(expected)}: "
+            "make them the same"
+        )
+    adapter.load_state_dict(stored.state_dict())
 
 
 class Steered(nn.Module):
@@ -144,6 +163,8 @@ class SteeredObjective(nn.Module):
             raise UsageError("objective machine wants a frozen recogniser, as features")
         if name == "look" and "look" not in self.asks[0]:
             raise UsageError("objective look wants an adapter that takes the scalar look")
+        if recipe.masks == "ones" and not self.asks[1]:
+            raise UsageError('masks = "ones" is for adapters that take a map: leave it out')
         if name == "quality" and "quality" not in self.asks[1]:
             raise UsageError("objective quality wants an adapter that takes the map quality")
 
