@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,35 @@ from promptcodec.errors import ImageError, UsageError
 
 SIDE = 512
 ANNOTATIONS = ("instances.json", "annotations/instances_val2017.json")
+
+
+class Annotated(NamedTuple):
+    """The ``shapes`` of a picture's objects, in its pixels."""
+
+    width: int
+    height: int
+    shapes: list[Any]
+
+
+def read_instances(
+    text: bytes, where: str, pack: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+) -> dict[str, Annotated]:
+    """All pictures of annotations in COCO's format by their file names; ``where`` names the source in errors.
+
+    ``pack`` is given every JSON object as it is read, and returns what is kept of it: all annotations at once take much
+    memory. Raises UsageError for what is no such file.
+    """
+    try:
+        content = json.loads(text, object_hook=pack)
+        objects: dict[int, list[Any]] = defaultdict(list)
+        for entry in content["annotations"]:
+            objects[entry["image_id"]].append(entry["segmentation"])
+        found = {str(i["file_name"]): Annotated(i["width"], i["height"], objects[i["id"]]) for i in content["images"]}
+        if sizes := [one[:2] for one in found.values() if not min(one[:2]) > 0]:
+            raise ValueError(f"a picture of size {sizes[0]}")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UsageError(f"{where} holds no instances in COCO's format: {error!r}") from error
+    return found
 
 
 def prepare(folder: Path, out: Path, side: int = SIDE) -> tuple[Path, Path]:
@@ -28,17 +58,13 @@ def prepare(folder: Path, out: Path, side: int = SIDE) -> tuple[Path, Path]:
     if annotations is None:
         raise UsageError(f"{folder} is no folder of COCO: it has neither {' nor '.join(ANNOTATIONS)}")
     try:
-        content = json.loads(annotations.read_text("utf-8"))
-        objects: dict[int, list[Any]] = defaultdict(list)
-        for entry in content["annotations"]:
-            objects[entry["image_id"]].append(entry["segmentation"])
-        images = [(i["file_name"], i["width"], i["height"], objects[i["id"]]) for i in content["images"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{annotations} holds no instances in COCO's format: {error!r}") from error
+        text = annotations.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {annotations}: {error}") from error
     pictures, masks = out / "pictures", out / "masks"
     for part in (pictures, masks):
         part.mkdir(parents=True, exist_ok=True)
-    for name, width, height, shapes in images:
+    for name, (width, height, shapes) in read_instances(text, str(annotations)).items():
         if not shapes:
             continue
         path = next((p for p in (folder / name, folder / "val2017" / name) if p.is_file()), None)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
 
 def random_region(
-    height: int, width: int, instances: Tensor | None = None, generator: torch.Generator | None = None
+    height: int, width: int, instances: Iterable[Tensor] | None = None, generator: torch.Generator | None = None
 ) -> Tensor:
     """(1, height, width) in [0, 1]: what a sample's squared errors are weighted by.
 
-    20 % constant (one in a hundred of them zero, else uniform), 30 % one level an object of ``instances`` (n, height,
-    width) in {0, 1}, 20 % a ramp between two levels, 30 % a sum of 1 to 20 Gaussians. Without ``instances`` rectangles
-    take the objects' part: pictures without annotations have none.
+    20 % constant (one in a hundred of them zero, else uniform), 30 % one level an object, zero where none is, 20 % a
+    ramp between two levels, 30 % a sum of 1 to 20 Gaussians. ``instances``: the objects' masks, (height, width) in
+    {0, 1}; rectangles take their part where it is None.
     """
     kind = _uniform(generator)
     if kind < 0.2:
@@ -21,9 +23,10 @@ def random_region(
             (1, height, width), 0.0 if _uniform(generator) < 0.01 else min(1.0, 1.01 * _uniform(generator))
         )
     if kind < 0.5:
-        masks = _rectangles(height, width, generator) if instances is None else instances
-        levels = torch.rand(len(masks), 1, 1, generator=generator)
-        return (masks * levels).amax(0, keepdim=True) if len(masks) else torch.zeros(1, height, width)
+        region = torch.zeros(1, height, width)
+        for mask in _rectangles(height, width, generator) if instances is None else instances:
+            region = torch.maximum(region, mask * _uniform(generator))
+        return region
     if kind < 0.7:
         start, end = _uniform(generator), _uniform(generator)
         down = _uniform(generator) < 0.5

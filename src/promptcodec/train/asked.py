@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -22,8 +22,13 @@ class ControlSampler:
         self.scalars, self.maps = sorted(set(scalars) - {"rate"}), sorted(maps)  # the rate is drawn by the loop
         self.patch, self.batch, self.seed, self.random = patch, batch, seed, random
 
-    def part(self, step: int, part: int, parts: int, device: torch.device) -> dict[str, Tensor]:
-        """For every ``parts``-th sample from ``part`` on: scalars (n,) and maps (n, 1, patch, patch)."""
+    def part(
+        self, step: int, part: int, parts: int, device: torch.device, objects: Sequence[Iterable[Tensor] | None] = ()
+    ) -> dict[str, Tensor]:
+        """For every ``parts``-th sample from ``part`` on: scalars (n,) and maps (n, 1, patch, patch).
+
+        ``objects``: masks (patch, patch) of the objects in these samples, None for samples of unknown ones.
+        """
         drawn: dict[str, Tensor] = {}
         for i, name in enumerate(self.scalars):
             rng = np.random.default_rng([self.seed, step, 2, i])
@@ -35,9 +40,9 @@ class ControlSampler:
                 drawn[name] = torch.ones(len(own), 1, self.patch, self.patch, device=device)
                 continue
             regions = []
-            for sample in own:
+            for sample, instances in zip(own, objects or [None] * len(own), strict=True):
                 seed = np.random.SeedSequence([self.seed, step, 3, i, sample]).generate_state(1)[0]
                 generator = torch.Generator().manual_seed(int(seed))
-                regions.append(random_region(self.patch, self.patch, generator=generator))
+                regions.append(random_region(self.patch, self.patch, instances, generator))
             drawn[name] = torch.stack(regions).to(device)
         return drawn

@@ -32,6 +32,7 @@ from promptcodec.train.distributed import World
 from promptcodec.train.features import FeatureDistance
 from promptcodec.train.linear_start import linear_start
 from promptcodec.train.objective import Objective
+from promptcodec.train.objects import ObjectReader
 from promptcodec.train.optimiser import Optimiser
 from promptcodec.train.pictures import PictureStore, Watch, load_pictures
 from promptcodec.train.portable import load_portable, save_portable
@@ -156,6 +157,10 @@ class Trainer:
         return CropSampler(store, recipe.patch, recipe.min_scale, recipe.seed)
 
     @cached_property
+    def _objects(self) -> ObjectReader:
+        return ObjectReader(self.sampler, self.say)
+
+    @cached_property
     def _module(self) -> nn.Module:
         module = self.world.distribute(self.objective)
         return torch.compile(module) if self._compiling else module  # type: ignore[return-value]
@@ -215,9 +220,12 @@ class Trainer:
         """What a steered objective takes beyond pictures and rates: controls, and which adapters are beside."""
         if self.controls is None:
             return ()
-        seed, beside = [self.recipe.seed, self.step, 4], len(self.recipe.beside)
+        recipe = self.recipe
+        seed, beside = [recipe.seed, self.step, 4], len(recipe.beside)
         chosen = np.flatnonzero(np.random.default_rng(seed).random(beside) < 0.5).tolist()
-        return self.controls.part(self.step, part, self.parts, self.device), chosen
+        place = (self.step, recipe.batch, part, self.parts)
+        objects = self._objects.of_batch(*place) if self.controls.maps and self.controls.random else ()
+        return self.controls.part(self.step, part, self.parts, self.device, objects), chosen
 
     def averaged(self) -> CompressionModel:
         """A model of the moving average, which is what ships; of an adapter's run, its base."""

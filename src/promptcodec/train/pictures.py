@@ -92,6 +92,10 @@ class PictureStore:
         """What is in memory, oldest first."""
         return self._window.pictures
 
+    def entry(self, position: int) -> Entry:
+        """Where one of ``pictures`` was read."""
+        return self._entries[self._window.keys[position]]
+
     def fill(self, samples: int = 0) -> None:
         """Take up all that is there now. Raises UsageError where no picture is large enough."""
         self.take_up(self.arrived())

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from promptcodec.errors import UsageError
 
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp"}
 
 
+INSTANCES = "instances.json"  # annotations in COCO's format, beside the pictures
+
+
 @dataclass(frozen=True)
 class Entry:
-    """One encoded picture: a file, or ``size`` bytes from ``offset`` on in a tar file."""
+    """One encoded picture: a file, or ``size`` bytes from ``offset`` on in a tar file, where it is called ``member``.
+
+    ``instances``: the annotations beside it in the tar file.
+    """
 
     path: Path
     offset: int = 0
     size: int = -1
+    member: str = ""
+    instances: Entry | None = None
+
+    @property
+    def name(self) -> str:
+        """Its own file name, with folders in a tar file."""
+        return self.member or self.path.name
 
     def read(self) -> bytes:
         """The encoded bytes."""
@@ -44,10 +58,16 @@ class Unit:
                 if any(file.read(512)):  # the end mark of a tar file is zeros: without it more is to come
                     raise UsageError(f"{self.path} is not complete: it lacks the end of a tar file")
             with tarfile.open(self.path) as tar:
-                found = [m for m in tar if m.isfile() and Path(m.name).suffix.lower() in EXTENSIONS]
+                files = [m for m in tar if m.isfile()]
         except (tarfile.TarError, OSError) as error:
             raise UsageError(f"{self.path} cannot be read as a tar file: {error}") from None
-        return [Entry(self.path, m.offset_data, m.size) for m in found]
+        found = [Entry(self.path, m.offset_data, m.size, m.name) for m in files]
+        instances = {PurePosixPath(e.name).parent: e for e in found if PurePosixPath(e.name).name == INSTANCES}
+        return [
+            dataclasses.replace(e, instances=instances.get(PurePosixPath(e.name).parent))
+            for e in found
+            if PurePosixPath(e.name).suffix.lower() in EXTENSIONS
+        ]
 
 
 def find_units(sources: Sequence[str | Path]) -> list[Unit]:

@@ -82,6 +82,9 @@ class StreamedStore:
         """What is in memory, oldest first."""
         return self._window.pictures
 
+    def entry(self, position: int) -> None:
+        """Nothing: what lies beside a picture in a stream may come long after it."""
+
     def fill(self, samples: int = 0) -> None:
         """Read what the first step needs. Raises UsageError where no picture is large enough."""
         self._moved = samples // self.reuse
