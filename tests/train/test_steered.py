@@ -214,7 +214,7 @@ def test_a_neutral_start_is_nearly_the_base(recipe, base, tmp_path) -> None:
         ({"adapter": {"kind": "lpm"}}, 'for train = "adapter" or "joint"'),
         ({"train": "joint", "rates": [0.5, 0.2]}, "two ends in 0..1"),
         ({"train": "both"}, "expected one of model, adapter, joint"),
-        ({"masks": "ones"}, 'masks are for train = "adapter" or "joint"'),
+        ({"masks": "ones"}, 'masks is for train = "adapter" or "joint"'),
         ({"train": "joint", "masks": "zeros"}, "expected one of random, ones"),
         ({"train": "joint", "start_adapter": "x", "adapter": {"kind": "lpm"}}, "start_adapter wants its base"),
     ],

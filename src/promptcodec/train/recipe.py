@@ -176,8 +176,8 @@ class Recipe:
             "objective machine takes the features as they are: leave feature_heads out":
                 self.feature_heads and self.objective == "machine",
             "start_lambda is the trade-off of the model start: give that too": self.start_lambda and not self.start,
-            'base_lambda and masks are for train = "adapter" or "joint"':
-                (self.base_lambda or self.masks != "random") and self.train == "model",
+            'base_lambda is for train = "adapter" or "joint"': self.base_lambda and self.train == "model",
+            'masks is for train = "adapter" or "joint"': self.masks != "random" and self.train == "model",
             "start_adapter wants its base, as start, and a table [adapter]":
                 self.start_adapter and not (self.start and self.adapter),
         }  # fmt: skip
