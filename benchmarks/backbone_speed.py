@@ -82,20 +82,25 @@ def least(work: Callable[[], object], repeats: int, device: torch.device) -> flo
     return min(times[1:]) if repeats else times[0]
 
 
+def training(name: str, batch: int, repeats: int, device: torch.device) -> dict[str, float]:
+    """Crops a second, ours and plain."""
+    x = torch.rand(batch, 3, 256, 256, device=device)
+    autocast, _ = autocast_pays("auto", device)
+    ours, _ = our_step(name, x, autocast, compiled=False)
+    found = {"train_ours": round(batch / least(ours, repeats, device), 3)}
+    step = plain_step(name, x)
+    with plain():
+        return found | {"train_plain": round(batch / least(step, repeats, device), 3)}
+
+
 def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Every figure of one model; ours and plain one after the other."""
     device, repeats = torch.device(arguments.device), arguments.repeats
     width, height = (int(side) for side in arguments.size.split("x"))
     row: dict[str, Any] = {"model": name, "size": arguments.size, "device": arguments.device}
     row |= {"threads": arguments.threads, "repeats": repeats}
-    x = torch.rand(arguments.batch, 3, 256, 256, device=device)
-    autocast, _ = autocast_pays("auto", device)
-    ours, _ = our_step(name, x, autocast, compiled=False)
-    row["train_ours"] = round(len(x) / least(ours, repeats, device), 3)
-    step = plain_step(name, x)
-    with plain():
-        row["train_plain"] = round(len(x) / least(step, repeats, device), 3)
-    del ours, step
+    if arguments.training:
+        row |= training(name, arguments.batch, repeats, device)
     torch.manual_seed(0)
     model = CompressionModel(PRESETS[name]()).eval().to(device)
     with plain(), torch.no_grad():
@@ -112,10 +117,13 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def report(path: Path) -> None:
-    """A table for people, in Markdown."""
+    """A table for people, in Markdown; of what was measured twice of a model on a device, the last."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in map(json.loads, path.read_text().splitlines()):
+        rows.setdefault((row["model"], row["device"]), {}).update(row)
     print("| model | patches/s, ours / plain | picture | decoder's networks: s, ours / plain | whole file, s |")
     print("|---|---|---|---|---|")
-    for row in map(json.loads, path.read_text().splitlines()):
+    for row in rows.values():
         speed = f"{row['train_ours']:.2f} / {row['train_plain']:.2f} ({row['train_ours'] / row['train_plain']:.1f}×)"
         ours, other = row["networks_ours_s"], row["networks_plain_s"]
         decoding, whole = f"{ours:.2f} / {other:.2f} ({other / ours:.1f}×)", row.get("file_s", "–")
@@ -131,6 +139,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--file", action=argparse.BooleanOptionalAction, default=True, help="time the whole decoder")
+    parser.add_argument("--training", action=argparse.BooleanOptionalAction, default=True, help="time training steps")
     parser.add_argument("--append", type=Path)
     parser.add_argument("--report", type=Path)
     arguments = parser.parse_args()

@@ -45,7 +45,7 @@ class PromptPyramid(nn.Module):
         start: int = 0,
     ) -> None:
         super().__init__()
-        self.start = start
+        self.start, self.from_latent = start, transform == "g_s"
         self.prompted = {stage.index: stage for stage in stages_with_tokens(base, transform, wanted)}
         self.carry, self.pooled, self.compat_mask = frozenset(carry), pooled, compat_mask
         self.side, self.strides = math.isqrt(prompts), {}
@@ -80,13 +80,16 @@ class PromptPyramid(nn.Module):
     def start_neutral(self) -> None:
         """Prompts of zeros where a convolution makes them, else of almost zero: such tokens barely change attention.
 
-        With default weights prompts from ŷ, whose values reach tens, outweigh the image's own tokens from the start.
+        With default weights prompts from ŷ, whose values reach tens, outweigh the image's own tokens from the start. A
+        trunk of ŷ begins a tenth as large, for steps of an optimiser that are of the size of those of a trunk of pixels.
         """
         convolutions = [m for m in self.heads.modules() if isinstance(m, nn.Conv2d)]
         for head in convolutions:
             head.weight.zero_()
             if head.bias is not None:
                 head.bias.zero_()
+        if self.from_latent:
+            next(m for m in self.trunk.modules() if isinstance(m, nn.Conv2d)).weight.mul_(0.1)
         if not convolutions:  # max-pools: the whole chain is made of small numbers instead
             last = [m for m in self.trunk[0].modules() if isinstance(m, nn.Conv2d)][-1]
             last.weight.mul_(0.01)
