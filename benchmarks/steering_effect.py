@@ -1,12 +1,14 @@
 """What a short training of every kind of adapter gains on a frozen model, on its own metric, against no steering.
 
 python benchmarks/steering_effect.py [FAMILY ...] --data PICTURES --test FOLDER --networks FOLDER [--append]
+    [--base MODEL]
 
-Each family is trained by ``promptcodec train``'s engine for so many seconds of CPU time, with a recipe of this
-repository, and measured on 24 crops of 256 x 256 pixels of pictures that training has not seen, at several rates. Where
-the base has a variable rate, every steered crop is compared with the unsteered base at the same bits per pixel, by its
-rate-distortion curve through six rates; the figure is the mean gain over rates, then over crops, with its standard
-error. Bases held at one rate cannot be compared so: there it is the loss λ 255² MSE + bpp at the new λ.
+Each family is trained by ``promptcodec train``'s engine for so many seconds of CPU time (``FAMILIES`` says which get
+more of them), with a recipe of this repository, and measured on 24 crops of 256 x 256 pixels of pictures that training
+has not seen, at several rates. Where the base has a variable rate, every steered crop is compared with the unsteered
+base at the same bits per pixel, by its rate-distortion curve through six rates; the figure is the mean gain over rates,
+then over crops, with its standard error. Bases held at one rate cannot be compared so: there it is the loss
+λ 255² MSE + bpp at the new λ.
 The results are kept in benchmarks/results/steering.json, the unsteered curves with them; --append keeps those of other
 families on the same base.
 """
@@ -49,7 +51,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS, PAGE = ROOT / "benchmarks" / "results" / "steering.json", ROOT / "docs" / "steering.md"
 CROPS, SIDE = 24, 256
 ANCHOR_QS, QS = (0.2, 0.3, 0.42, 0.54, 0.66, 0.8), (0.35, 0.6)
-SHORT = {"start": "nano", "patch": 192, "batch": 4, "learning_rate": 1e-4, "decay": 0.4, "ema": 0.95,
+SHORT = {"patch": 192, "batch": 4, "learning_rate": 1e-4, "decay": 0.4, "ema": 0.95,
          "rates": [0.25, 0.75], "threads": 1, "log_every": 20, "stochastic_depth": False}  # fmt: skip
 HELD = {"base_lambda": 0.0067}
 
@@ -61,11 +63,12 @@ class Family:
     metric: str
     recipe: str
     changes: dict[str, Any] = field(default_factory=dict)
+    times: float = 1.0  # the seconds of --seconds: what learns slowly gets more
 
 
-def lpips_look(adapter: dict[str, Any]) -> Family:
+def lpips_look(adapter: dict[str, Any], **changes: Any) -> Family:
     """For LPIPS of AlexNet, the cheapest."""
-    return Family("lpips", "look-lpips", {"adapter": adapter})
+    return Family("lpips", "look-lpips", {"adapter": adapter, **changes})
 
 
 PROMPTS = {"kind": "pyramid", "name": "look", "scalars": ["look"]}
@@ -73,18 +76,20 @@ SFT = {"kind": "sft", "name": "sft", "scalars": ["look"]}
 BETA = {"kind": "beta", "name": "beta", "scalar": "look"}
 DECODER = {"encoder": False}
 FAMILIES = {
-    "region": Family("roi-psnr", "region"),
+    "region": Family("roi-psnr", "region", {"learning_rate": 3e-4}, times=4),
     "region-sft": Family("roi-psnr", "region", {"adapter": {"kind": "sft", "maps": ["roi"], "decoder": False}}),
-    "look-ms-ssim": Family("ms-ssim", "look-ms-ssim"),
+    "look-ms-ssim": Family("ms-ssim", "look-ms-ssim", {"learning_rate": 3e-4}, times=3),
     "look-lpips": lpips_look(PROMPTS),
-    "look-lpips-decoder": lpips_look(PROMPTS | DECODER),
-    "rate-prompts": Family("psnr", "rate-prompts"),
+    "look-lpips-decoder": lpips_look(PROMPTS | DECODER, learning_rate=3e-4),
+    "rate-prompts": Family("psnr", "rate-prompts", times=4),
     "lpm": Family("cost", "lpm", HELD | {"fixed_lambda": 0.0018}),
     "transtic": Family("features", "transtic", {"fixed_lambda": 0.0}),
     "sft": lpips_look(SFT),
     "beta": lpips_look(BETA),
     "gain-units": Family("cost", "gain-units", HELD | {"rates": [0.0, 1.0], "learning_rate": 2e-2}),
-    "channels": Family("features", "transtic-channels", {"fixed_lambda": 0.0, "adapter": {"kind": "channels"}}),
+    "channels": Family(
+        "features", "transtic-channels", {"fixed_lambda": 0.0, "adapter": {"kind": "channels"}, "learning_rate": 1e-3}
+    ),
     "look-ms-ssim-decoder": Family("ms-ssim", "look-ms-ssim", {"adapter": PROMPTS | DECODER}),
     "sft-decoder": lpips_look(SFT | DECODER),
     "beta-decoder": lpips_look(BETA | DECODER),
@@ -142,9 +147,11 @@ def crops(folder: Path, count: int = CROPS) -> list[Crop]:
     return found
 
 
-def train(family: Family, metrics: Metrics, data: list[str], seconds: float) -> tuple[CompressionModel, Adapter, int]:
+def train(
+    family: Family, base: str, metrics: Metrics, data: list[str], seconds: float
+) -> tuple[CompressionModel, Adapter, int]:
     """The base, the trained adapter, and the samples that it has seen."""
-    changes = SHORT | {"data": data} | family.changes
+    changes = SHORT | {"start": base, "data": data} | family.changes
     recipe = Recipe.load(ROOT / "recipes" / "steer" / f"{family.recipe}.toml", changes)
     if recipe.features:
         recipe = dataclasses.replace(recipe, features=metrics.files["features"])
@@ -229,7 +236,7 @@ def edited(model: CompressionModel, x: Tensor, q: Tensor, target: float) -> dict
 
 @torch.no_grad()
 def measure(
-    name: str, metrics: Metrics, data: list[str], tests: list[Crop], seconds: float, anchor: Anchor
+    name: str, base: str, metrics: Metrics, data: list[str], tests: list[Crop], seconds: float, anchor: Anchor
 ) -> dict[str, Any]:
     """Train and measure one family."""
     family, row = FAMILIES[name], {"family": name, "metric": FAMILIES[name].metric}
@@ -237,11 +244,11 @@ def measure(
     began = time.process_time()
     if family.recipe:
         with torch.enable_grad():
-            model, adapter, samples = train(family, metrics, data, seconds)
+            model, adapter, samples = train(family, base, metrics, data, seconds * family.times)
         row |= {"samples": samples, "parameters": sum(p.numel() for p in adapter.parameters()),
                 "training_cpu_seconds": round(time.process_time() - began)}  # fmt: skip
     else:
-        model = promptcodec.load("nano").network
+        model = promptcodec.load(base).network
     if family.metric != "cost":
         gains = at_equal_rate(family.metric, metrics, model, adapter, tests, anchor)
     elif family.recipe:
@@ -287,6 +294,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="only write what is kept into docs/steering.md")
     parser.add_argument("--seconds", type=float, default=100.0)
     parser.add_argument("--append", action="store_true")
+    parser.add_argument("--base", default="nano", help="a shipped model or a model file")
     options = parser.parse_args()
     if options.table:
         replace_marked(PAGE, "effect", table(json.loads(RESULTS.read_text())["families"]))
@@ -295,7 +303,7 @@ def main() -> None:
         parser.error("give --data, --test and --networks")
     torch.set_num_threads(1)
     metrics, tests = Metrics(options.networks), crops(options.test)
-    base = promptcodec.load("nano")
+    base = promptcodec.load(options.base)
     kept = json.loads(RESULTS.read_text()) if options.append else {}
     if kept.get("base") != base.fingerprint:
         with torch.no_grad():
@@ -305,7 +313,7 @@ def main() -> None:
         kept = {"families": [], "anchor": [[[round(v, 5) for v in row] for row in rows] for rows in anchor]}
     rows = {row["family"]: row for row in kept["families"]}
     for name in options.families or FAMILIES:
-        rows[name] = measure(name, metrics, options.data, tests, options.seconds, kept["anchor"])
+        rows[name] = measure(name, options.base, metrics, options.data, tests, options.seconds, kept["anchor"])
         print(json.dumps(rows[name]), flush=True)
         order = [rows[key] for key in FAMILIES if key in rows]
         found = {"base": base.fingerprint, "families": order, "anchor": kept["anchor"]}

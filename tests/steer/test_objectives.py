@@ -33,6 +33,11 @@ def test_equations() -> None:
     roi = torch.rand(2, 1, 8, 8)
     weighted = 255**2 * (roi * (x - x_hat).square()).flatten(1).mean(1)
     assert torch.allclose(region_loss(out, x, rate_lambda, roi), rate_lambda * weighted + bpp)
+    relative = objectives.relative_region_loss
+    assert torch.allclose(relative(out, x, rate_lambda, 0.3 * roi), relative(out, x, rate_lambda, roi))
+    whole = region_loss(out, x, rate_lambda, roi / roi.mean(dim=(1, 2, 3), keepdim=True))
+    assert torch.allclose(relative(out, x, rate_lambda, roi), whole)
+    assert torch.allclose(relative(out, x, rate_lambda, 0 * roi), rate_lambda * mse + bpp)
     indices = torch.tensor([0.0, 0.1685, 0.3330, 0.5009, 0.6666, 0.8334, 1.0])
     named = torch.tensor([0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.0483, 0.0932])
     assert torch.allclose(objectives.index_to_lambda(indices), named, rtol=2e-3)

@@ -81,7 +81,7 @@ class PromptPyramid(nn.Module):
         """Prompts of zeros where a convolution makes them, else of almost zero: such tokens barely change attention.
 
         With default weights prompts from ŷ, whose values reach tens, outweigh the image's own tokens from the start. A
-        trunk of ŷ begins a tenth as large, for steps of an optimiser that are of the size of those of a trunk of pixels.
+        trunk of ŷ begins a tenth as large, so that an optimiser's steps move its prompts as far as those of pixels.
         """
         convolutions = [m for m in self.heads.modules() if isinstance(m, nn.Conv2d)]
         for head in convolutions:

@@ -84,6 +84,16 @@ def region_loss(out: dict[str, Any], x: Tensor, rate_lambda: Tensor, roi: Tensor
     return rate_lambda * squared_error(out["x_hat"], x, roi) + bits_per_pixel(out, x)
 
 
+def relative_region_loss(out: dict[str, Any], x: Tensor, rate_lambda: Tensor, roi: Tensor) -> Tensor:
+    """As ``region_loss``, with each map divided by its mean: bits move to the region, the rate stays.
+
+    A map of Kao et al. below one asks for a lower rate as well, which on a frozen base of variable rate is the base's
+    to give, and which an encoder that learns it alone does worse. Nothing is asked by a constant map, zero included.
+    """
+    mean = roi.mean(dim=(1, 2, 3), keepdim=True)
+    return region_loss(out, x, rate_lambda, torch.where(mean > 1e-3, roi / mean.clamp(min=1e-3), 1.0))
+
+
 def quality_loss(out: dict[str, Any], x: Tensor, rate_lambda: Tensor) -> Tensor:
     """Song et al. 2021: 255² mean(λ (x - x_hat)²) + bpp, with a map of λ, (B, 1, H, W)."""
     return squared_error(out["x_hat"], x, rate_lambda) + bits_per_pixel(out, x)

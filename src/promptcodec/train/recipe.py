@@ -8,11 +8,13 @@ import math
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from promptcodec.errors import UsageError
 from promptcodec.model.precision import PRECISIONS, Precision
 from promptcodec.train.distortion import METRICS
+
+Objective = Literal["rate-distortion", "look", "single", "region", "relative-region", "quality", "machine"]
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,12 @@ class Recipe:
     that the new one learns to be stacked. ``neutral_start``: begin with steering that does (nearly) nothing, unless
     ``start_adapter`` names the file of an adapter of the same kind and options, made for ``start``, to go on from.
 
-    ``objective``: ``rate-distortion``; ``look``, ``region``, ``quality`` (a map of trade-offs, Song et al.) and
-    ``machine`` for adapters, see ``steer/objectives.py``; ``single`` for paper 000's baseline of one perceptual metric,
-    with ``psnr_weight``. The metric of look and single is ms-ssim where ``distortion`` says so, else the distance in
-    ``features``, which is also machine's recogniser. ``masks``: maps that adapters take are ``random``
-    (``steer/random_region.py``) or ``ones``, which weighs all of every picture alike.
+    ``objective``: ``rate-distortion``; ``look``, ``region`` (Kao et al.), ``relative-region`` (each map as if its mean
+    were one), ``quality`` (a map of trade-offs, Song et al.) and ``machine`` for adapters, see ``steer/objectives.py``;
+    ``single`` for paper 000's baseline of one perceptual metric, with ``psnr_weight``. The metric of look and single is
+    ms-ssim where ``distortion`` says so, else the distance in ``features``, which is also machine's recogniser.
+    ``masks``: maps that adapters take are ``random`` (``steer/random_region.py``) or ``ones``, which weighs all of
+    every picture alike.
     ``rates``: ends of the rates in [0, 1] that are drawn, one a sample. ``base_lambda``: a base of variable rate is
     held at this trade-off. A base of one rate, or held at one, is trained for ``fixed_lambda``, or, where that is 0,
     for the trade-offs that the adapter's scalar ``rate`` stands for.
@@ -62,7 +65,7 @@ class Recipe:
     beside: tuple[str, ...] = ()
     start_adapter: str = ""
     neutral_start: bool = True
-    objective: Literal["rate-distortion", "look", "single", "region", "quality", "machine"] = "rate-distortion"
+    objective: Objective = "rate-distortion"
     psnr_weight: float = 0.1
     masks: Literal["random", "ones"] = "random"
     rates: tuple[float, ...] = (0.0, 1.0)
@@ -167,7 +170,7 @@ class Recipe:
         plain = self.objective == "rate-distortion"
         reasons = {
             f"objective {self.objective} knows no features: leave them out":
-                self.features and self.objective in ("region", "quality"),
+                self.features and self.objective in ("region", "relative-region", "quality"),
             f'objective {self.objective} has one metric: for features, set distortion = "mse"':
                 self.features and metric and self.distortion == "ms-ssim",
             "features do nothing without a feature_weight": self.features and plain and not self.feature_weight,
@@ -186,7 +189,7 @@ class Recipe:
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "train": ("model", "adapter", "joint"),
-    "objective": ("rate-distortion", "look", "single", "region", "quality", "machine"),
+    "objective": get_args(Objective),
     "masks": ("random", "ones"),
     "quantisation": ("noise", "mixed", "round"),
     "distortion": METRICS,

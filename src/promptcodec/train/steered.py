@@ -200,9 +200,10 @@ class SteeredObjective(nn.Module):
                 found = objectives.single_objective_loss(
                     out, x, rate_lambda, self.distance, self.weight, self.recipe.psnr_weight
                 )
-            case "region":
+            case "region" | "relative-region" as kind:
                 roi = asked.maps.get("roi", torch.ones_like(x[:, :1]))
-                found = objectives.region_loss(out, x, rate_lambda, roi)
+                loss = objectives.region_loss if kind == "region" else objectives.relative_region_loss
+                found = loss(out, x, rate_lambda, roi)
             case "quality":
                 return objectives.quality_loss(out, x, quality_to_lambda(asked.map("quality")))
             case "machine":
