@@ -98,8 +98,8 @@ def main() -> None:
     row = {"model": options.model, "base": codec.fingerprint, "steps": options.steps, "fall_percent": found}
     RESULTS.write_text(json.dumps(row) + "\n")
     line = (
-        f"Fitted to the very picture, with no network that has to guess them, prompts in the encoder lower the region's\n"
-        f"loss of `{options.model}` by {mean:.2f} ± {error:.2f} % over {len(found)} crops "
+        f"Fitted to the very picture, with no network that has to guess them, prompts in the encoder lower the\n"
+        f"region's loss of `{options.model}` by {mean:.2f} ± {error:.2f} % over {len(found)} crops "
         "(`python benchmarks/prompt_leverage.py --test KODAK`):\nno adapter of them can be expected to do more."
     )
     print(line)
