@@ -10,6 +10,7 @@ from promptcodec.errors import UsageError
 from promptcodec.evaluate.plots import new_figure, save_figure
 from promptcodec.evaluate.summary import Summary
 
+_MARKERS = "osD^vPX"
 _NAMES = {"psnr": "PSNR", "ms_ssim": "MS-SSIM", "lpips_alex": "LPIPS (AlexNet)", "dists": "DISTS"}
 
 
@@ -76,19 +77,15 @@ def latency_plot(measured: Mapping[str, Speed], anchor: str, path: Path) -> None
         (f"measured here, BD-rate against {anchor}", measured, "decoding, s a picture, CPU", "log"),
         ("paper 004, against VTM-21.0", PUBLISHED_004, "decoding, s a 2K picture, GPU", "linear"),
     ]
-    figure = new_figure(10.5, 4.4)
+    figure = new_figure(12.5, 4.4)
     for index, (title, points, label, scale) in enumerate(panels):
         axes = figure.add_subplot(1, 2, index + 1, title=title, xlabel=label, ylabel="BD-rate, PSNR (%)", xscale=scale)
-        for number, (name, speed) in enumerate(sorted(points.items(), key=lambda p: p[1].decode_s)):
+        for number, (name, speed) in enumerate(sorted(points.items(), key=lambda p: -p[1].bd_rate)):
             ours = name.startswith("promptcodec")
-            axes.scatter(speed.decode_s, speed.bd_rate, marker="*" if ours else "o", s=90 if ours else 24)
-            axes.annotate(
-                name,
-                (speed.decode_s, speed.bd_rate),
-                (5, 4 - 12 * (number % 2)),
-                textcoords="offset points",
-                fontsize=8,
-            )
-        axes.margins(x=0.25, y=0.1)
+            marker = "*" if ours else _MARKERS[number % len(_MARKERS)]
+            axes.scatter(speed.decode_s, speed.bd_rate, marker=marker, s=110 if ours else 40, label=name)
+        axes.margins(x=0.1, y=0.1)
         axes.grid(alpha=0.3)
+        # Codecs lie too close for names beside the points; the legend is in the order of the points from the top down.
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
     save_figure(figure, path)
