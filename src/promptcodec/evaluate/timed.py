@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from promptcodec.codec.codec import Codec, Refine
+from promptcodec.codec.codec import Codec
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from promptcodec.codec.steered import Steered
-    from promptcodec.model.steering import Steerer, Steering
+    from promptcodec.model.steering import Steering
+
+T = TypeVar("T")
 
 
 class TimedCodec(Codec):
@@ -32,18 +34,14 @@ class TimedCodec(Codec):
         """What no phase has taken since ``start`` becomes a phase of its own: entropy coding, files and copies."""
         self.phases[side] = time.perf_counter() - start - sum(self.phases.values())
 
-    def _analyse(
-        self, rgb: np.ndarray, steerer: Steerer, refine: Refine | None = None, q: float = 0.0
-    ) -> tuple[Tensor, Tensor, Steering]:
-        start = time.perf_counter()
-        latents = super()._analyse(rgb, steerer, refine, q)
-        self.phases["analysis"] = self.phases.get("analysis", 0.0) + time.perf_counter() - start
-        return latents
+    def _analyse(self, *given: Any, **options: Any) -> tuple[Tensor, Tensor, Steering]:
+        return self._clocked("analysis", super()._analyse, *given, **options)
 
-    def _synthesise(
-        self, y: Tensor, height: int, width: int, steered: Steered | None = None, z_hat: Tensor | None = None
-    ) -> np.ndarray:
+    def _synthesise(self, *given: Any, **options: Any) -> np.ndarray:
+        return self._clocked("synthesis", super()._synthesise, *given, **options)
+
+    def _clocked(self, phase: str, work: Callable[..., T], *given: Any, **options: Any) -> T:
         start = time.perf_counter()
-        pixels = super()._synthesise(y, height, width, steered, z_hat)
-        self.phases["synthesis"] = self.phases.get("synthesis", 0.0) + time.perf_counter() - start
-        return pixels
+        result = work(*given, **options)
+        self.phases[phase] = self.phases.get(phase, 0.0) + time.perf_counter() - start
+        return result

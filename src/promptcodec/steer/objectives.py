@@ -107,26 +107,11 @@ def machine_loss(
     return scale * rate_lambda * distance + bits_per_pixel(out, x)
 
 
-def transform_loss(
-    out: dict[str, Any], x: Tensor, rate_lambda: Tensor, features: Features, transform: Callable[[Tensor], Tensor],
-    scale: float = 1000.0,
-) -> Tensor:  # fmt: skip
-    """Channel selection (Liu et al. 2022): as ``machine_loss``, of features that ``transform`` makes of ŷ, (B,).
-
-    They are compared with the recogniser's first level, brought to their size by averages.
-    """
-    with torch.no_grad():
-        wanted = features(x)[0]
-    found = transform(out["y_hat"])
-    wanted = torch.nn.functional.adaptive_avg_pool2d(wanted, (found.shape[2], found.shape[3]))
-    distance = (found - wanted).square().flatten(1).mean(1)
-    return scale * rate_lambda * distance + bits_per_pixel(out, x)
-
-
 def transformed_loss(
     out: dict[str, Any], x: Tensor, rate_lambda: Tensor, found: Tensor, wanted: Tensor, scale: float = 1000.0
 ) -> Tensor:
-    """As ``machine_loss``, for features ``found`` that were made from ŷ, without a picture between, of one level.
+    """As ``machine_loss``, for features ``found`` that were made from ŷ, without a picture between, of one level
+    (channel selection, Liu et al. 2022).
 
     Both (B, C, h, w); the larger one is averaged to the other's size.
     """
