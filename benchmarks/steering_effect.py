@@ -66,9 +66,9 @@ class Family:
     times: float = 1.0  # the seconds of --seconds: what learns slowly gets more
 
 
-def lpips_look(adapter: dict[str, Any], **changes: Any) -> Family:
+def lpips_look(adapter: dict[str, Any]) -> Family:
     """For LPIPS of AlexNet, the cheapest."""
-    return Family("lpips", "look-lpips", {"adapter": adapter, **changes})
+    return Family("lpips", "look-lpips", {"adapter": adapter})
 
 
 PROMPTS = {"kind": "pyramid", "name": "look", "scalars": ["look"]}
@@ -80,7 +80,7 @@ FAMILIES = {
     "region-sft": Family("roi-psnr", "region", {"adapter": {"kind": "sft", "maps": ["roi"], "decoder": False}}),
     "look-ms-ssim": Family("ms-ssim", "look-ms-ssim", {"learning_rate": 3e-4}, times=3),
     "look-lpips": lpips_look(PROMPTS),
-    "look-lpips-decoder": lpips_look(PROMPTS | DECODER, learning_rate=3e-4),
+    "look-lpips-decoder": lpips_look(PROMPTS | DECODER),
     "rate-prompts": Family("psnr", "rate-prompts", times=4),
     "lpm": Family("cost", "lpm", HELD | {"fixed_lambda": 0.0018}),
     "transtic": Family("features", "transtic", {"fixed_lambda": 0.0}),
