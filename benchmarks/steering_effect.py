@@ -83,7 +83,7 @@ FAMILIES = {
     "look-lpips-decoder": lpips_look(PROMPTS | DECODER),
     "rate-prompts": Family("psnr", "rate-prompts", times=4),
     "lpm": Family("cost", "lpm", HELD | {"fixed_lambda": 0.0018}),
-    "transtic": Family("features", "transtic", {"fixed_lambda": 0.0}),
+    "transtic": Family("features", "transtic", {"fixed_lambda": 0.0, "learning_rate": 5e-5}, times=2),
     "sft": lpips_look(SFT),
     "beta": lpips_look(BETA),
     "gain-units": Family("cost", "gain-units", HELD | {"rates": [0.0, 1.0], "learning_rate": 2e-2}),
