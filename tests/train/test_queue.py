@@ -317,5 +317,11 @@ def test_a_slice_from_data_in_parts_to_weights(queue: Path, tmp_path: Path) -> N
     (tmp_path / "LEDGER.md").unlink()
     subprocess.run(_slice(tmp_path, "third", 5), check=True)
     assert "the queue is done" in _wait(tmp_path / "third" / "slice.log", "training ended with 0")
-    assert not (tmp_path / "third" / "runs" / "one" / "log.jsonl").exists()
+    assert {path.name for path in (tmp_path / "second" / "runs" / "one").iterdir()} >= {
+        "checkpoint.safetensors",
+        "log.jsonl",
+    }
+    brought = {path.name for path in (tmp_path / "third" / "runs" / "one").iterdir()}
+    assert "checkpoint.safetensors" not in brought  # nothing is trained again
+    assert "log.jsonl" in brought  # but what is known of it is there
     assert [line for line in (tmp_path / "LEDGER.md").read_text().splitlines() if line.startswith("| 2")] == rows
