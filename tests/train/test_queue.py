@@ -22,6 +22,7 @@ from promptcodec.train.queue import mark_done, read_queue, ready_run
 from promptcodec.train.rd_log import read_rd
 from promptcodec.train.recipe import Recipe
 from promptcodec.train.shards import read_shards, write_shards
+from promptcodec.zoo.shipped import shipped_models
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -88,7 +89,8 @@ def test_every_run_of_the_queue_loads(tmp_path: Path) -> None:
         given = Recipe.load(run.recipe, dict(run.changes) | ({"start": "x"} if run.start else {}))
         recipe = run.load(tmp_path, {key: path for key, path in networks.items() if getattr(given, key)})
         assert recipe.model in CONFIGURATIONS
-        assert bool(recipe.start) == bool(run.start)
+        before = str(tmp_path / run.start / "model.safetensors")
+        assert recipe.start in ((before,) if run.start else ("", *shipped_models()))
         assert bool(recipe.start_adapter) == bool(run.start_adapter)
 
 
