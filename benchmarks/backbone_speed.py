@@ -124,7 +124,8 @@ def report(path: Path) -> None:
     print("| model | patches/s, ours / plain | picture | decoder's networks: s, ours / plain | whole file, s |")
     print("|---|---|---|---|---|")
     for row in rows.values():
-        speed = f"{row['train_ours']:.2f} / {row['train_plain']:.2f} ({row['train_ours'] / row['train_plain']:.1f}×)"
+        trained, plainly = row.get("train_ours"), row.get("train_plain")
+        speed = f"{trained:.2f} / {plainly:.2f} ({trained / plainly:.1f}×)" if trained and plainly else "–"
         ours, other = row["networks_ours_s"], row["networks_plain_s"]
         decoding, whole = f"{ours:.2f} / {other:.2f} ({other / ours:.1f}×)", row.get("file_s", "–")
         print(f"| {row['model']} | {speed} | {row['size']} | {decoding} | {whole} |")

@@ -3,9 +3,9 @@
 python benchmarks/prompt_leverage.py --test FOLDER [--model nano] [--crops 8] [--steps 60]
 
 On crops of 256 x 256 pixels with a rectangle that counts four times as much as the rest (as in steering_effect.py), a
-prompt map of its own for every block of the encoder is fitted by gradient descent to that very crop and region. No
-adapter of such prompts can be expected to lower the loss by more. The figure is the fall of R + λ 255² MSE weighted by
-the region, with latents rounded, in percent, mean and standard error over crops. Results go to
+prompt map of its own for every block of the encoder is fitted by gradient descent to that very crop and region. An
+adapter, which has to guess such prompts, can hardly be expected to lower the loss by more. The figure is the fall of
+R + λ 255² MSE weighted by the region, with latents rounded, in percent, mean and standard error over crops. Results go to
 benchmarks/results/prompt_leverage.json and into docs/steering.md.
 """
 
@@ -100,7 +100,8 @@ def main() -> None:
     line = (
         f"Fitted to the very picture, with no network that has to guess them, prompts in the encoder lower the\n"
         f"region's loss of `{options.model}` by {mean:.2f} ± {error:.2f} % over {len(found)} crops "
-        "(`python benchmarks/prompt_leverage.py --test KODAK`):\nno adapter of them can be expected to do more."
+        "(`python benchmarks/prompt_leverage.py --test KODAK`):\n"
+        "an adapter, which does have to guess them, can hardly be expected to do more."
     )
     print(line)
     replace_marked(PAGE, "leverage", line)

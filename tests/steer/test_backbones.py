@@ -16,7 +16,7 @@ from promptcodec.model.base import CompressionModel
 from promptcodec.model.blocks import Stage
 from promptcodec.model.config import CausalAttention, Model
 from promptcodec.model.paper_presets import elic, s2c, with_ngram
-from promptcodec.model.presets import song, tic
+from promptcodec.model.presets import PRESETS, song, tic
 from promptcodec.model.steering import BlockSteer, Prompt, Site, Steering
 from promptcodec.steer.adapter_file import save_adapter
 from promptcodec.steer.beta import Beta
@@ -204,3 +204,25 @@ def test_quality_maps_as_files(tmp_path: Path) -> None:
         if cfg.name == "song":
             with pytest.raises(UsageError, match="at least 65 pixels a side"):
                 steered.encode(photo[:64, :64], maps={"quality": "1"})
+
+
+@pytest.mark.parametrize("name", ["tic", "tic-context", "ngram-hyper", "s2c-attention", "nano"])
+def test_prompts_start_neutral_whatever_comes_first_in_a_decoder(name: str) -> None:
+    """Stages and upsampling layers; only what reads ŷ begins smaller, not what reads features of the decoder."""
+    base = PRESETS[name]()
+    torch.manual_seed(0)
+    decoder = look(base, decoder_only=True).decoder
+    assert decoder is not None
+    first = next(m for m in decoder.trunk.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)))
+    before = first.weight.detach().clone()
+    decoder.start_neutral()
+    torch.testing.assert_close(first.weight, 0.1 * before)
+    assert not any(p.any() for p in decoder.heads.parameters())
+    if name == "nano":  # one stage takes prompts: nothing of the decoder comes before it
+        return
+    inside = TransTIC(base, encoder="none", decoder="generated").features
+    assert inside is not None
+    trunk = {key: value.clone() for key, value in inside.pyramid.trunk.state_dict().items()}
+    inside.pyramid.start_neutral()
+    assert all(torch.equal(value, trunk[key]) for key, value in inside.pyramid.trunk.state_dict().items())
+    assert not any(p.any() for p in inside.pyramid.heads.parameters())

@@ -45,7 +45,7 @@ class PromptPyramid(nn.Module):
         start: int = 0,
     ) -> None:
         super().__init__()
-        self.start, self.from_latent = start, transform == "g_s"
+        self.start, self.from_latent = start, transform == "g_s" and not start
         self.prompted = {stage.index: stage for stage in stages_with_tokens(base, transform, wanted)}
         self.carry, self.pooled, self.compat_mask = frozenset(carry), pooled, compat_mask
         self.side, self.strides = math.isqrt(prompts), {}
@@ -89,7 +89,8 @@ class PromptPyramid(nn.Module):
             if head.bias is not None:
                 head.bias.zero_()
         if self.from_latent:
-            next(m for m in self.trunk.modules() if isinstance(m, nn.Conv2d)).weight.mul_(0.1)
+            kinds = (nn.Conv2d, nn.ConvTranspose2d)
+            next(m for m in self.trunk.modules() if isinstance(m, kinds)).weight.mul_(0.1)
         if not convolutions:  # max-pools: the whole chain is made of small numbers instead
             last = [m for m in self.trunk[0].modules() if isinstance(m, nn.Conv2d)][-1]
             last.weight.mul_(0.01)
