@@ -5,8 +5,8 @@ python benchmarks/prompt_leverage.py --test FOLDER [--model nano] [--crops 8] [-
 On crops of 256 x 256 pixels with a rectangle that counts four times as much as the rest (as in steering_effect.py), a
 prompt map of its own for every block of the encoder is fitted by gradient descent to that very crop and region. An
 adapter, which has to guess such prompts, can hardly be expected to lower the loss by more. The figure is the fall of
-R + λ 255² MSE weighted by the region, with latents rounded, in percent, mean and standard error over crops. Results go to
-benchmarks/results/prompt_leverage.json and into docs/steering.md.
+R + λ 255² MSE weighted by the region, with latents rounded, in percent, mean and standard error over crops. Results
+go to benchmarks/results/prompt_leverage.json and into docs/steering.md.
 """
 
 from __future__ import annotations
