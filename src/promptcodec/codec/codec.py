@@ -6,6 +6,7 @@ import io
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,13 +18,12 @@ from promptcodec.codec.alpha import decode_alpha, encode_alpha
 from promptcodec.codec.budget import DEFAULT_MEMORY, analysis_halo, synthesis_halo, tile_size
 from promptcodec.codec.container import MAX_PIXELS, Header, Metadata, Preview, PtcFile, PtcReader, Tile, pack
 from promptcodec.codec.goals import goal_of
-from promptcodec.codec.latents import LATENTS_A_SIDE, PLAIN, CodedLatents, LatentCoder
+from promptcodec.codec.latents import LATENTS_A_SIDE, PLAIN, CodedLatents, LatentCoder, LatentSteering
 from promptcodec.codec.lossless import lossless_is_smaller
 from promptcodec.codec.memory import check_memory
 from promptcodec.codec.picture import Picture
 from promptcodec.codec.picture_io import read
 from promptcodec.codec.picture_write import to_pil
-from promptcodec.codec.records import AdapterRecord
 from promptcodec.codec.search import Target, search
 from promptcodec.codec.tile_latents import Analysed, DecodedTiles, cropped
 from promptcodec.codec.tiling import Grid, Rect
@@ -168,7 +168,8 @@ class Codec:
         crop: Rect | None = None,
         progress: Progress | None = None,
     ) -> Picture:
-        """As ``decode``, but a ``Picture``. ``opener`` attaches the adapters that the file names, if it names any."""
+        """As ``decode``, but a ``Picture``. ``opener`` attaches the adapters that the file names, by default those of
+        the package."""
         file = data if isinstance(data, PtcReader) else PtcReader(io.BytesIO(data), max_pixels)
         header, metadata, grid = file.header, file.metadata, file.header.grid
         part = _checked(crop, grid) if crop is not None else grid.whole
@@ -187,7 +188,8 @@ class Codec:
             tile = grid.tile(index)
             region = grid.around(tile, halo)
             y, z = latents.region(region)
-            pixels = self._synthesise(y, region.height, region.width, attached, z)
+            steered = attached.within(region) if attached is not None else None
+            pixels = self._synthesise(y, region.height, region.width, steered, z)
             here = tile.intersection(part)
             source, goal = here.seen_from(region), here.seen_from(part)
             pixels = pixels[source.rows, source.columns]
@@ -232,11 +234,16 @@ class Codec:
 
     def _attached(self, file: PtcReader, opener: Opener | None) -> Steered | None:
         self.check_model(file.header)
-        if not file.adapters:
+        if opener is None and not file.adapters:
             return None
-        if opener is None:
-            raise ModelMismatchError(f"the file needs {_named(file.adapters)}; give the adapter's file, with --adapter")
-        return opener(file.adapters)
+        return (opener or self._shipped_opener)(file.adapters)
+
+    @cached_property
+    def _shipped_opener(self) -> Opener:
+        """Attaches adapters of the package."""
+        from promptcodec.steer.files import SteeredCodec  # which is built on this class
+
+        return SteeredCodec(self, ()).open
 
     def _preview(self, picture: Picture, q: int) -> Preview:
         image = Image.fromarray(picture.rgb)
@@ -261,7 +268,7 @@ class Codec:
                 steer, keep_y=cropped(steer.keep_y, here, STRIDE // LATENTS_A_SIDE),
                 keep_z=cropped(steer.keep_z, here, STRIDE),
             )  # fmt: skip
-            latents = own.latents(steer) if own is not None else PLAIN
+            latents = steered.within(tile).latents(steer) if steered is not None else PLAIN
             yield Analysed(cropped(y, here, STRIDE // LATENTS_A_SIDE), cropped(z, here, STRIDE), latents)
             if progress is not None:
                 progress(index + 1, grid.count)
@@ -291,24 +298,13 @@ class Codec:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             return self.network.analyse(x, steerer)
 
-    def dequantised(self, y_hat: Tensor, q: float, steered: Steered | None = None) -> Tensor:
+    def dequantised(self, y_hat: Tensor, q: float, steering: LatentSteering = PLAIN) -> Tensor:
         """The decoded, gained latent (1, M, h/16, w/16) as the synthesis sees it, float32."""
-        gains = self.coder.gains(q)
-        if steered is not None:
-            gains = gains.times(steered.latents().gains)
-        return (y_hat * gains.y_inverse).float()
+        return (y_hat * self.coder.gains(q).times(steering.gains).y_inverse).float()
 
-    def synthesise(
-        self,
-        y_hat: Tensor,
-        height: int,
-        width: int,
-        q: float,
-        steered: Steered | None = None,
-        z_hat: Tensor | None = None,
-    ) -> np.ndarray:
+    def synthesise(self, y_hat: Tensor, height: int, width: int, q: float) -> np.ndarray:
         """uint8 pixels (height, width, 3) of the decoded, gained latent (1, M, h/16, w/16)."""
-        return self._synthesise(self.dequantised(y_hat, q, steered), height, width, steered, z_hat)
+        return self._synthesise(self.dequantised(y_hat, q), height, width)
 
     @torch.inference_mode()
     def _synthesise(
@@ -335,11 +331,6 @@ class Codec:
         if not 0 <= quality <= 100:
             raise UsageError(f"quality {quality} is outside 0..100")
         return round(quality / 100 * Q_STEPS)
-
-
-def _named(adapters: tuple[AdapterRecord, ...]) -> str:
-    several = "adapters" if len(adapters) > 1 else "adapter"
-    return f"{several} {', '.join(f'{a.name} ({a.fingerprint.hex()})' for a in adapters)}"
 
 
 def _remedy(header: Header) -> str:

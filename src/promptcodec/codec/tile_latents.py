@@ -50,7 +50,6 @@ class DecodedTiles:
     def __init__(self, codec: Codec, file: PtcReader, steered: Steered | None) -> None:
         self._codec, self._file, self._steered = codec, file, steered
         self._grid, self._q = file.header.grid, file.header.q / (2**16 - 1)
-        self._steering = PLAIN if steered is None else steered.latents()
         self._found: dict[int, tuple[Tensor, Tensor]] = {}
 
     def check(self, index: int) -> None:
@@ -81,13 +80,17 @@ class DecodedTiles:
     def _tile(self, index: int) -> tuple[Tensor, Tensor]:
         if index not in self._found:
             z_hat, y_hat = self._decode(index)
-            self._found[index] = self._codec.dequantised(y_hat, self._q, self._steered), z_hat.float()
+            steering = self._steering(index)
+            self._found[index] = self._codec.dequantised(y_hat, self._q, steering), z_hat.float()
         return self._found[index]
 
     def _decode(self, index: int) -> tuple[Tensor, Tensor]:
         part, tile = self._grid.tile(index), self._file.tile(index)
         coded = CodedLatents(tile.stream, tile.offsets, tile.checksum)
-        return self._codec.coder.decode_both(coded, part.height, part.width, self._q, self._steering)
+        return self._codec.coder.decode_both(coded, part.height, part.width, self._q, self._steering(index))
+
+    def _steering(self, index: int) -> LatentSteering:
+        return PLAIN if self._steered is None else self._steered.within(self._grid.tile(index)).latents()
 
 
 def _joined(parts: list[tuple[Rect, Tensor]], region: Rect, stride: int) -> Tensor:

@@ -60,7 +60,7 @@ def run(schedule: Schedule, code: Callable[[Step], Tensor], shape: tuple[int, ..
 
 
 def in_units(schedule: Schedule, gain: Tensor | float, scale: Callable[[Tensor, Tensor | float], Tensor]) -> Schedule:
-    """``schedule``, which knows nothing of gains, for a latent multiplied by ``gain`` (B, M, 1, 1) per channel.
+    """``schedule``, which knows nothing of gains, for a latent multiplied by ``gain``, (B, M, 1, 1) or (B, M, h, w).
 
     A context model sees latents without gain; its means are multiplied by it. ``scale`` makes the step's scales (or
     log scales) of what the network gave and the gain of the same elements.
@@ -69,8 +69,10 @@ def in_units(schedule: Schedule, gain: Tensor | float, scale: Callable[[Tensor, 
         step = next(schedule)
         while True:
             factor = gain
-            if isinstance(gain, Tensor):
+            if isinstance(gain, Tensor) and gain.shape[2:] == (1, 1):
                 factor = gain[:, step.where[1]].reshape(gain.shape[0], -1, *[1] * (step.mean.dim() - 2))
+            elif isinstance(gain, Tensor):
+                factor = gain[step.where]
             y_hat = yield Step(step.where, scale(step.scale, factor), step.mean * factor)
             step = schedule.send(y_hat / gain if isinstance(gain, Tensor) else y_hat)
     except StopIteration:

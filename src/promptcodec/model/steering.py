@@ -114,7 +114,7 @@ class BlockSteer:
 
 @dataclass(frozen=True)
 class Gains:
-    """Per-channel factors (B, C, 1, 1) of y and z before quantisation, and of their decoded values."""
+    """Factors of y and z before quantisation, and of their decoded values: (B, C, 1, 1), or with a height and width."""
 
     y: Tensor | float = 1.0
     y_inverse: Tensor | float = 1.0

@@ -21,15 +21,16 @@ class Adapter(nn.Module):
 
     ``signals``: names of the scalars in [0, 1] that travel in the file, 16 bits each. The encoder steers with the
     values read back from them. ``settable``: those of them that a user may set anew when decoding, because nothing that
-    was coded depends on them. ``scalars``: those that it takes without their travelling, beside ``signals``. ``maps``:
-    maps that the encoder half needs. An adapter without decoder half leaves
-    nothing in a file, and any decoder opens it.
+    was coded depends on them. ``scalars``: those that it takes without their travelling, beside ``signals``;
+    ``optional``: those that it does without where they are not given (training does not draw them). ``maps``: maps that
+    the encoder half needs. An adapter without decoder half leaves nothing in a file, and any decoder opens it.
     """
 
     kinds: ClassVar[dict[str, type[Adapter]]] = {}
     kind: ClassVar[str] = ""
     signals: tuple[str, ...] = ()
     scalars: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
     maps: tuple[str, ...] = ()
 
     def __init_subclass__(cls, kind: str = "", **rest: Any) -> None:
@@ -52,7 +53,8 @@ class Adapter(nn.Module):
         return Steering()
 
     def gains(self, signalled: Controls) -> Gains:
-        """Gains of y and z, which both sides need: float64 when a file is coded."""
+        """Gains of y and z, which both sides need: float64 when a file is coded. One a channel, or one for every place
+        of y as well."""
         return Gains()
 
     def for_entropy(self, decoded: Decoded, signalled: Controls) -> Steering:
@@ -71,7 +73,7 @@ class Adapter(nn.Module):
 
     @property
     def takes(self) -> set[str]:
-        """All scalars that can be set."""
+        """The scalars that it needs."""
         return {*self.signals, *self.scalars}
 
     @torch.no_grad()
@@ -94,7 +96,11 @@ class Adapter(nn.Module):
         return data
 
     def read(self, data: bytes) -> Controls:
-        """The scalars in what ``signal`` wrote, float64. Raises FormatError for other lengths."""
+        """The scalars in what ``signal`` wrote, float64. Raises FormatError for other lengths.
+
+        A method may put maps into a file too: those have one value for every place of the padded y, and are cut as the
+        picture is.
+        """
         if len(data) != 2 * len(self.signals):
             raise FormatError(f"adapter {self.name} signals {2 * len(self.signals)} bytes, the file has {len(data)}")
         values = [int.from_bytes(data[2 * i : 2 * i + 2], "little") / LEVELS for i in range(len(self.signals))]

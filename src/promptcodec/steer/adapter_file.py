@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from promptcodec.errors import ModelMismatchError, OtherBaseError, UsageError
 from promptcodec.model.base import CompressionModel
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.kinds import BUILT_IN, PARAMETER_FREE
+from promptcodec.zoo.shipped_adapters import find_adapter, shipped_adapters
 
 FORMAT = "promptcodec-adapter-1"
 FINGERPRINT_BYTES = 8
@@ -33,6 +36,14 @@ class StoredAdapter:
     def name(self) -> str:
         """What messages call it."""
         return self.adapter.name
+
+    @cached_property
+    def exact(self) -> Adapter:
+        """A float64 copy on the CPU, where it decides a probability: that runs there."""
+        halves = ("gains", "for_entropy")
+        if all(getattr(type(self.adapter), half) is getattr(Adapter, half) for half in halves):
+            return self.adapter
+        return copy.deepcopy(self.adapter).cpu().double()
 
 
 def base_fingerprint(network: CompressionModel) -> str:
@@ -57,7 +68,7 @@ def save_adapter(adapter: Adapter, network: CompressionModel, path: str | Path) 
 
 
 def load_adapter(path: str | Path, network: CompressionModel) -> StoredAdapter:
-    """Read an adapter for ``network``, from its file, or by its name where it has no parameters (``step``).
+    """Read an adapter for ``network``: from its file, or by name where it ships with the package or has no parameters.
 
     Raises ModelMismatchError where it is foreign or damaged, OtherBaseError where it was made for another base, and
     UsageError for unknown kinds.
@@ -65,6 +76,8 @@ def load_adapter(path: str | Path, network: CompressionModel) -> StoredAdapter:
     if str(path) in PARAMETER_FREE:
         adapter = adapter_class(str(path))(network.config)
         return StoredAdapter(adapter.eval(), _digest({}, _about(adapter) + base_fingerprint(network)))
+    if not Path(path).exists():
+        path = _shipped(str(path), network)
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -87,6 +100,21 @@ def load_adapter(path: str | Path, network: CompressionModel) -> StoredAdapter:
     adapter = adapter_class(about["kind"])(network.config, name=about["name"], **about["options"])
     adapter.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
     return StoredAdapter(adapter.eval().requires_grad_(False), fingerprint)
+
+
+def _shipped(name: str, network: CompressionModel) -> Path:
+    """File of the adapter of that name in the package. Raises ModelMismatchError, OtherBaseError."""
+    own = base_fingerprint(network)
+    found = find_adapter(name, own)
+    if found is not None:
+        return found.path
+    bases = sorted({a.base_name for a in shipped_adapters() if a.name == name})
+    if bases:
+        raise OtherBaseError(
+            f"adapter {name} ships for the newest {' and '.join(bases)}, this base is {network.config.name} {own}"
+        )
+    here = ", ".join(sorted({a.name for a in shipped_adapters() if a.base == own} | set(PARAMETER_FREE)))
+    raise ModelMismatchError(f"there is no adapter {name!r}: it is neither a file nor shipped for this base ({here})")
 
 
 def adapter_class(kind: str) -> type[Adapter]:

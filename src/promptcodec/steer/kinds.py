@@ -7,6 +7,7 @@ BUILT_IN = {
     "gain-units": "promptcodec.steer.gain_units",
     "lpm": "promptcodec.steer.lpm",
     "quality-map": "promptcodec.steer.song",
+    "region-gains": "promptcodec.steer.region_gains",
     "sft": "promptcodec.steer.sft",
     "step": "promptcodec.steer.editing",
     "transtic": "promptcodec.steer.transtic",

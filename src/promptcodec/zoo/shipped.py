@@ -22,11 +22,23 @@ def shipped_models() -> dict[str, dict[str, str]]:
 
 def read_metadata(path: Path) -> dict[str, str]:
     """What a model file says of itself. Raises ModelMismatchError for other files."""
+    metadata = read_header(path)
     try:
-        with path.open("rb") as file:  # a safetensors file begins with the length of its JSON header
+        return metadata | {"fingerprint": f"{metadata['probability_fingerprint']}-{metadata['pixel_fingerprint']}"}
+    except KeyError as error:
+        raise ModelMismatchError(f"model file {path} cannot be read: {error}") from None
+
+
+def read_header(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file, which begins with the length of its JSON header.
+
+    Raises ModelMismatchError for other files.
+    """
+    try:
+        with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             metadata: dict[str, str] = json.loads(file.read(min(length, LARGEST_HEADER)))["__metadata__"]
-            return metadata | {"fingerprint": f"{metadata['probability_fingerprint']}-{metadata['pixel_fingerprint']}"}
+            return dict(metadata)
     except (OSError, struct.error, ValueError, KeyError, TypeError) as error:
         raise ModelMismatchError(f"model file {path} cannot be read: {error or type(error).__name__}") from None
 
