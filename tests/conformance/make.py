@@ -3,6 +3,9 @@
     python tests/conformance/make.py features      # the format's features, with the tiny models beside them
     python tests/conformance/make.py bad           # files that must be refused
     python tests/conformance/make.py stable nano   # declares a shipped model stable, and makes its files
+    python tests/conformance/make.py adapter look.safetensors 1 "decode --look 0..1" look=0.7
+                                                   # puts an adapter of the default model into the package, stable, and
+                                                   # makes its files: with these settings, or with roi=x,y,w,h
 
 Every later release must decode the sound files to the same latents, and to pixels within one level of the PNG beside
 each; and must refuse the bad ones with the error that ``bad.json`` names.
@@ -41,11 +44,13 @@ from promptcodec.model.config import (
     Stage,
     Transform,
 )
-from promptcodec.steer.adapter_file import save_adapter
+from promptcodec.steer.adapter_file import base_fingerprint, load_adapter, save_adapter
 from promptcodec.steer.files import SteeredCodec
 from promptcodec.steer.gain_units import GainUnits
 from promptcodec.zoo.model_file import load_model, save_model
-from promptcodec.zoo.shipped import find_model, read_metadata
+from promptcodec.zoo.shipped import DEFAULT, find_model, read_metadata
+from promptcodec.zoo.shipped_adapters import REGISTER as ADAPTER_REGISTER
+from promptcodec.zoo.shipped_adapters import ShippedAdapter, shipped_adapters
 from promptcodec.zoo.versions import REGISTER
 
 FOLDER = Path(__file__).parent
@@ -136,7 +141,7 @@ def listed(name: str, entries: dict[str, Any]) -> None:
     new(name, (json.dumps(entries, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def in_tiles(codec: Codec, source: Any, quality: float | None, **options: Any) -> bytes:
+def in_tiles(codec: Codec | SteeredCodec, source: Any, quality: float | None, **options: Any) -> bytes:
     """As ``codec.encode``, in tiles of 256 x 256."""
     chosen, codec_module.tile_size = codec_module.tile_size, lambda *_: (256, 256)
     try:
@@ -289,6 +294,30 @@ def stable(name: str) -> None:
     REGISTER.write_text(f"[\n{lines}\n]\n", "utf-8")
 
 
+def adapter(path: Path, version: str, use: str, asked: list[str]) -> None:
+    """Put an adapter file of the default model into the package, declare it stable, and make files that need it."""
+    model = read_metadata(find_model(DEFAULT))
+    codec = Codec(load_model(find_model(DEFAULT)))
+    stored, register = load_adapter(path, codec.network), json.loads(ADAPTER_REGISTER.read_text("utf-8"))
+    prefix = f"{model['name']}-{model['version']}-{stored.name}-{version}"
+    data = path.read_bytes()
+    entry = ShippedAdapter(
+        f"{prefix}.safetensors", stored.name, version, base_fingerprint(codec.network),
+        f"{model['name']} {model['version']}", stored.fingerprint.hex(), use, True, hashlib.sha256(data).hexdigest(),
+    )  # fmt: skip
+    with entry.path.open("xb") as file:
+        file.write(data)
+    lines = ",\n".join(f"  {json.dumps(known)}" for known in [*register, dataclasses.asdict(entry)])
+    ADAPTER_REGISTER.write_text(f"[\n{lines}\n]\n", "utf-8")
+    shipped_adapters.cache_clear()
+    pairs = dict(pair.split("=") for pair in asked)
+    options: dict[str, Any] = {"roi": pairs.pop("roi", None), "settings": {k: float(v) for k, v in pairs.items()}}
+    steered, photo = SteeredCodec.load(codec, [entry.path]), picture(100, 130)
+    made = {f"{prefix}-q{quality}": steered.encode(photo, quality, **options) for quality in (20, 70)}
+    made[f"{prefix}-tiles"] = in_tiles(steered, picture(70, 300), 50, **options)
+    listed(f"{prefix}.json", {key: add(key, codec, data, str(model["name"])) for key, data in made.items()})
+
+
 def main() -> None:
     torch.set_num_threads(1)
     match sys.argv[1:]:
@@ -298,6 +327,8 @@ def main() -> None:
             bad()
         case ["stable", name]:
             stable(name)
+        case ["adapter", path, version, use, *asked]:
+            adapter(Path(path), version, use, asked)
         case _:
             sys.exit(__doc__)
 

@@ -12,9 +12,11 @@ import promptcodec
 from promptcodec import errors
 from promptcodec.codec.codec import Codec
 from promptcodec.codec.picture_write import to_pil
+from promptcodec.steer.adapter_file import load_adapter
 from promptcodec.steer.files import SteeredCodec
 from promptcodec.zoo.model_file import load_model
 from promptcodec.zoo.shipped import shipped_models
+from promptcodec.zoo.shipped_adapters import ADAPTERS, find_adapter, shipped_adapters
 from promptcodec.zoo.versions import registered
 
 FOLDER = make.FOLDER
@@ -80,6 +82,18 @@ def test_stable_models_are_shipped_for_ever():
             with open(by_fingerprint[entry.fingerprint], "rb") as file:  # noqa: PTH123
                 assert hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
             assert f"{entry.name}-{entry.version}.json" in {path.name for path in LISTS}
+
+
+def test_stable_adapters_are_shipped_for_ever():
+    for entry in shipped_adapters():
+        model = promptcodec.load(entry.base_name.replace(" ", "-"))
+        stored = load_adapter(entry.path, model.network)
+        assert (stored.name, stored.fingerprint.hex()) == (entry.name, entry.fingerprint)
+        assert find_adapter(entry.name, entry.base) is not None
+        if entry.stable:
+            assert hashlib.sha256(entry.path.read_bytes()).hexdigest() == entry.sha256
+            assert entry.path.with_suffix(".json").name in {path.name for path in LISTS}
+    assert {path.name for path in ADAPTERS.glob("*.safetensors")} == {entry.file for entry in shipped_adapters()}
 
 
 def test_an_experimental_model_is_named():

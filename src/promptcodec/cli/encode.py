@@ -37,9 +37,7 @@ Quality = Annotated[
 ]
 Roi = Annotated[
     str | None,
-    typer.Option(
-        "--roi", help="What matters most: a grey picture of any size, or x,y,w,h in pixels. Needs an adapter."
-    ),
+    typer.Option("--roi", help="What matters most: a grey picture of any size (white matters), or x,y,w,h in pixels."),
 ]
 Preview = Annotated[
     bool | None,

@@ -1,4 +1,4 @@
-"""``promptcodec models``: the models inside the package, and the configurations that can be built."""
+"""``promptcodec models``: the models and adapters inside the package, and the configurations that can be built."""
 
 from __future__ import annotations
 
@@ -9,18 +9,24 @@ import typer
 
 from promptcodec.cli.options import Json
 from promptcodec.zoo.shipped import DEFAULT, shipped_models
+from promptcodec.zoo.shipped_adapters import shipped_adapters
 
 All = Annotated[bool, typer.Option("--all", help="Also configurations without weights, with their size and cost.")]
 
 
 def command(everything: All = False, as_json: Json = False) -> None:
-    """List the shipped models; with --all also what can be built and trained."""
+    """List the shipped models and adapters; with --all also what can be built and trained."""
     for name, metadata in shipped_models().items():
         fingerprint = metadata["fingerprint"]
+        adapters = [a for a in shipped_adapters() if a.base_name == f"{metadata['name']} {metadata['version']}"]
         if as_json:
-            print(json.dumps({"name": name, "version": metadata["version"], "fingerprint": fingerprint}))
-        else:
-            print(f"{name} {metadata['version']}  {fingerprint}{'  (default)' if name == DEFAULT else ''}")
+            print(json.dumps({"name": name, "version": metadata["version"], "fingerprint": fingerprint, "adapters": [
+                {"name": a.name, "version": a.version, "fingerprint": a.fingerprint, "use": a.use} for a in adapters
+            ]}))  # fmt: skip
+            continue
+        print(f"{name} {metadata['version']}  {fingerprint}{'  (default)' if name == DEFAULT else ''}")
+        for adapter in adapters:
+            print(f"    {adapter.name} {adapter.version}  {adapter.fingerprint}  {adapter.use}")
     if everything:
         _presets(as_json)
 

@@ -27,9 +27,13 @@ Precise = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON line a file.")]
 Adapters = Annotated[
-    list[str] | None, typer.Option("--adapter", help="An adapter file; again for more, in the order in which they act.")
+    list[str] | None,
+    typer.Option("--adapter", help="An adapter's name or file; again for more, in their order."),
 ]
-Look = Annotated[float | None, typer.Option("--look", min=0, max=1, help="Short for --set look=VALUE.")]
+Look = Annotated[
+    float | None,
+    typer.Option("--look", min=0, max=1, help="0 true to the pixels, 1 best to look at."),
+]
 Set = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE, 0 to 1, for an adapter that takes it.")]
 Maps = Annotated[
     list[str] | None,

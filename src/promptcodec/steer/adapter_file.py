@@ -111,7 +111,7 @@ def _shipped(name: str, network: CompressionModel) -> Path:
     bases = sorted({a.base_name for a in shipped_adapters() if a.name == name})
     if bases:
         raise OtherBaseError(
-            f"adapter {name} ships for the newest {' and '.join(bases)}, this base is {network.config.name} {own}"
+            f"adapter {name} ships for {' and '.join(bases)}; this base is another: {network.config.name} {own}"
         )
     here = ", ".join(sorted({a.name for a in shipped_adapters() if a.base == own} | set(PARAMETER_FREE)))
     raise ModelMismatchError(f"there is no adapter {name!r}: it is neither a file nor shipped for this base ({here})")

@@ -1,4 +1,8 @@
-"""The adapters inside the package, by name, base and the fingerprint that a file asks for. Imports no torch."""
+"""The adapters inside the package, by name, base and the fingerprint that a file asks for. Imports no torch.
+
+``weights/adapters/register.json`` lists them, oldest first. Like a model, a stable one is never taken out again: files
+find it by its fingerprint, and its name goes to the newest for a base.
+"""
 
 from __future__ import annotations
 
@@ -7,38 +11,40 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from promptcodec.zoo.shipped import FOLDER, read_header
+from promptcodec.zoo.shipped import FOLDER
 
 ADAPTERS = FOLDER / "adapters"
+REGISTER = ADAPTERS / "register.json"
 
 
 @dataclass(frozen=True)
 class ShippedAdapter:
-    """One file. ``base``: fingerprint of the base that it was trained on, as adapter files state it."""
+    """One file. ``base``: fingerprint of the base that it was trained on, as adapter files state it, which people know
+    as ``base_name``; ``use``: how it is asked for; ``sha256``: of the file, for stable ones.
+    """
 
-    path: Path
+    file: str
     name: str
-    kind: str
+    version: str
     base: str
     base_name: str
-    fingerprint: bytes
+    fingerprint: str
+    use: str
+    stable: bool
+    sha256: str = ""
+
+    @property
+    def path(self) -> Path:
+        """Of the file."""
+        return ADAPTERS / self.file
 
 
 @cache
 def shipped_adapters() -> tuple[ShippedAdapter, ...]:
-    """All of them, by the names of their files."""
-    return tuple(map(_read, sorted(ADAPTERS.glob("*.safetensors"))))
+    """All of them, newest first."""
+    return tuple(ShippedAdapter(**entry) for entry in reversed(json.loads(REGISTER.read_text("utf-8"))))
 
 
 def find_adapter(name: str, base: str) -> ShippedAdapter | None:
-    """The one of that name for a base, by its fingerprint; None where there is none."""
+    """The newest of that name for a base, by its fingerprint; None where there is none."""
     return next((a for a in shipped_adapters() if a.name == name and a.base == base), None)
-
-
-def _read(path: Path) -> ShippedAdapter:
-    metadata = read_header(path)
-    about = json.loads(metadata["about"])
-    return ShippedAdapter(
-        path, about["name"], about["kind"], metadata["base"], metadata["base_name"],
-        bytes.fromhex(metadata["fingerprint"]),
-    )  # fmt: skip
