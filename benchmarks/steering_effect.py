@@ -1,7 +1,7 @@
 """What a short training of every kind of adapter gains on a frozen model, on its own metric, against no steering.
 
-python benchmarks/steering_effect.py [FAMILY ...] --data PICTURES --test FOLDER --networks FOLDER [--append]
-    [--base MODEL]
+    python benchmarks/steering_effect.py [FAMILY ...] --data PICTURES --test FOLDER --networks FOLDER [--append]
+    python benchmarks/steering_effect.py region rate-prompts --base runs/grids/s2c-nano-128-4800-0/model.safetensors ...
 
 Each family is trained by ``promptcodec train``'s engine for so many seconds of CPU time (``FAMILIES`` says which get
 more of them), with a recipe of this repository, and measured on 24 crops of 256 x 256 pixels of pictures that training
@@ -9,8 +9,8 @@ has not seen, at several rates. Where the base has a variable rate, every steere
 base at the same bits per pixel, by its rate-distortion curve through six rates; the figure is the mean gain over rates,
 then over crops, with its standard error. Bases held at one rate cannot be compared so: there it is the loss
 λ 255² MSE + bpp at the new λ.
-The results are kept in benchmarks/results/steering.json, the unsteered curves with them; --append keeps those of other
-families on the same base.
+The results are kept in benchmarks/results/steering-MODEL.json, the unsteered curves with them; --append keeps those of
+other families on the same base. ``--table`` writes them into docs/steering.md, which has a place for each MODEL.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from promptcodec.train.ms_ssim import ms_ssim
 from promptcodec.train.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS, PAGE = ROOT / "benchmarks" / "results" / "steering.json", ROOT / "docs" / "steering.md"
+RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "steering.md"
 CROPS, SIDE = 24, 256
 ANCHOR_QS, QS = (0.2, 0.3, 0.42, 0.54, 0.66, 0.8), (0.35, 0.6)
 SHORT = {"patch": 192, "batch": 4, "learning_rate": 1e-4, "decay": 0.4, "ema": 0.95,
@@ -77,7 +77,11 @@ BETA = {"kind": "beta", "name": "beta", "scalar": "look"}
 DECODER = {"encoder": False}
 FAMILIES = {
     "region": Family("roi-psnr", "region", {"learning_rate": 3e-4}, times=4),
-    "region-sft": Family("roi-psnr", "region", {"adapter": {"kind": "sft", "maps": ["roi"], "decoder": False}}),
+    "region-gains": Family("roi-psnr", "nano-region-gains", {"learning_rate": 1e-2}),
+    "region-sft": Family(
+        "roi-psnr", "region",
+        {"adapter": {"kind": "sft", "maps": ["roi"], "decoder": False, "residual": False}, "learning_rate": 3e-4}, times=4,
+    ),  # fmt: skip
     "look-ms-ssim": Family("ms-ssim", "look-ms-ssim", {"learning_rate": 3e-4}, times=3),
     "look-lpips": lpips_look(PROMPTS),
     "look-lpips-decoder": lpips_look(PROMPTS | DECODER),
@@ -297,14 +301,16 @@ def main() -> None:
     parser.add_argument("--base", default="nano", help="a shipped model or a model file")
     options = parser.parse_args()
     if options.table:
-        replace_marked(PAGE, "effect", table(json.loads(RESULTS.read_text())["families"]))
+        for path in sorted(RESULTS.glob("steering-*.json")):
+            replace_marked(PAGE, f"effect-{path.stem[9:]}", table(json.loads(path.read_text())["families"]))
         return
     if not (options.data and options.test and options.networks):
         parser.error("give --data, --test and --networks")
     torch.set_num_threads(1)
     metrics, tests = Metrics(options.networks), crops(options.test)
     base = promptcodec.load(options.base)
-    kept = json.loads(RESULTS.read_text()) if options.append else {}
+    path = RESULTS / f"steering-{base.network.config.name}.json"
+    kept = json.loads(path.read_text()) if options.append and path.exists() else {}
     if kept.get("base") != base.fingerprint:
         with torch.no_grad():
             anchor = [
@@ -317,7 +323,7 @@ def main() -> None:
         print(json.dumps(rows[name]), flush=True)
         order = [rows[key] for key in FAMILIES if key in rows]
         found = {"base": base.fingerprint, "families": order, "anchor": kept["anchor"]}
-        RESULTS.write_text(json.dumps(found) + "\n")
+        path.write_text(json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":
