@@ -79,9 +79,11 @@ FAMILIES = {
     "region": Family("roi-psnr", "region", {"learning_rate": 3e-4}, times=4),
     "region-gains": Family("roi-psnr", "nano-region-gains", {"learning_rate": 1e-2}),
     "region-sft": Family(
-        "roi-psnr", "region",
-        {"adapter": {"kind": "sft", "maps": ["roi"], "decoder": False, "residual": False}, "learning_rate": 3e-4}, times=4,
-    ),  # fmt: skip
+        "roi-psnr",
+        "region",
+        {"adapter": {"kind": "sft", "maps": ["roi"], "decoder": False, "residual": False}, "learning_rate": 3e-4},
+        times=4,
+    ),
     "look-ms-ssim": Family("ms-ssim", "look-ms-ssim", {"learning_rate": 3e-4}, times=3),
     "look-lpips": lpips_look(PROMPTS),
     "look-lpips-decoder": lpips_look(PROMPTS | DECODER),

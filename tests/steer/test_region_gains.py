@@ -67,6 +67,27 @@ def test_a_region_is_better_at_the_same_size(gains, example):
         promptcodec.encode(example, adapters=[gains])
 
 
+def test_a_refinement_cares_for_the_region(codec, gains):
+    """Refined files cost less where errors are weighted as the region says, which an even refinement does not see."""
+    picture = np.asarray(Image.open(EXAMPLE).convert("RGB").resize((192, 128), Image.Resampling.LANCZOS))
+    asked = {"adapters": [gains], "roi": "64,32,64,64"}
+    (record,) = unpack(promptcodec.encode(picture, 40, **asked)).adapters
+    adapter = RegionGains(codec.network.config)
+    weight = adapter.importance(adapter.read(record.signal))[0, 0].repeat_interleave(16, 0).repeat_interleave(16, 1)
+    rate_lambda = float(codec.network.gain.rate_lambda(torch.tensor([0.4])))
+
+    def cost(data: bytes) -> float:
+        error = np.asarray(promptcodec.decode(data, adapters=[gains])).astype(float) - picture
+        return rate_lambda * float((weight[..., None].numpy() * error**2).mean()) + 8 * len(data) / (192 * 128)
+
+    plain, refined = (promptcodec.encode(picture, 40, refine=refine, **asked) for refine in (0, 30))
+    assert cost(refined) < 0.995 * cost(plain)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RegionGains, "importance", lambda *_: None)
+        even = promptcodec.encode(picture, 40, refine=30, **asked)
+    assert cost(refined) < 0.995 * cost(even)
+
+
 def test_tiles_take_their_part_of_the_map(codec, gains, example, monkeypatch):
     asked = {"adapters": [gains], "roi": "200,20,100,150"}
     whole = promptcodec.encode(example, 40, **asked)

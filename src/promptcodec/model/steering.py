@@ -192,6 +192,9 @@ class Steerer(Protocol):
     def for_decoder(self, decoded: Decoded) -> Steering:
         """Sites in g_s, from ẑ and ŷ."""
 
+    def importance(self) -> Tensor | None:
+        """How much the error of a place counts, (B, 1, h/16, w/16); None where all count the same."""
+
 
 @dataclass(frozen=True)
 class Constant:
@@ -214,6 +217,9 @@ class Constant:
     def for_decoder(self, decoded: Decoded) -> Steering:
         """All of it."""
         return self.steering
+
+    def importance(self) -> None:
+        """All places count the same."""
 
 
 def _times(a: Tensor | float, b: Tensor | float) -> Tensor | float:

@@ -65,6 +65,10 @@ class Adapter(nn.Module):
         """Sites in g_s, from what a decoder knows."""
         return Steering()
 
+    def importance(self, signalled: Controls) -> Tensor | None:
+        """How much the error of a place counts where latents are refined, (B, 1, h/16, w/16); None: all the same."""
+        return None
+
     @property
     def decodes(self) -> bool:
         """Whether a decoder needs this adapter."""

@@ -73,6 +73,12 @@ class Attached:
             [a.for_decoder(decoded, own) for a, own in zip(self.adapters, self.signalled, strict=True)]
         )
 
+    def importance(self) -> Tensor | None:
+        """The product of what the adapters say; None where none says anything."""
+        parts = [adapter.importance(own) for adapter, own in zip(self.adapters, self.signalled, strict=True)]
+        said = [part for part in parts if part is not None]
+        return reduce(Tensor.mul, said) if said else None
+
     def _composed(self, parts: Sequence[Steering]) -> Steering:
         steering = reduce(Steering.then, parts, Steering())
         check_steering(self.base, steering)

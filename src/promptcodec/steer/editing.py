@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from promptcodec.codec.latents import LATENTS_A_SIDE
 from promptcodec.errors import UsageError
 from promptcodec.model.base import STRIDE, CompressionModel
 from promptcodec.model.steering import Gains, Steerer, Steering
@@ -107,6 +108,7 @@ def edit_latents(
 ) -> tuple[Tensor, Tensor, Steering]:
     """y and z, before gains, that lower lambda * 255² * MSE + bpp of x (1, 3, H, W), starting from the analysis' own.
 
+    Where the steerer says that places count differently, squared errors are weighted so.
     Adam with stochastic Gumbel annealing (Yang et al., NeurIPS 2020): latents are rounded down or up at random, with
     probabilities that sharpen. Every ten steps the cost with plain rounding, which a file would have, is looked at, and
     the best seen is returned: editing never makes a file worse by the model's own measure. Draws are the same in every
@@ -120,6 +122,7 @@ def edit_latents(
         *(g.to(y) if isinstance(g, Tensor) else g for g in (gains.y, gains.y_inverse, gains.z, gains.z_inverse))
     )
     height, width = x.shape[-2:]
+    weight = _weight(steerer.importance(), height, width)
     generator = torch.Generator(x.device).manual_seed(0)
 
     def cost(y: Tensor, z: Tensor, temperature: float | None = None) -> Tensor:
@@ -131,7 +134,7 @@ def edit_latents(
         out = model.reconstruct(y, z, gains, "round", steerer, steer, rounding)
         error = out["x_hat"][..., :height, :width] - x
         bits: Tensor = -out["likelihoods"]["y"].log2().sum() - out["likelihoods"]["z"].log2().sum()
-        distortion: Tensor = rate_lambda * 255**2 * error.square().mean()
+        distortion: Tensor = rate_lambda * 255**2 * (weight * error.square()).mean()
         return distortion + bits / (height * width)
 
     with torch.no_grad():
@@ -151,6 +154,15 @@ def edit_latents(
             if now < best:
                 best, chosen = now, (leaves[0].detach().clone(), leaves[1].detach().clone())
     return *chosen, steer
+
+
+def _weight(importance: Tensor | None, height: int, width: int) -> Tensor | float:
+    """(1, 1, height, width), one pixel as important as its place."""
+    if importance is None:
+        return 1.0
+    stride = STRIDE // LATENTS_A_SIDE
+    pixels = importance.float().repeat_interleave(stride, 2).repeat_interleave(stride, 3)
+    return pixels[..., :height, :width]
 
 
 def annealed_rounding(values: Tensor, temperature: float, generator: torch.Generator | None = None) -> Tensor:

@@ -42,6 +42,7 @@ class FileSteering:
         self.for_encoder = self._attached.for_encoder
         self.for_hyper = self._attached.for_hyper
         self.for_entropy = self._attached.for_entropy
+        self.importance = self._attached.importance
 
     @staticmethod
     def of(

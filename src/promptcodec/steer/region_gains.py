@@ -45,11 +45,15 @@ class RegionGains(Adapter, kind="region-gains"):
 
     def gains(self, signalled: Controls) -> Gains:
         """(B, M, h/16, w/16), in the precision of the levels."""
-        levels = signalled.maps[_MAP] if _MAP in signalled.maps else levels_of(signalled)
+        levels = _levels(signalled)
         return Gains(*(
             torch.exp2(sign * levels * exponents.to(levels.dtype)[:, None, None] / AN_OCTAVE)
             for sign, exponents in ((1, self.y), (-1, self.y_inverse))
         ))  # fmt: skip
+
+    def importance(self, signalled: Controls) -> Tensor:
+        """The weights that the levels stand for: squares of gains."""
+        return torch.exp2(2 * _levels(signalled) / AN_OCTAVE)
 
     def signal(self, controls: Controls) -> bytes:
         """Rows and columns of the map, then its levels, deflated. Raises UsageError where there is no map."""
@@ -75,6 +79,11 @@ class RegionGains(Adapter, kind="region-gains"):
             raise FormatError(f"the region of adapter {self.name} is damaged: expected {rows} x {columns} levels")
         levels = torch.from_numpy(plane.astype(np.float64)).reshape(1, 1, rows, columns) - LARGEST
         return Controls(maps={_MAP: levels})
+
+
+def _levels(signalled: Controls) -> Tensor:
+    """Those of a file, or in training those of the map that is asked for."""
+    return signalled.maps[_MAP] if _MAP in signalled.maps else levels_of(signalled)
 
 
 def levels_of(controls: Controls) -> Tensor:
