@@ -93,12 +93,14 @@ def test_a_missing_adapter_is_named(codec, paths, photo):
         steered(codec, paths, "both").decode_picture(data, {"look": 0.5})
     with pytest.raises(UsageError, match="no adapter of this file takes 'lok'"):
         steered(codec, paths, "both").decode_picture(data, {"lok": 0.5})
-    with pytest.raises(UsageError, match="no adapter takes 'rate'; what can be set: look"):
+    with pytest.raises(UsageError, match="no adapter takes 'rate'; what can be set: .*look"):
         steered(codec, paths, "both").encode(photo, settings={"rate": 0.5})
     with pytest.raises(UsageError, match="needs a value for 'look'"):
         steered(codec, paths, "both").encode(photo)
+    with pytest.raises(UsageError, match="no adapter takes a map 'care'"):
+        steered(codec, paths, "both").encode(photo, maps={"care": "0,0,4,4"}, settings={"look": 0.5})
     with pytest.raises(UsageError, match="no adapter takes a region"):
-        steered(codec, paths, "both").encode(photo, roi="0,0,4,4", settings={"look": 0.5})
+        steered(promptcodec.load("nano-0.3"), paths).encode(photo, roi="0,0,4,4")
 
 
 def test_an_encoders_adapter_leaves_no_trace(codec, paths, photo):
