@@ -40,7 +40,7 @@ def example() -> np.ndarray:
 
 
 def test_what_ships_needs_no_name(codec, example, tmp_path):
-    """``roi`` alone finds the adapter of the package, a file its decoder, in functions, from Pillow and when verified."""
+    """``roi`` alone finds what the package has, and so does a file: in functions, from Pillow, when verified."""
     import promptcodec.pillow
 
     plain, data = promptcodec.encode(example, 30), promptcodec.encode(example, 30, roi="40,40,90,90")
@@ -55,7 +55,7 @@ def test_what_ships_needs_no_name(codec, example, tmp_path):
     with Image.open(tmp_path / "x.ptc") as image:
         assert (np.asarray(image) == decoded).all()
     codec.verify(data)
-    with pytest.raises(OtherBaseError, match="adapter region ships for nano 0.5; this base is another"):
+    with pytest.raises(OtherBaseError, match=r"adapter region ships for nano 0\.5; this base is another"):
         promptcodec.encode(example, 30, model="nano-0.4", adapters=["region"], roi="1,1,9,9")
     with pytest.raises(
         ModelMismatchError, match=r"no adapter 'regin': it is neither a file nor .*\(.*region.*step.*\)"

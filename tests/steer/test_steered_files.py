@@ -93,7 +93,7 @@ def test_a_missing_adapter_is_named(codec, paths, photo):
         steered(codec, paths, "both").decode_picture(data, {"look": 0.5})
     with pytest.raises(UsageError, match="no adapter of this file takes 'lok'"):
         steered(codec, paths, "both").decode_picture(data, {"lok": 0.5})
-    with pytest.raises(UsageError, match="no adapter takes 'rate'; what can be set: .*look"):
+    with pytest.raises(UsageError, match=r"no adapter takes 'rate'; what can be set: .*look"):
         steered(codec, paths, "both").encode(photo, settings={"rate": 0.5})
     with pytest.raises(UsageError, match="needs a value for 'look'"):
         steered(codec, paths, "both").encode(photo)
