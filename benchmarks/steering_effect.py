@@ -81,7 +81,7 @@ FAMILIES = {
     "region-sft": Family(
         "roi-psnr",
         "region",
-        {"adapter": {"kind": "sft", "maps": ["roi"], "decoder": False, "residual": False}, "learning_rate": 3e-4},
+        {"adapter": {"kind": "sft", "maps": ["roi"], "decoder": False, "residual": False}, "learning_rate": 1e-3},
         times=4,
     ),
     "look-ms-ssim": Family("ms-ssim", "look-ms-ssim", {"learning_rate": 3e-4}, times=3),

@@ -133,8 +133,11 @@ def test_files(tmp_path: Path) -> None:
     with pytest.raises(ModelMismatchError, match="found no promptcodec adapter at all"):
         save_file(tensors, tmp_path / "foreign.safetensors")
         load_adapter(tmp_path / "foreign.safetensors", model)
-    with pytest.raises(ModelMismatchError, match="cannot be read"):
+    with pytest.raises(ModelMismatchError, match="neither a file nor shipped"):
         load_adapter(tmp_path / "none.safetensors", model)
+    (tmp_path / "short.safetensors").write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ModelMismatchError, match="cannot be read"):
+        load_adapter(tmp_path / "short.safetensors", model)
 
 
 def test_unknown_kinds(tmp_path: Path) -> None:
