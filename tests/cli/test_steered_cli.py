@@ -49,8 +49,9 @@ def test_encode_and_decode_with_adapters(run):
 
 def test_what_makes_no_sense(run):
     for line, message in (
-        ("encode a.png --roi 1,2,3,4", "no adapter takes a region"),
-        ("encode a.png --look 0.5", "no adapter takes 'look'"),
+        ("encode a.png --model nano-0.3 --roi 1,2,3,4", "no adapter takes a region"),
+        ("encode a.png --set mood=0.5", "no adapter takes 'mood'"),
+        ("encode a.png --adapter region", "needs a map 'roi'"),
         ("encode a.png --adapter look.safetensors --set look", "--set takes NAME=VALUE"),
         ("encode a.png --adapter look.safetensors", "needs a value for 'look'"),
     ):
