@@ -1,19 +1,22 @@
 """What is left of each adapter's effect when several are stacked in one encode.
 
-python benchmarks/stacking.py --rate rate.safetensors --region region.safetensors --look look.safetensors --test FOLDER
-    [--networks FOLDER] [--model nano] [--crops 24]
+python benchmarks/stacking.py --rate rate.safetensors --region region --look look --test FOLDER
+    [--networks FOLDER] [--model nano] [--crops 24] [--base-lambda 0.0067]
 
-Any two or three of the adapters, trained on the model. An effect is measured on crops of 256 x 256 pixels of the test
-pictures, alone and in the stack, as the difference that the adapter makes between two settings, in its own metric:
+Any two or three of the adapters, trained on the model: files, or names of those in the package. An effect is measured
+on crops of 256 x 256 pixels of the test pictures, alone and in the stack, as the difference that the adapter makes
+between two settings, in its own metric:
 
-- rate: from being away to being there with the base's own rate as its setting, the change of PSNR;
+- rate: from being away to being there with the base's own rate as its setting, the change of PSNR; of gain units, which
+  bring rates to a base held at --base-lambda: from the setting for that trade-off to the one for λ = 0.0018, what the
+  loss λ 255² MSE + bpp falls by (not at equal bits: fewer bits are what is asked for);
 - region: from a map of ones to a rectangle, the change of PSNR weighted by that map;
 - look: from setting 0 to 1, the change of its metric: MS-SSIM in decibels, or with --networks LPIPS (less is better).
 
-All at equal bits per pixel, by the slope of the model's own metric over log2(bits). In the stack the other adapters are
-at their neutral settings: the base's rate, look 0, a region of ones. "Kept" is the effect in the stack as a share of
-the one alone; the standard error is of the mean over crops. Results go to benchmarks/results/stacking.json; a file with
-all adapters is made of the first crop and decoded, to show that the stack is real.
+The others at equal bits per pixel, by the slope of the model's own metric over log2(bits). In the stack the other
+adapters are at their neutral settings: the base's rate, look 0, a region of ones. "Kept" is the effect in the stack as
+a share of the one alone; the standard error is of the mean over crops. Results go to benchmarks/results/stacking.json;
+a file with all adapters is made of the first crop and decoded, to show that the stack is real.
 """
 
 from __future__ import annotations
@@ -36,13 +39,15 @@ from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import load_adapter
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls
-from promptcodec.steer.objectives import bits_per_pixel, squared_error
+from promptcodec.steer.gain_units import GainUnits
+from promptcodec.steer.objectives import bits_per_pixel, lambda_to_index, squared_error
 from promptcodec.train.features import FeatureDistance
 from promptcodec.train.ms_ssim import ms_ssim
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "stacking.json"
 QS = (0.35, 0.6)
+TARGET = 0.0018  # the trade-off that gain units are asked for, the lowest of theirs
 ORDER = ("rate", "region", "look")  # in which they act
 Metric = Callable[[Tensor, Tensor, Tensor], float]  # of x_hat, x and the region
 
@@ -50,13 +55,24 @@ Metric = Callable[[Tensor, Tensor, Tensor], float]  # of x_hat, x and the region
 class Effects:
     """Effects of single adapters and stacks on one model."""
 
-    def __init__(self, model: CompressionModel, adapters: dict[str, Adapter], look_metric: Metric) -> None:
+    def __init__(
+        self, model: CompressionModel, adapters: dict[str, Adapter], look_metric: Metric, base_lambda: float = 0.0
+    ) -> None:
+        """``base_lambda``: what the base is held at, for gain units."""
         self.model, self.adapters = model, adapters
         self.metrics: dict[str, Metric] = {"rate": psnr, "region": weighted_psnr, "look": look_metric}
+        self.units = isinstance(adapters.get("rate"), GainUnits)
+        self.qs: tuple[float, ...] = QS
+        if self.units:
+            gain = model.gain
+            assert gain is not None
+            self.qs = (math.log(base_lambda / gain.lambda_min) / math.log(gain.lambda_max / gain.lambda_min),)
+            self.neutral = lambda_to_index(torch.tensor([base_lambda]))
 
     def run(self, crop: Tensor, q: float, names: Sequence[str], asked: dict[str, Any]) -> tuple[float, Tensor]:
         """log2(bits per pixel) and the decoded crop."""
-        scalars = {"rate": torch.tensor([q]), "look": torch.tensor([asked.get("look", 0.0)])}
+        own = asked.get("rate", self.neutral) if self.units else torch.tensor([q])
+        scalars = {"rate": own, "look": torch.tensor([asked.get("look", 0.0)])}
         controls = Controls(scalars, {"roi": asked.get("roi", torch.ones(1, 1, SIDE, SIDE))})
         steering = Attached(self.model.config, [self.adapters[n] for n in names], controls)
         rate = torch.tensor([q]) if self.model.gain is not None else None
@@ -65,12 +81,20 @@ class Effects:
 
     def effect(self, name: str, names: Sequence[str], crop: Tensor, roi: Tensor, q: float) -> float:
         """What ``name`` does beside the others in ``names``."""
+        if name == "rate" and self.units:
+            settings: tuple[dict[str, Any], ...] = ({}, {"rate": torch.zeros(1)})
+            before, after = (self._cost(self.run(crop, q, names, setting), crop) for setting in settings)
+            return before - after
         asked: dict[str, Any] = {"rate": {}, "region": {"roi": roi}, "look": {"look": 1.0}}[name]
         rate_low, x_low = self.run(crop, q, [n for n in names if n != "rate" or name != "rate"], {})
         rate_high, x_high = self.run(crop, q, names, asked)
         metric = self.metrics[name]
         gained = metric(x_high, crop, roi) - metric(x_low, crop, roi)
         return gained - self._slope(metric, crop, roi, q) * (rate_high - rate_low)
+
+    @staticmethod
+    def _cost(found: tuple[float, Tensor], crop: Tensor) -> float:
+        return 2 ** found[0] + TARGET * float(squared_error(found[1], crop))
 
     def _slope(self, metric: Metric, crop: Tensor, roi: Tensor, q: float) -> float:
         """Of the metric over log2(bits) of the model without adapters; 0 for a model of one rate."""
@@ -100,10 +124,10 @@ def look_metric(networks: Path | None) -> Metric:
     return lambda x_hat, x, _: -float(distance(x_hat, x))
 
 
-def real_file(model: str | None, files: dict[str, Path], crop: Tensor) -> dict[str, Any]:
+def real_file(model: str | None, files: dict[str, str], crop: Tensor) -> dict[str, Any]:
     """A file of one crop with all adapters: its bytes, what it names, and that it decodes with these alone."""
     rgb = (crop[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
-    settings = {"rate": 0.5, "look": 0.5}
+    settings = {"rate": 0.5, "look": 0.5}  # of gain units: λ = 0.013
     data = promptcodec.encode(
         rgb, 50, model=model, adapters=list(files.values()), roi="64,64,128,128" if "region" in files else None,
         settings={name: value for name, value in settings.items() if name in files},
@@ -118,23 +142,24 @@ def real_file(model: str | None, files: dict[str, Path], crop: Tensor) -> dict[s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ORDER:
-        parser.add_argument(f"--{name}", type=Path)
+        parser.add_argument(f"--{name}", help="a file, or a name in the package")
     parser.add_argument("--test", type=Path, required=True)
     parser.add_argument("--networks", type=Path)
     parser.add_argument("--model")
     parser.add_argument("--crops", type=int, default=24)
+    parser.add_argument("--base-lambda", type=float, default=0.0067, help="what the base is held at, for gain units")
     args = parser.parse_args()
     files = {name: getattr(args, name) for name in ORDER if getattr(args, name) is not None}
     if len(files) < 2:
         parser.error("a stack has two adapters or three")
     model = promptcodec.load(args.model).network
     adapters = {name: load_adapter(path, model).adapter for name, path in files.items()}
-    effects = Effects(model, adapters, look_metric(args.networks))
+    effects = Effects(model, adapters, look_metric(args.networks), args.base_lambda)
     found = [(crop.x, crop.roi) for crop in crops(args.test, args.crops)]
     result: dict[str, Any] = {"model": model.config.name, "crops": len(found), "stack": list(files), "effects": {}}
     for name in files:
         alone, stacked = (
-            np.array([np.mean([effects.effect(name, names, *pair, q) for q in QS]) for pair in found])
+            np.array([np.mean([effects.effect(name, names, *pair, q) for q in effects.qs]) for pair in found])
             for names in ([name], list(files))
         )
         error = [float(np.std(v, ddof=1) / math.sqrt(len(v))) for v in (alone, stacked)]
