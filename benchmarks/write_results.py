@@ -1,10 +1,10 @@
 """Measure what docs/results.md shows, and write that page, the README's summary and the model card's table.
 
-    python benchmarks/write_results.py --kodak FOLDER --cid22 FOLDER --networks FOLDER [--only SET ...]
+    python benchmarks/write_results.py --kodak FOLDER --cid22 FOLDER --coco FOLDER --networks FOLDER [--only SET ...]
 
 Rows of peers in benchmarks/results/eval/ are kept as they are; what is missing is measured. Rows of another model than
-the shipped one go: after new weights the same command measures these alone. SETs: kodak, cid22, content, speed, jobs;
-``page`` measures nothing. Run speed and jobs on an idle machine.
+the shipped one go: after new weights the same command measures these alone. SETs: kodak, cid22, look, region, content,
+speed, jobs; ``page`` measures nothing. Run speed and jobs on an idle machine.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from promptcodec.evaluate.packed import Results, pack, unpack
 from promptcodec.evaluate.page import table
 from promptcodec.evaluate.results import ResultsFile, Row
 from promptcodec.evaluate.summary import is_ours, summarise
+from promptcodec.zoo.shipped_adapters import shipped_adapters
 
 ROOT = Path(__file__).resolve().parents[1]
 STORE = Path("benchmarks/results/eval")
@@ -85,6 +86,8 @@ CID22 = {
     "avif-psnr": (8, 16, 26, 50),
     "heic": (4, 12, 22, 42),
 }
+LOOKS = (0, 0.25, 0.5, 0.75, 1)
+LOOK, LOOK_CHECKED = (0, 25, 40, 55, 70, 85), (0, 25, 55)
 
 
 def run(*arguments: str) -> str:
@@ -93,14 +96,17 @@ def run(*arguments: str) -> str:
 
 
 def evaluated(
-    name: str, plans: Sequence[tuple[Sequence[Path], dict[str, Sequence[float]], str]], networks: Path | None
+    name: str, plans: Sequence[tuple[Sequence[Path | str], dict[str, Sequence[float]], str]], networks: Path | None
 ) -> list[Row]:
     """The stored rows that still hold, and what the plans (pictures, settings by codec, metrics) add."""
     stored, shipped = STORE / f"{name}.json", promptcodec.load().fingerprint
     with tempfile.TemporaryDirectory() as folder:
         results = ResultsFile(Path(folder) / "rows.jsonl")
+        adapters = {f"{adapter.name} {adapter.fingerprint}" for adapter in shipped_adapters()}
         for row in unpack(stored).rows if stored.exists() else ():
-            if row.options.get("fingerprint", shipped) == shipped:
+            if row.options.get("fingerprint", shipped) == shipped and adapters.issuperset(
+                row.options.get("adapters", ())
+            ):
                 results.append(row)
         for pictures, settings, metrics in plans:
             command = [
@@ -150,6 +156,28 @@ def cid22(options: argparse.Namespace) -> None:
         f"food, interiors and objects; VVC on {', '.join(path.stem for path in few)} alone."
     )
     pack(Results("CID22", "rd", tuple(rows), _commands("cid22"), note), STORE / "cid22.json")
+
+
+def look(options: argparse.Namespace) -> None:
+    codecs = [f"promptcodec:nano+look@look={value:g}" for value in LOOKS]
+    ends = {codecs[i]: LOOK_CHECKED for i in (0, -1)}
+    plans = [([options.kodak], dict.fromkeys(codecs, LOOK), "lpips_alex"), ([options.kodak], ends, "lpips_vgg,dists")]
+    rows = evaluated("kodak-look", plans, options.networks)
+    note = (
+        "One file, any look: the shipped `look` adapter acts in the decoder alone. It was trained for AlexNet's LPIPS; "
+        "that of VGG and DISTS, which it has not seen, were measured at both ends. look=0 is the base's picture."
+    )
+    pack(Results("Look", "range", tuple(rows), _commands("look"), note), STORE / "kodak-look.json")
+
+
+def region(options: argparse.Namespace) -> None:
+    codecs = dict.fromkeys(("promptcodec:nano", "promptcodec:nano+region"), LADDERS["promptcodec"])
+    rows = evaluated("region", [([f"coco={options.coco}"], codecs, "psnr_inside,psnr_outside")], None)
+    note = (
+        "Pictures of COCO's validation set as papers on regions use them, squares of 512 pixels, the region being all "
+        "annotated objects, by the shipped `region` adapter with its default background. After paper 003, Fig. 4."
+    )
+    pack(Results("Region of interest", "region", tuple(rows), _commands("region"), note), STORE / "region.json")
 
 
 def content(options: argparse.Namespace) -> None:
@@ -283,12 +311,18 @@ def _percent(value: float | None) -> str:
 
 
 def _commands(name: str) -> tuple[str, ...]:
-    needed = {"kodak": ("kodak", "networks"), "cid22": ("cid22", "networks"), "content": ()}.get(name, ("kodak",))
+    needed = {
+        "kodak": ("kodak", "networks"),
+        "cid22": ("cid22", "networks"),
+        "content": (),
+        "region": ("coco",),
+        "look": ("kodak", "networks"),
+    }.get(name, ("kodak",))
     return ("".join(["python benchmarks/write_results.py", *(f" --{n} FOLDER" for n in needed), f" --only {name}"]),)
 
 
 MEASURES: dict[str, Callable[[argparse.Namespace], None]] = {
-    "kodak": kodak, "cid22": cid22, "content": content, "speed": speed, "jobs": jobs,
+    "kodak": kodak, "cid22": cid22, "look": look, "region": region, "content": content, "speed": speed, "jobs": jobs,
 }  # fmt: skip
 
 
@@ -296,6 +330,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kodak", type=Path)
     parser.add_argument("--cid22", type=Path)
+    parser.add_argument("--coco", type=Path, help="pictures and instances.json")
     parser.add_argument("--networks", type=Path)
     parser.add_argument("--only", nargs="*", choices=[*MEASURES, "page"], default=list(MEASURES))
     options = parser.parse_args()

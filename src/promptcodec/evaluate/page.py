@@ -11,6 +11,7 @@ from promptcodec.evaluate.figures import bd_bars, latency_plot
 from promptcodec.evaluate.packed import Results, unpack
 from promptcodec.evaluate.plots import rd_plot
 from promptcodec.evaluate.speed import speeds, times
+from promptcodec.evaluate.steered_page import range_parts, region_parts
 from promptcodec.evaluate.stored import UNAVAILABLE, open_curve, stored_curves
 from promptcodec.evaluate.summary import RATES, BDRate, Summary, by_curve, is_ours, summarise
 
@@ -213,6 +214,14 @@ def _jobs(page: _Page, path: Path, results: Results) -> list[str]:
     return [table(["jobs", "rows", "seconds", "most memory, all processes (MiB)"], rows)]
 
 
+def _region(page: _Page, path: Path, results: Results) -> list[str]:
+    return region_parts(page.figure, table, path, results)
+
+
+def _range(page: _Page, path: Path, results: Results) -> list[str]:
+    return range_parts(page.figure, table, path, results)
+
+
 def _text(page: _Page, path: Path, results: Results) -> list[str]:
     return []
 
@@ -231,5 +240,6 @@ def _cell(value: float | None, form: str) -> str:
 
 
 _KINDS: dict[str, Callable[[_Page, Path, Results], list[str]]] = {
-    "rd": _rd, "speed": _speed, "equal-size": _equal_size, "jobs": _jobs, "text": _text,
+    "rd": _rd, "speed": _speed, "equal-size": _equal_size, "jobs": _jobs, "text": _text, "region": _region,
+    "range": _range,
 }  # fmt: skip
