@@ -52,7 +52,10 @@ class Recipe:
     ``objective``: ``rate-distortion``; ``look``, ``region`` (Kao et al.), ``relative-region`` (each map as if its mean
     were one), ``quality`` (a map of trade-offs, Song et al.) and ``machine`` for adapters, see ``steer/objectives.py``;
     ``single`` for paper 000's baseline of one perceptual metric, with ``psnr_weight``. The metric of look and single is
-    ms-ssim where ``distortion`` says so, else the distance in ``features``, which is also machine's recogniser.
+    ms-ssim where ``distortion`` says so, else the distance in ``features``, which is also machine's recogniser: its
+    distance counts λ ``machine_weight`` (1000 in paper 002's code). On a frozen base of variable rate that should be
+    what makes it as large as λ 255² MSE, or adapters ask for another rate than q does, and encoders that are frozen
+    give it badly.
     ``masks``: maps that adapters take are ``random`` (``steer/random_region.py``) or ``ones``, which weighs all of
     every picture alike.
     ``rates``: ends of the rates in [0, 1] that are drawn, one a sample. ``base_lambda``: a base of variable rate is
@@ -67,6 +70,7 @@ class Recipe:
     neutral_start: bool = True
     objective: Objective = "rate-distortion"
     psnr_weight: float = 0.1
+    machine_weight: float = 1000.0
     masks: Literal["random", "ones"] = "random"
     rates: tuple[float, ...] = (0.0, 1.0)
     base_lambda: float = 0.0
@@ -210,8 +214,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "clip": (1e-6, math.inf),
     **dict.fromkeys(
         (
-            "psnr_weight", "base_lambda", "fixed_lambda", "start_lambda", "feature_weight", "watch", "memory",
-            "validation_every", "learning_rate", "shortcut_rate", "warmup", "rewarm", "checkpoint_minutes", "seed",
+            "psnr_weight", "machine_weight", "base_lambda", "fixed_lambda", "start_lambda", "feature_weight", "watch",
+            "memory", "validation_every", "learning_rate", "shortcut_rate", "warmup", "rewarm", "checkpoint_minutes", "seed",
         ),
         (0, math.inf),
     ),

@@ -208,11 +208,12 @@ class SteeredObjective(nn.Module):
                 return objectives.quality_loss(out, x, quality_to_lambda(asked.map("quality")))
             case "machine":
                 assert self.recogniser is not None
+                weight = self.recipe.machine_weight
                 if self.level is None:
-                    found = objectives.machine_loss(out, x, rate_lambda, self.recogniser)
+                    found = objectives.machine_loss(out, x, rate_lambda, self.recogniser, weight)
                 else:  # channel selection: features from ŷ
                     made, wanted = self.steered.adapter.transform(out["y_hat"]), self.recogniser(x)[self.level]  # type: ignore[union-attr, operator]
-                    found = objectives.transformed_loss(out, x, rate_lambda, made, wanted)
+                    found = objectives.transformed_loss(out, x, rate_lambda, made, wanted, weight)
             case _:
                 error = self.distance(out["x_hat"], x)
                 found = rate_lambda * error + objectives.bits_per_pixel(out, x)
