@@ -215,7 +215,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(
         (
             "psnr_weight", "machine_weight", "base_lambda", "fixed_lambda", "start_lambda", "feature_weight", "watch",
-            "memory", "validation_every", "learning_rate", "shortcut_rate", "warmup", "rewarm", "checkpoint_minutes", "seed",
+            "memory", "validation_every", "learning_rate", "shortcut_rate", "warmup", "rewarm", "checkpoint_minutes",
+            "seed",
         ),
         (0, math.inf),
     ),
