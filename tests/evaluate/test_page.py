@@ -1,5 +1,6 @@
 """Packed results, and the page that is made of them."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -18,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_packed_rows_come_back(tmp_path):
     rows = curve("promptcodec:x", lpips_alex=lambda q: 1 / q) + curve("jpeg", 3)[:3]
     rows[0].scores["dists"] = 0.125
+    rows = [dataclasses.replace(row, mask="m") for row in rows]  # or an evaluation would measure them again
     path = tmp_path / "p.json"
     pack(Results("Title", "rd", tuple(rows), ("command",), "note", {"a": 1}), path)
     back = unpack(path)
@@ -26,7 +28,7 @@ def test_packed_rows_come_back(tmp_path):
     assert read_rows(path) == list(back.rows)
     assert [row.key for row in back.rows] == [row.key for row in rows]
     for old, new in zip(rows, back.rows, strict=True):
-        assert (new.bytes, new.width, new.picture) == (old.bytes, old.width, old.picture)
+        assert (new.bytes, new.width, new.picture, new.mask) == (old.bytes, old.width, old.picture, "m")
         assert new.psnr == pytest.approx(old.psnr, abs=1e-4)
         assert new.scores == pytest.approx(old.scores, abs=1e-5)
         assert new.encode_s == 0  # not kept
@@ -72,6 +74,22 @@ def test_page(tmp_path):
     pack(Results("T", "pie", rows), folder / "a.json")
     with pytest.raises(UsageError, match="no kind 'pie'"):
         render(folder, written[0])
+
+
+def test_what_adapters_do(tmp_path):
+    inside = {"psnr_inside": lambda q: q + 1, "psnr_outside": lambda q: q - 1}
+    regions = (*curve("promptcodec:x", **inside), *curve("promptcodec:x+region", 0.8, **inside))
+    pack(Results("Region", "region", regions), tmp_path / "region.json")
+    looks = [curve(f"promptcodec:x+look@look={v:g}", lpips_alex=lambda q, v=v: (1 - v / 2) / q) for v in (0, 1)]
+    pack(Results("Look", "range", (*looks[0], *looks[1])), tmp_path / "look.json")
+    written = render(tmp_path, tmp_path / "page.md")
+    page = written[0].read_text()
+    assert {path.name for path in written[1:]} == {"region.png", "look-psnr.png", "look-lpips_alex.png"}
+    for where in ("inside", "outside", "everywhere"):
+        assert f"| promptcodec:x+region | {where} | -20.0 % | +" in page
+    first = looks[0][0]
+    assert f"| 0 | look=0 | {first.bpp:.4f} | {first.psnr:.2f} | {first.ms_ssim:.4f} | {1 / first.psnr:.4f} |" in page
+    assert f"| 0 | look=1 | {first.bpp:.4f} | {first.psnr:.2f} | {first.ms_ssim:.4f} | {0.5 / first.psnr:.4f} |" in page
 
 
 def test_the_committed_page_is_made_of_the_committed_results(tmp_path, monkeypatch):

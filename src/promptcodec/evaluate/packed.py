@@ -46,7 +46,8 @@ def pack(results: Results, path: Path, times: bool = False) -> None:
     pictures: dict[str, list[Any]] = {}
     curves: dict[str, list[Row]] = defaultdict(list)
     for row in results.rows:
-        pictures.setdefault(row.sha256, [row.picture, row.sha256, row.width, row.height])
+        mask = [] if row.mask is None else [row.mask]  # a set has one for each picture
+        pictures.setdefault(row.sha256, [row.picture, row.sha256, row.width, row.height, *mask])
         curves[row.curve].append(row)
     order = {sha256: index for index, sha256 in enumerate(sorted(pictures, key=lambda s: pictures[s][0]))}
     lines = []
@@ -70,7 +71,7 @@ def unpack(path: Path) -> Results:
     """What ``pack`` wrote. Raises UsageError for anything else."""
     try:
         content = json.loads(path.read_text("utf-8"))
-        pictures = [dict(zip(("picture", "sha256", "width", "height"), p, strict=True)) for p in content["pictures"]]
+        pictures = [_picture(*values) for values in content["pictures"]]
         rows = tuple(row for curve in content["curves"] for row in _rows(curve, pictures))
         return Results(
             content["title"], content["kind"], rows, tuple(content["commands"]), content["note"], content["extra"]
@@ -79,6 +80,10 @@ def unpack(path: Path) -> Results:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise UsageError(f"{path} holds no packed results of promptcodec eval ({error!r})") from error
+
+
+def _picture(name: str, sha256: str, width: int, height: int, mask: str | None = None) -> dict[str, Any]:
+    return {"picture": name, "sha256": sha256, "width": width, "height": height, "mask": mask}
 
 
 def _point(setting: float, rows: list[Row], order: dict[str, int], times: bool) -> str:
