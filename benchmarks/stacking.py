@@ -15,8 +15,8 @@ between two settings, in its own metric:
 
 The others at equal bits per pixel, by the slope of the model's own metric over log2(bits). In the stack the other
 adapters are at their neutral settings: the base's rate, look 0, a region of ones. "Kept" is the effect in the stack as
-a share of the one alone; the standard error is of the mean over crops. Results go to benchmarks/results/stacking.json;
-a file with all adapters is made of the first crop and decoded, to show that the stack is real.
+a share of the one alone; the standard error is of the mean over crops. Results go to benchmarks/results/stacking.json
+and into docs/steering.md; a file with all adapters is made of the first crop and decoded, to show that the stack is real.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from steering_effect import SIDE, crops
+from marked import replace_marked
+from steering_effect import PAGE, SIDE, crops
 from torch import Tensor
 
 import promptcodec
@@ -138,6 +139,15 @@ def real_file(model: str | None, files: dict[str, str], crop: Tensor) -> dict[st
     return {"bytes": len(data), "needs": names, "decoded": list(size)}
 
 
+def table(result: dict[str, Any]) -> str:
+    """For docs/steering.md."""
+    lines = ["| adapter | alone | in the stack | kept |", "|---|---|---|---|"]
+    for name, effect in result["effects"].items():
+        alone, stacked = (f"{effect[k]:+.3f} ± {effect[f'{k}_error']:.3f}" for k in ("alone", "stacked"))
+        lines.append(f"| {name} | {alone} | {stacked} | {100 * effect['kept']:.0f} % |")
+    return "\n".join(lines)
+
+
 @torch.no_grad()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -171,6 +181,7 @@ def main() -> None:
         print(name, json.dumps(result["effects"][name]))
     result["file"] = real_file(args.model, files, found[0][0])
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    replace_marked(PAGE, "stacking", table(result))
 
 
 if __name__ == "__main__":
