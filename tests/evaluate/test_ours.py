@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+import promptcodec
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.codecs import open_codec
 from promptcodec.evaluate.datasets import find_pictures
@@ -44,6 +45,22 @@ def test_models_adapters_and_controls(adapters, photo):
             open_codec(wrong)
     with pytest.raises(UsageError):
         open_codec(f"promptcodec+{adapters}/look.safetensors@size=1").encode(photo, 50)
+
+
+def test_refined_latents(photo):
+    plain, refined = open_codec("promptcodec"), open_codec("promptcodec:nano@refine=2")
+    assert refined.name == "promptcodec:nano@refine=2"
+    assert plain.key(50) != refined.key(50)
+    small = photo[:64, :64]
+    data = refined.encode(small, 50)
+    assert data == promptcodec.encode(small, 50, refine=2) != plain.encode(small, 50)
+    assert refined.decode(data).shape == small.shape
+    region = open_codec("promptcodec:nano+region@background=0.5&refine=1")
+    region.use_mask(np.full((64, 64), 255, np.uint8))
+    assert region.decode(region.encode(small, 50)).shape == small.shape
+    for wrong in ("promptcodec@refine=1.5", "promptcodec@refine=-1", "promptcodec@refine=2&look=1"):
+        with pytest.raises(UsageError):
+            open_codec(wrong)
 
 
 def test_the_mask_steers(adapters, tmp_path, photo):

@@ -54,6 +54,7 @@ def command(
     if kind == "accuracy":
         found_curves, quality = _accuracies(results)
         plots.accuracy_plot(found_curves, output, quality)
+        _print_differences(found_curves)
         return
     if kind == "latency":
         if len(results) != 2:
@@ -80,6 +81,18 @@ def command(
         plots.region_plot(rows, output)
     else:
         raise UsageError(f"there is no plot {kind!r} (known: {KINDS}; crops side by side: promptcodec compare)")
+
+
+def _print_differences(curves: dict[str, Curve]) -> None:
+    """Bjøntegaard differences against the first curve."""
+    from promptcodec.evaluate.bdrate import bd_quality, bd_rate
+
+    first, *others = curves
+    for name in others:
+        rate, quality = bd_rate(curves[name], curves[first]), bd_quality(curves[name], curves[first])
+        percent = "-" if rate.percent is None else f"{rate.percent:+.1f} %"
+        points = "-" if quality.quality is None else f"{quality.quality:+.2f}"
+        print(f"{name} against {first}: BD-rate {percent}, BD-quality {points}, overlap {rate.overlap:.0%}")
 
 
 def _accuracies(files: list[Path]) -> tuple[dict[str, Curve], str]:

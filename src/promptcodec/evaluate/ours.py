@@ -19,6 +19,7 @@ from promptcodec.errors import UsageError
 from promptcodec.evaluate.codecs import OURS, EvaluatedCodec
 from promptcodec.evaluate.metrics import Pixels
 from promptcodec.evaluate.timed import TimedCodec
+from promptcodec.steer.editing import Refinement
 from promptcodec.steer.files import SteeredCodec
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ class OurCodec(EvaluatedCodec):
     def __init__(
         self, model: str | None = None, adapters: Sequence[str] = (), controls: Mapping[str, float] | None = None
     ) -> None:
-        """``model``: name or path, None for the default; ``adapters``: files; ``controls``: scalars by name.
+        """``model``: name or path, None for the default; ``adapters``: files, or names of those in the package;
+        ``controls``: scalars by name, and ``refine``, the steps that latents are refined for.
 
         Adapters that take a region of interest get the picture's mask. Raises ModelMismatchError where there is no
         such model and for adapters of another one, UsageError for controls that no adapter takes.
@@ -44,21 +46,23 @@ class OurCodec(EvaluatedCodec):
             self.settings = (0.0,)  # one rate: any quality is the same file
         self._steered = SteeredCodec.load(self._codec, adapters) if adapters else None
         self._controls = dict(controls or {})
+        self._refine = _refinement(self._controls.pop("refine", 0))
         self._takes_roi = False
         self._mask: NDArray[np.uint8] | None = None
         self.name = f"{OURS}:{self._codec.name}"
         self.options = {"fingerprint": self._codec.fingerprint}
         self.version = f"promptcodec {promptcodec.__version__}"
+        if controls or adapters:
+            self.options["controls"] = dict(sorted((controls or {}).items()))
         if self._steered is None:
+            self.name += _at(controls)
             if self._controls:
                 raise UsageError(f"{next(iter(self._controls))} needs an adapter: {OURS}:MODEL+ADAPTER@NAME=VALUE")
             return
         stored = self._steered.adapters
         self._takes_roi = any("roi" in s.adapter.maps for s in stored)
         self.options["adapters"] = [f"{s.name} {s.fingerprint.hex()}" for s in stored]
-        self.options["controls"] = dict(sorted(self._controls.items()))
-        self.name += "".join(f"+{s.name}" for s in stored)
-        self.name += "@" * bool(controls) + "&".join(f"{k}={v:g}" for k, v in sorted(self._controls.items()))
+        self.name += "".join(f"+{s.name}" for s in stored) + _at(controls)
 
     def check(self, quality: float) -> None:
         if not 0 <= quality <= 100:
@@ -72,9 +76,9 @@ class OurCodec(EvaluatedCodec):
         start = self._codec.begin()
         given = None if self._codec.network.gain is None else quality
         if self._steered is None:
-            data = self._codec.encode(image, given)
+            data = self._codec.encode(image, given, refine=self._refine)
         else:
-            data = self._steered.encode(image, given, settings=self._controls, roi=self._roi(rgb))
+            data = self._steered.encode(image, given, settings=self._controls, roi=self._roi(rgb), refine=self._refine)
         self._codec.end("encode latents and file", start)
         return data
 
@@ -101,8 +105,20 @@ class OurCodec(EvaluatedCodec):
         return torch.from_numpy(self._mask.astype(np.float32) / 255)[None, None]
 
 
+def _at(controls: Mapping[str, float] | None) -> str:
+    """Of a codec's name."""
+    return "@" * bool(controls) + "&".join(f"{k}={v:g}" for k, v in sorted((controls or {}).items()))
+
+
+def _refinement(steps: float) -> Refinement | None:
+    if steps != int(steps):
+        raise UsageError(f"refine={steps:g} are no whole steps")
+    return Refinement(int(steps)) if steps else None
+
+
 def open_ours(spec: str) -> OurCodec:
-    """``promptcodec[:MODEL][+ADAPTER]...[@NAME=VALUE[&NAME=VALUE]...]``: models and adapters by name or path.
+    """``promptcodec[:MODEL][+ADAPTER]...[@NAME=VALUE[&NAME=VALUE]...]``: models and adapters by name or path, then
+    scalars, and ``refine``.
 
     Raises UsageError for what cannot be read, and what ``OurCodec`` raises.
     """

@@ -8,6 +8,8 @@ from rich.table import Table
 
 from promptcodec.evaluate.summary import Summary
 
+_NAMED = 2  # pairs of codecs that a warning names
+
 
 def print_summary(summary: Summary, console: Console) -> None:
     """Mean curves, BD-rates and comparisons at equal rate, then every warning."""
@@ -66,8 +68,14 @@ def _equal_rates(summary: Summary) -> Table:
 
 
 def _bd_rate_warnings(summary: Summary) -> list[str]:
-    return [
-        f"{entry.codec} against {entry.anchor} ({entry.metric}): {warning}"
-        for entry in summary.bd_rates
-        for warning in dict.fromkeys([*entry.result.warnings, *entry.quality.warnings])
-    ]
+    """Each once, with what it is about: a few settings make every pair of codecs a warning."""
+    about: dict[str, list[str]] = {}
+    for entry in summary.bd_rates:
+        for warning in dict.fromkeys([*entry.result.warnings, *entry.quality.warnings]):
+            about.setdefault(warning, []).append(f"{entry.codec} against {entry.anchor} ({entry.metric})")
+    return [f"{_few(names)}: {warning}" for warning, names in about.items()]
+
+
+def _few(names: list[str]) -> str:
+    more = len(names) - _NAMED
+    return "; ".join(names[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
