@@ -159,15 +159,22 @@ def cid22(options: argparse.Namespace) -> None:
 
 
 def look(options: argparse.Namespace) -> None:
-    codecs = [f"promptcodec:nano+look@look={value:g}" for value in LOOKS]
-    ends = {codecs[i]: LOOK_CHECKED for i in (0, -1)}
-    plans = [([options.kodak], dict.fromkeys(codecs, LOOK), "lpips_alex"), ([options.kodak], ends, "lpips_vgg,dists")]
-    rows = evaluated("kodak-look", plans, options.networks)
-    note = (
-        "One file, any look: the shipped `look` adapter acts in the decoder alone. It was trained for AlexNet's LPIPS; "
-        "that of VGG and DISTS, which it has not seen, were measured at both ends. look=0 is the base's picture."
-    )
-    pack(Results("Look", "range", tuple(rows), _commands("look"), note), STORE / "kodak-look.json")
+    def measured(name: str, title: str, pictures: Path, looks: Sequence[float], checked: bool) -> None:
+        codecs = [f"promptcodec:nano+look@look={value:g}" for value in looks]
+        plans: list[tuple[Sequence[Path | str], dict[str, Sequence[float]], str]]
+        plans = [([pictures], dict.fromkeys(codecs, LOOK), "lpips_alex")]
+        if checked:
+            plans.append(([pictures], {codecs[i]: LOOK_CHECKED for i in (0, -1)}, "lpips_vgg,dists"))
+        rows = evaluated(f"{name}-look", plans, options.networks)
+        note = (
+            "One file, any look: the shipped `look` adapter acts in the decoder alone, and was trained for LPIPS. "
+            "look=0 is nearly the base's picture."
+        )
+        results = Results(title, "range", tuple(rows), _commands("look"), note, {"peers": f"{name}.json"})
+        pack(results, STORE / f"{name}-look.json")
+
+    measured("kodak", "Look, Kodak", options.kodak, LOOKS, True)
+    measured("cid22", "Look, CID22", options.cid22, LOOKS[:: len(LOOKS) - 1], False)
 
 
 def region(options: argparse.Namespace) -> None:
@@ -316,7 +323,7 @@ def _commands(name: str) -> tuple[str, ...]:
         "cid22": ("cid22", "networks"),
         "content": (),
         "region": ("coco",),
-        "look": ("kodak", "networks"),
+        "look": ("kodak", "cid22", "networks"),
     }.get(name, ("kodak",))
     return ("".join(["python benchmarks/write_results.py", *(f" --{n} FOLDER" for n in needed), f" --only {name}"]),)
 

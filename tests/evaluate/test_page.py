@@ -81,10 +81,17 @@ def test_what_adapters_do(tmp_path):
     regions = (*curve("promptcodec:x", **inside), *curve("promptcodec:x+region", 0.8, **inside))
     pack(Results("Region", "region", regions), tmp_path / "region.json")
     looks = [curve(f"promptcodec:x+look@look={v:g}", lpips_alex=lambda q, v=v: (1 - v / 2) / q) for v in (0, 1)]
-    pack(Results("Look", "range", (*looks[0], *looks[1])), tmp_path / "look.json")
+    peers = {"peers": "kodak.json"}
+    pack(Results("Look", "range", (*looks[0], *looks[1]), (), "", peers), tmp_path / "look.json")
+    rows = (*curve("promptcodec:x", lpips_alex=lambda q: 1 / q), *curve("jpeg", 2, lpips_alex=lambda q: 1 / q))
+    pack(Results("Kodak", "rd", rows), tmp_path / "kodak.json")
     written = render(tmp_path, tmp_path / "page.md")
     page = written[0].read_text()
-    assert {path.name for path in written[1:]} == {"region.png", "look-psnr.png", "look-lpips_alex.png"}
+    assert {path.name for path in written[1:]} == {
+        *("region.png", "look-psnr.png", "look-lpips_alex.png"),
+        *("kodak-psnr.png", "kodak-lpips_alex.png", "kodak-bars.png"),
+    }
+    assert page.count("| jpeg | -50.0 % | -50.0 % | ") == 2  # of the model, and of the look against the same peers
     for where in ("inside", "outside", "everywhere"):
         assert f"| promptcodec:x+region | {where} | -20.0 % | +" in page
     first = looks[0][0]

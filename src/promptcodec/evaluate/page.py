@@ -219,7 +219,17 @@ def _region(page: _Page, path: Path, results: Results) -> list[str]:
 
 
 def _range(page: _Page, path: Path, results: Results) -> list[str]:
-    return range_parts(page.figure, table, path, results)
+    parts = range_parts(page.figure, table, path, results)
+    if "peers" in results.extra:
+        peers = [row for row in unpack(page.folder / results.extra["peers"]).rows if "fingerprint" not in row.options]
+        label = list(by_curve(results.rows))[-1]
+        ours = by_curve(results.rows)[label]
+        pictures = len({row.sha256 for row in ours})
+        parts += [
+            f"Bjøntegaard differences of {label} against the peers of `{results.extra['peers']}`, as there:",
+            _differences(summarise([*ours, *peers]), label, pictures),
+        ]
+    return parts
 
 
 def _text(page: _Page, path: Path, results: Results) -> list[str]:
