@@ -87,13 +87,13 @@ def encode(
 
     Instead of a quality one target may be given: ``target_size`` in bytes or ``target_bpp`` in bits per pixel, which
     the file comes close to and never exceeds, or ``target_psnr`` in dB or ``target_ms_ssim``, which the decoded picture
-    reaches. ``roi``: what matters most, a grey picture of any size or ``x,y,w,h``. ``adapters``: files, or names of those
-    in the package, in the order in which they act; ``settings``, ``roi`` and ``maps`` are what they are asked for, see
-    ``steer.files.SteeredCodec.encode``: what no given adapter takes goes to one of the package that does. ``refine``: steps of gradient descent on the latents of
-    this picture (slow; any decoder opens the file), for the trade-off ``refine_lambda``, by default that of the
-    quality. ``precision``: see ``load``. ``options``: ``strip``, ``memory``, ``preview`` and ``progress`` of
-    ``Codec.encode``. Raises TargetError where the target is out of this picture's range, UsageError for a target
-    together with a refinement.
+    reaches. ``roi``: what matters most, a grey picture of any size or ``x,y,w,h``. ``adapters``: files, or names of
+    those in the package, in the order in which they act; ``settings``, ``roi`` and ``maps`` are what they are asked
+    for, see ``steer.files.SteeredCodec.encode``: what no given adapter takes goes to one of the package that does.
+    ``refine``: steps of gradient descent on the latents of this picture (slow; any decoder opens the file), for the
+    trade-off ``refine_lambda``, by default that of the quality. ``precision``: see ``load``. ``options``: ``strip``,
+    ``memory``, ``preview`` and ``progress`` of ``Codec.encode``. Raises TargetError where the target is out of this
+    picture's range, UsageError for a target together with a refinement.
     """
     from promptcodec.codec.search import one_target
 
@@ -120,9 +120,9 @@ def decode(
 
     ``max_pixels``: larger pictures are refused before memory is taken; None trusts the file. ``crop``: (x, y, width,
     height) of the part that is wanted; only the tiles there and those around them are read. ``adapters``: files, for
-    pictures that need others than those of the package; ``settings`` sets anew what they leave to the decoder. ``precision``: see ``load``.
-    ``progress`` is told how many tiles are done, and of how many. Raises FormatError, LimitError, and
-    ModelMismatchError where the model is not shipped with this release or an adapter is missing.
+    pictures that need others than those of the package; ``settings`` sets anew what they leave to the decoder.
+    ``precision``: see ``load``. ``progress`` is told how many tiles are done, and of how many. Raises FormatError,
+    LimitError, and ModelMismatchError where the model is not shipped with this release or an adapter is missing.
     """
     part = None if crop is None else Rect(*crop)
     with opened(file, max_pixels) as reader:
