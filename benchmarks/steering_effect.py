@@ -90,6 +90,7 @@ FAMILIES = {
     "look-lpips-decoder": lpips_look(PROMPTS | DECODER),
     "rate-prompts": Family("psnr", "rate-prompts", times=4),
     "lpm": Family("cost", "lpm", HELD | {"fixed_lambda": 0.0018}),
+    "kao": Family("cost", "kao-stage2", HELD | {"rates": [0.0, 1.0]}),  # joint: against the base that it began with
     # 190: AlexNet's distance weighs as much as the base's own error. With paper 002's 1000 it asks for more bits.
     "transtic": Family(
         "features", "transtic", {"fixed_lambda": 0.0, "machine_weight": 190.0, "patch": 128, "batch": 8}, times=6
@@ -265,9 +266,10 @@ def measure(
 
         def steer(x: Tensor, q: Tensor, target: float) -> dict[str, Any]:
             index = torch.tensor([0.0])  # of Kao et al.'s λ, 0.0018 for adapters that take the rate
-            return model(x, q, "round", Attached(model.config, [adapter], Controls({"rate": index})))  # type: ignore[no-any-return]
+            controls = Controls({"rate": index}, {"roi": torch.ones_like(x[:, :1])})
+            return model(x, q, "round", Attached(model.config, [adapter], controls))  # type: ignore[no-any-return]
 
-        gains, own = cost_saved(family, model, steer, tests)
+        gains, own = cost_saved(family, promptcodec.load(base).network, steer, tests)
     else:
         gains, own = cost_saved(family, model, lambda x, q, target: edited(model, x, q, target), tests)
     if not gains:  # its rates are so far off that there is nothing to compare with
