@@ -12,7 +12,7 @@ from PIL import Image
 import promptcodec
 from promptcodec.codec.container import pack, unpack
 from promptcodec.codec.leb128 import leb128
-from promptcodec.errors import FormatError, ModelMismatchError, OtherBaseError, UsageError
+from promptcodec.errors import FormatError, UsageError
 from promptcodec.evaluate.metrics import psnr
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.config import CausalAttention, Gain, SpaceChannel
@@ -37,30 +37,6 @@ def gains(codec, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def example() -> np.ndarray:
     return np.asarray(Image.open(EXAMPLE).convert("RGB"))[:256, :384]
-
-
-def test_what_ships_needs_no_name(codec, example, tmp_path):
-    """``roi`` alone finds what the package has, and so does a file: in functions, from Pillow, when verified."""
-    import promptcodec.pillow
-
-    plain, data = promptcodec.encode(example, 30), promptcodec.encode(example, 30, roi="40,40,90,90")
-    assert data == promptcodec.encode(example, 30, adapters=["region"], roi="40,40,90,90")
-    assert promptcodec.info(data)["adapters"] == ["region"]
-    decoded = np.asarray(promptcodec.decode(data))
-    inside = (slice(40, 130), slice(40, 130))
-    assert psnr(example[inside], decoded[inside]) > 1 + psnr(
-        example[inside], np.asarray(promptcodec.decode(plain))[inside]
-    )
-    (tmp_path / "x.ptc").write_bytes(data)
-    with Image.open(tmp_path / "x.ptc") as image:
-        assert (np.asarray(image) == decoded).all()
-    codec.verify(data)
-    with pytest.raises(OtherBaseError, match=r"adapter region ships for nano 0\.5; this base is another"):
-        promptcodec.encode(example, 30, model="nano-0.4", adapters=["region"], roi="1,1,9,9")
-    with pytest.raises(
-        ModelMismatchError, match=r"no adapter 'regin': it is neither a file nor .*\(.*region.*step.*\)"
-    ):
-        promptcodec.encode(example, adapters=["regin"])
 
 
 def test_levels_are_relative():
