@@ -85,6 +85,7 @@ def test_every_run_of_the_queue_loads(tmp_path: Path) -> None:
             (tmp_path / run.start).mkdir(exist_ok=True)
             (tmp_path / run.start / "model.safetensors").touch()
         if run.start_adapter:
+            (tmp_path / run.start_adapter).mkdir(exist_ok=True)
             (tmp_path / run.start_adapter / "adapter.safetensors").touch()
         given = Recipe.load(run.recipe, dict(run.changes) | ({"start": "x"} if run.start else {}))
         recipe = run.load(tmp_path, {key: path for key, path in networks.items() if getattr(given, key)})
