@@ -62,6 +62,7 @@ def write_seeds(folder: Path) -> None:
     alpha = np.dstack([photo, photo[:, :, :1]])
     for name, source in {"plain": photo, "grey": photo[:, :, 0], "alpha": alpha, "metadata": rich}.items():
         (folder / name).write_bytes(_codec.encode(source, 10))
+    (folder / "region").write_bytes(promptcodec.encode(photo, 10, roi="4,4,20,20"))
 
 
 TARGETS = {"decoder": decoder_target, "latents": latents_target}
