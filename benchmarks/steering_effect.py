@@ -90,7 +90,6 @@ FAMILIES = {
     "look-lpips-decoder": lpips_look(PROMPTS | DECODER),
     "rate-prompts": Family("psnr", "rate-prompts", times=4),
     "lpm": Family("cost", "lpm", HELD | {"fixed_lambda": 0.0018}),
-    "kao": Family("cost", "kao-stage2", HELD | {"rates": [0.0, 1.0]}),  # joint: against the base that it began with
     # 190: AlexNet's distance weighs as much as the base's own error. With paper 002's 1000 it asks for more bits.
     "transtic": Family(
         "features", "transtic", {"fixed_lambda": 0.0, "machine_weight": 190.0, "patch": 128, "batch": 8}, times=6
