@@ -213,11 +213,11 @@ def at_equal_rate(
     return gains
 
 
-def cost_saved(
+def costs(
     family: Family, model: CompressionModel, steer: Callable[[Tensor, Tensor, float], dict[str, Any]], tests: list[Crop]
-) -> tuple[list[float], list[float]]:
-    """What λ 255² MSE + bpp falls by at a λ for which the base, held at one rate, was not trained; and by how much the
-    base's own rate control lowers it.
+) -> list[tuple[float, float, float]]:
+    """λ 255² MSE + bpp of each crop at a λ for which the base, held at one rate, was not trained: of the held base, of
+    it steered, and of the base at the rate of its own for λ.
     """
     assert model.gain is not None
     gain = model.gain
@@ -230,12 +230,19 @@ def cost_saved(
     held, own = (
         torch.tensor([math.log(v / gain.lambda_min) / spread]) for v in (family.changes["base_lambda"], target)
     )
-    saved, by_gain = [], []
-    for crop in tests:
-        before = cost(model(crop.x, held, "round"), crop.x)
-        saved.append(before - cost(steer(crop.x, held, target), crop.x))
-        by_gain.append(before - cost(model(crop.x, own, "round"), crop.x))
-    return saved, by_gain
+    found = []
+    for x in (crop.x for crop in tests):
+        outs = (model(x, held, "round"), steer(x, held, target), model(x, own, "round"))
+        found.append((cost(outs[0], x), cost(outs[1], x), cost(outs[2], x)))
+    return found
+
+
+def cost_saved(
+    family: Family, model: CompressionModel, steer: Callable[[Tensor, Tensor, float], dict[str, Any]], tests: list[Crop]
+) -> tuple[list[float], list[float]]:
+    """What the cost of the held base falls by with steering, and with the base's own rate control."""
+    found = costs(family, model, steer, tests)
+    return [held - steered for held, steered, _ in found], [held - own for held, _, own in found]
 
 
 def edited(model: CompressionModel, x: Tensor, q: Tensor, target: float) -> dict[str, Any]:
