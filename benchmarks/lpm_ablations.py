@@ -36,7 +36,7 @@ LAMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.0483)  # of paper 001
 STARTS = (0.0067, 0.0018, 0.0483)
 SHARES, FEW = (1.0, 0.1, 0.01), (0.0067, 0.0018)
 ADAPTER, ALL = "LPM", "fine-tuning"
-RATES = {ADAPTER: 5e-4, ALL: 3e-4}  # the better of a few; at 4e-3 prompts leave all bounds
+RATES = {ADAPTER: 5e-4, ALL: 3e-4}  # by a few single runs; at 4e-3 prompts leave all bounds
 # Of one precision, where "auto" measures: rows are to be compared.
 TRAINING = {"patch": 128, "batch": 8, "threads": 1, "watch": 0.0, "stochastic_depth": False, "precision": "bfloat16"}
 Run = tuple[float, float, str, float]  # λ0, λ, method, share of the pictures
