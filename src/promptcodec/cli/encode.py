@@ -21,6 +21,7 @@ from promptcodec.codec.container import HASH_BYTES, SIGNATURE, unpack
 from promptcodec.codec.search import Target, one_target
 from promptcodec.errors import PromptcodecError, UsageError
 from promptcodec.zoo.shipped import DEFAULT, find_model, read_metadata
+from promptcodec.zoo.shipped_adapters import shipped_adapters
 
 if TYPE_CHECKING:
     from promptcodec.model.precision import Precision
@@ -177,7 +178,8 @@ def _stamp(data: bytes, settings: Settings) -> bytes:
     if settings.steered:
         files = [_identity(path) for path in settings.adapters]
         drawn = [(name, _identity(source)) for name, source in settings.maps]
-        asked += [files, settings.scalars, drawn]
+        shipped = [adapter.fingerprint for adapter in shipped_adapters()]  # any of them may be what was asked for
+        asked += [files, settings.scalars, drawn, shipped]
     described = json.dumps(asked).encode()
     return hashlib.sha256(hashlib.sha256(data).digest() + described).digest()[:HASH_BYTES]
 

@@ -76,7 +76,7 @@ def load_adapter(path: str | Path, network: CompressionModel) -> StoredAdapter:
     if str(path) in PARAMETER_FREE:
         adapter = adapter_class(str(path))(network.config)
         return StoredAdapter(adapter.eval(), _digest({}, _about(adapter) + base_fingerprint(network)))
-    if not Path(path).exists():
+    if not Path(path).is_file():
         path = _shipped(str(path), network)
     try:
         with safe_open(path, "pt") as file:
