@@ -38,6 +38,7 @@ from promptcodec.steer.files import SteeredCodec
 from promptcodec.steer.gain_units import GainUnits
 from promptcodec.steer.lpm import LPM
 from promptcodec.steer.pyramid import look, rate, rate_and_region, region
+from promptcodec.steer.region_gains import RegionGains
 from promptcodec.steer.sft import SFT
 from promptcodec.steer.transtic import TransTIC
 
@@ -58,7 +59,9 @@ ADAPTERS: dict[str, Callable[[config.Model], list[Adapter]]] = {
     "transtic, IP decoder": lambda base: [TransTIC(base, decoder="generated")],
     "sft": lambda base: [SFT(base)],
     "beta": lambda base: [Beta(base)],
+    "beta, decoder only": lambda base: [Beta(base, encoder=False)],
     "gain-units": lambda base: [GainUnits(base)],
+    "region-gains": lambda base: [RegionGains(base)],
     "channels": lambda base: [ChannelSelection(base)],
 }
 
