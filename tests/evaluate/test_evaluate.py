@@ -11,6 +11,7 @@ from promptcodec.cli import app
 from promptcodec.errors import ImageError, UsageError
 from promptcodec.evaluate.codecs import open_codec, peers
 from promptcodec.evaluate.datasets import find_pictures
+from promptcodec.evaluate.judge import Judge
 from promptcodec.evaluate.metrics import PSNR_CEILING, decibel, ms_ssim, psnr
 from promptcodec.evaluate.results import ResultsFile
 from promptcodec.evaluate.runner import measure
@@ -86,6 +87,23 @@ def test_a_later_run_measures_only_what_is_new(tmp_path, pictures):
     (tmp_path / "other.txt").write_text("not results\n")
     with pytest.raises(UsageError, match="line 1"):
         ResultsFile(tmp_path / "other.txt")
+
+
+def test_further_metrics_join_those_that_a_row_has(tmp_path, pictures):
+    plan, path = [(open_codec("jpeg"), [20])], tmp_path / "r.jsonl"
+    masks = {}
+    for index, (picture, level) in enumerate(zip(pictures, (64, 192), strict=True)):
+        masks[picture] = tmp_path / f"mask-{index}.png"
+        Image.new("L", (208, 160), level).save(masks[picture])
+    inside = list(measure(pictures, plan, ResultsFile(path), Judge(["psnr_inside"]), masks))
+    colour = list(measure(pictures, plan, ResultsFile(path), Judge(["psnr_yuv"])))
+    for before, after in zip(inside, colour, strict=True):
+        assert set(after.scores) == {"psnr_inside", "psnr_yuv"}
+        assert after.scores["psnr_inside"] == before.scores["psnr_inside"] and after.mask == before.mask
+    assert list(ResultsFile(path)) == colour
+    masks[pictures[0]], masks[pictures[1]] = masks[pictures[1]], masks[pictures[0]]
+    for row in measure(pictures, plan, ResultsFile(path), Judge(["psnr_outside"]), masks):
+        assert set(row.scores) == {"psnr_yuv", "psnr_outside"}  # what was weighted with another mask goes
 
 
 def test_summary_and_command(tmp_path, pictures, monkeypatch, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from functools import cache, lru_cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -36,7 +37,8 @@ def measure(
 ) -> Iterator[Row]:
     """Yields a row for every picture, codec and setting; those that ``results`` lacks are measured and appended.
 
-    A row counts as measured if it has the judge's metrics, of the same mask. ``jobs`` processes of one thread work at
+    A row counts as measured if it has the judge's metrics, of the same mask; a row that is measured again for further
+    metrics keeps those that it had. ``jobs`` processes of one thread work at
     once: faster, but then the seconds of the rows mean little. Raises PromptcodecError where a codec fails on a
     picture, ImageError for unreadable pictures; what was measured until then stays in the file.
     """
@@ -56,7 +58,8 @@ def measure(
                 else:
                     todo.append((path, mask, codec, setting))
     fresh = _in_turn(todo, judge) if jobs <= 1 or len(todo) <= 1 else _at_once(todo, judge, jobs)
-    for row in fresh:
+    for found in fresh:
+        row = _with_earlier_scores(found, results.get(found.key))
         results.append(row)
         yield row
 
@@ -119,6 +122,15 @@ def _complete(row: Row, judge: Judge, mask: Path | None) -> bool:
         return False
     masked = mask is not None and any(name in MASKED for name in judge.names)
     return not masked or (mask is not None and row.mask == read_picture(mask).sha256)
+
+
+def _with_earlier_scores(row: Row, earlier: Row | None) -> Row:
+    """``row`` with the scores that it lacks and ``earlier`` has, if both are of the same file."""
+    if earlier is None or (earlier.version, earlier.bytes) != (row.version, row.bytes):
+        return row
+    same_mask = row.mask is None or row.mask == earlier.mask
+    kept = {name: score for name, score in earlier.scores.items() if same_mask or name not in MASKED}
+    return replace(row, scores={**kept, **row.scores}, mask=row.mask or earlier.mask)
 
 
 def _in_turn(todo: Sequence[tuple[Path, Path | None, EvaluatedCodec, float]], judge: Judge) -> Iterator[Row]:
