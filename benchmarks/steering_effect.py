@@ -64,6 +64,7 @@ class Family:
     recipe: str
     changes: dict[str, Any] = field(default_factory=dict)
     times: float = 1.0  # the seconds of --seconds: what learns slowly gets more
+    fits_nano: bool = True  # else measured only where it is named, with another base
 
 
 def lpips_look(adapter: dict[str, Any]) -> Family:
@@ -93,6 +94,15 @@ FAMILIES = {
     # 190: AlexNet's distance weighs as much as the base's own error. With paper 002's 1000 it asks for more bits.
     "transtic": Family(
         "features", "transtic", {"fixed_lambda": 0.0, "machine_weight": 190.0, "patch": 128, "batch": 8}, times=6
+    ),
+    # Paper 002's variant A3.2; the base must have decoder stages below the first that take prompts.
+    "transtic-features": Family(
+        "features",
+        "transtic",
+        {"fixed_lambda": 0.0, "machine_weight": 190.0, "patch": 128, "batch": 8, "learning_rate": 2e-4}
+        | {"adapter": {"kind": "transtic", "decoder": "generated"}},
+        times=6,
+        fits_nano=False,
     ),
     "sft": lpips_look(SFT),
     "beta": lpips_look(BETA),
@@ -332,7 +342,7 @@ def main() -> None:
             ]  # fmt: skip
         kept = {"families": [], "anchor": [[[round(v, 5) for v in row] for row in rows] for rows in anchor]}
     rows = {row["family"]: row for row in kept["families"]}
-    for name in options.families or FAMILIES:
+    for name in options.families or [name for name, family in FAMILIES.items() if family.fits_nano]:
         rows[name] = measure(name, options.base, metrics, options.data, tests, options.seconds, kept["anchor"])
         print(json.dumps(rows[name]), flush=True)
         order = [rows[key] for key in FAMILIES if key in rows]
