@@ -25,7 +25,7 @@ def render(folder: Path, output: Path, figures: bool = True) -> list[Path]:
 
     Raises UsageError for a folder without packed results.
     """
-    paths = sorted(folder.glob("*.json"))
+    paths = sorted(folder.glob("*.json"), key=lambda path: path.stem)
     if not paths:
         raise UsageError(f"there are no packed results (.json) in {folder}")
     page = _Page(folder, output, figures)
