@@ -86,6 +86,15 @@ FAMILIES = {
         | {"patch": 128, "batch": 8, "learning_rate": 3e-4},
         times=8,
     ),
+    # Kao et al.'s prompts of rate and region together, in both halves; the published training moves the base as well.
+    "kao": Family(
+        "roi-psnr",
+        "region",
+        {"adapter": {"kind": "pyramid", "name": "kao", "scalars": ["rate"], "maps": ["roi"]}}
+        | {"patch": 128, "batch": 8, "learning_rate": 3e-4},
+        times=8,
+        fits_nano=False,
+    ),
     "look-ms-ssim": Family("ms-ssim", "look-ms-ssim", {"learning_rate": 3e-4}, times=3),
     "look-lpips": lpips_look(PROMPTS),
     "look-lpips-decoder": lpips_look(PROMPTS | DECODER),

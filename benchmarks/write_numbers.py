@@ -2,8 +2,9 @@
 
     python benchmarks/write_numbers.py KODAK_FOLDER [--threads 2] [--only SECTION ...]
 
-``--only`` measures the named sections (speed, coder, rate, precision, package) and keeps the others as they are.
-Rate and distortion are in docs/results.md, see write_results.py.
+``--only`` measures the named sections (speed, speed-pass, coder, rate, precision, package) and keeps the others as they
+are. The section speed-pass shows what speed_pass.py measured last. Rate and distortion are in docs/results.md, see
+write_results.py.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import speed_pass
 from marked import replace_marked
 
 import promptcodec
@@ -119,6 +121,7 @@ def package() -> str:
 
 TITLES = {
     "speed": "Speed and memory",
+    "speed-pass": "Before and after, in turns",
     "coder": "Entropy coder, one core",
     "rate": "Estimated and real bytes on Kodak",
     "precision": "Networks in bfloat16 against float32, on Kodak",
@@ -152,6 +155,7 @@ def main() -> None:
     options = parser.parse_args()
     measure: dict[str, Callable[[], str]] = {
         "speed": lambda: speed(options.folder, options.threads),
+        "speed-pass": lambda: speed_pass.table(json.loads(speed_pass.RESULTS.read_text())),
         "coder": coder,
         "rate": lambda: rate(options.folder),
         "precision": lambda: precision(options.folder),

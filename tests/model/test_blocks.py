@@ -1,17 +1,20 @@
 """Window attention on maps of any size, against a plain reference, and in strips against the whole map."""
 
+from unittest import mock
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from promptcodec.model import config
+from promptcodec.model import config, strip_attention
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.blocks import Block
 from promptcodec.model.mixers import WindowAttention
 from promptcodec.model.presets import nano, tic
 from promptcodec.model.steering import BlockSteer, Prompt
+from promptcodec.model.strip_attention import PAIRS
 
 WINDOW = 4
 
@@ -63,8 +66,11 @@ def plain_attention(mixer: WindowAttention, x: Tensor, prompts: Tensor | None) -
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(1, 11), st.integers(1, 11), st.booleans(), st.sampled_from(["none", "shared", "map"]))
-def test_any_size_matches_the_definition(height: int, width: int, shifted: bool, kind: str) -> None:
+@given(
+    st.integers(1, 11), st.integers(1, 11), st.booleans(), st.sampled_from(["none", "shared", "map"]),
+    st.sampled_from([1, 4, PAIRS]),
+)  # fmt: skip
+def test_any_size_matches_the_definition(height: int, width: int, shifted: bool, kind: str, pairs: int) -> None:
     block = make_block(WINDOW // 2 if shifted else 0)
     mixer = block.mixer
     assert isinstance(mixer, WindowAttention)
@@ -74,7 +80,7 @@ def test_any_size_matches_the_definition(height: int, width: int, shifted: bool,
     steer = BlockSteer(() if prompts is None else (as_prompt(prompts),))
     torch.testing.assert_close(mixer(x, steer.prompts), plain_attention(mixer, x, prompts), atol=1e-10, rtol=0)
     whole = block(x, steer)
-    with torch.no_grad():
+    with torch.no_grad(), mock.patch.object(strip_attention, "PAIRS", pairs):
         in_strips = block(x, steer)
     torch.testing.assert_close(in_strips, whole, atol=1e-10, rtol=0)
 

@@ -13,6 +13,7 @@ from promptcodec.model.ffn import feed_forward, last_layer
 from promptcodec.model.mixers import DepthwiseMixer, WindowAttention
 from promptcodec.model.s2c import SeparableConvMixer
 from promptcodec.model.steering import BlockSteer, Prompt
+from promptcodec.model.strip_attention import StripAttention
 
 
 class Block(nn.Module):
@@ -94,21 +95,23 @@ class Block(nn.Module):
 
     def _in_strips(self, x: Tensor, mixer: WindowAttention, prompts: Sequence[Prompt]) -> Tensor:
         """The same block, one row of windows at a time: nothing but the result leaves the cache."""
-        grid = mixer.grid(x)
+        grid, size = mixer.grid(x), mixer.window**2
         keys = mixer.prompt_keys(prompts, grid)
-        batch, _, width, channels = x.shape
+        batch, _, width, _ = x.shape
         x = x.contiguous()
         out = torch.empty_like(x)
         for sample in range(batch):
             source, target = x[sample].flatten(0, 1), out[sample].flatten(0, 1)
-            own = [k.of_sample(sample) for k in keys]
+            attention = StripAttention(mixer, grid, [k.of_sample(sample) for k in keys], x)
+            step = attention.windows
             for row in range(grid.rows):
                 strip = grid.strip(row)
                 tokens = source.index_select(0, strip.gather)
-                windows = self.norm1(tokens).view(1, 1, grid.cols, -1, channels)
-                tokens += mixer.attend(windows, grid, own, row).view_as(tokens)
-                if self.ffn is not None:
-                    tokens += self.ffn(self.norm2(tokens))
+                for col in range(0, grid.cols, step):
+                    part = tokens[col * size : (col + step) * size]
+                    part += attention(self.norm1(part), row, col)
+                    if self.ffn is not None:
+                        part += self.ffn(self.norm2(part))
                 for top, rows, index in strip.bands:
                     torch.index_select(tokens, 0, index, out=target[top * width : (top + rows) * width])
         return out

@@ -42,7 +42,8 @@ class WindowAttention(nn.Module):
         if self.ngram is not None:
             x = x + self.ngram(x, region)
         grid = self.grid(x)
-        return grid.merge(self.attend(grid.partition(x), grid, self.prompt_keys(prompts, grid)))
+        seen = self._project(grid.partition(x), grid, self.prompt_keys(prompts, grid))
+        return grid.merge(self._attend(seen, grid))
 
     def forward_carrying(
         self, x: Tensor, prompts: Sequence[Prompt], region: Tensor | None = None
@@ -56,41 +57,40 @@ class WindowAttention(nn.Module):
             x = x + self.ngram(x, region)
         grid = self.grid(x)
         windows, keys = grid.partition(x), self.prompt_keys(prompts, grid)
-        seen = self._project(windows, grid, keys, slice(None))
+        seen = self._project(windows, grid, keys)
         carried = tuple(
             self._update(prompt, keyed, seen, grid) for prompt, keyed in zip(prompts, keys, strict=True) if prompt.carry
         )
-        return grid.merge(self._attend(seen, grid, 0)), carried
+        return grid.merge(self._attend(seen, grid)), carried
 
     def grid(self, x: Tensor) -> WindowGrid:
         """The windows of a map (B, H, W, C)."""
         return WindowGrid(x.shape[1], x.shape[2], self.window, self.shift)
 
-    def attend(
-        self, windows: Tensor, grid: WindowGrid, prompts: Sequence[PromptKeys] = (), row: int | None = None
-    ) -> Tensor:
-        """Attention inside windows (B, rows, cols, tokens, C): all of the grid's rows, or only the row ``row``."""
-        rows_of_grid = slice(None) if row is None else slice(row, row + 1)
-        return self._attend(self._project(windows, grid, prompts, rows_of_grid), grid, row or 0)
+    def labels(self, grid: WindowGrid, prompts: Sequence[PromptKeys], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Regions of the queries, (rows, cols, tokens), and of the keys, those of prompts among them."""
+        labels = grid.labels(device)
+        if not prompts:
+            return labels, labels
+        regions = [_labels(p, labels) for p in prompts]
+        image_first = any(p.compat_mask for p in prompts)
+        return labels, torch.cat([labels, *regions] if image_first else [*regions, labels], dim=2)
 
-    def _project(self, windows: Tensor, grid: WindowGrid, prompts: Sequence[PromptKeys], row: slice) -> Seen:
+    def _project(self, windows: Tensor, grid: WindowGrid, prompts: Sequence[PromptKeys]) -> Seen:
         batch, rows, cols = windows.shape[:3]
         qkv = linear(windows, self.qkv).unflatten(-1, (3, self.heads, -1)).movedim((4, 5), (0, 4))
         q, k, v = qkv.unbind(0)  # each (B, rows, cols, heads, tokens, head dim)
         q, k, bias = self.query(q), self.key(k), self.bias(q)
-        labels = grid.labels(windows.device)[row]
+        labels, key_labels = self.labels(grid, prompts, windows.device)
         if not prompts:
-            return Seen(q, k, v, bias, labels, labels)
+            return Seen(q, k, v, bias, labels, key_labels)
         expand = (batch, rows, cols, -1, -1, -1)
-        k = torch.cat([_rows(p.key, row).expand(expand) for p in prompts] + [k], dim=4)
-        v = torch.cat([_rows(p.value, row).expand(expand) for p in prompts] + [v], dim=4)
+        k = torch.cat([p.key.expand(expand) for p in prompts] + [k], dim=4)
+        v = torch.cat([p.value.expand(expand) for p in prompts] + [v], dim=4)
         bias = F.pad(bias, (k.shape[4] - labels.shape[2], 0))
-        regions = [_labels(p, labels, row) for p in prompts]
-        image_first = any(p.compat_mask for p in prompts)
-        key_labels = torch.cat([labels, *regions] if image_first else [*regions, labels], dim=2)
         return Seen(q, k, v, bias, labels, key_labels)
 
-    def _attend(self, seen: Seen, grid: WindowGrid, first_row: int) -> Tensor:
+    def _attend(self, seen: Seen, grid: WindowGrid) -> Tensor:
         if self.observer is not None:
             self.observer(seen, grid)
         batch, rows, cols, heads, tokens, width = seen.q.shape
@@ -105,8 +105,7 @@ class WindowAttention(nn.Module):
             return out.view(*query.shape[:3], *out.shape[1:])
 
         # Only windows at the bottom and right need a mask: attend everywhere with the broadcast bias, then mend those.
-        clean_rows = min(max(grid.clean_rows - first_row, 0), rows)
-        clean_cols = grid.clean_cols
+        clean_rows, clean_cols = grid.clean_rows, grid.clean_cols
         everything = slice(None)
         if clean_rows == 0 or clean_cols == 0:
             out = part(everything, everything, masked=True)
@@ -175,7 +174,7 @@ class WindowAttention(nn.Module):
             q = q.unflatten(-1, (self.heads, -1)).transpose(-3, -2).reshape(-1, 1, 1, *keys.key.shape[3:])
             q = q.expand(batch, rows, cols, -1, -1, -1)
         q = self.query(q)
-        visible = _visible(_labels(keys, seen.labels, slice(None)), seen.key_labels).flatten(0, 1)[:, None]
+        visible = _visible(_labels(keys, seen.labels), seen.key_labels).flatten(0, 1)[:, None]
         mask = torch.zeros_like(visible, dtype=q.dtype).masked_fill(~visible, float("-inf"))
         mask = mask.repeat(batch, self.heads, 1, 1)
         out = window_attention(q.flatten(0, 2), seen.k.flatten(0, 2), seen.v.flatten(0, 2), mask)
@@ -233,15 +232,11 @@ def _prompt_grid(prompt: Prompt, grid: WindowGrid) -> WindowGrid:
     return WindowGrid(*expected, grid.window // stride, grid.shift // stride)
 
 
-def _rows(keys: Tensor, rows: slice) -> Tensor:
-    return keys if keys.shape[1] == 1 else keys[:, rows]
-
-
-def _labels(keys: PromptKeys, image: Tensor, rows: slice) -> Tensor:
-    """Regions of the prompts of some rows of windows, beside those of their image tokens (rows, cols, tokens)."""
+def _labels(keys: PromptKeys, image: Tensor) -> Tensor:
+    """Regions of prompts beside those of their image tokens (rows, cols, tokens)."""
     if keys.labels is None:
         return torch.full((*image.shape[:2], keys.key.shape[4]), _SHARED, device=image.device)
-    return keys.labels[rows]
+    return keys.labels
 
 
 _PADDING = -1  # label of what lies outside the map

@@ -33,11 +33,11 @@ class WindowGrid:
 
     @property
     def clean_rows(self) -> int:
-        return _clean(_labels(self.height, self.window, self.shift))
+        return _clean(self.height, self.window, self.shift)
 
     @property
     def clean_cols(self) -> int:
-        return _clean(_labels(self.width, self.window, self.shift))
+        return _clean(self.width, self.window, self.shift)
 
     def partition(self, x: Tensor) -> Tensor:
         """(B, height, width, C) to (B, rows, cols, window², C)."""
@@ -109,8 +109,10 @@ def _labels(length: int, window: int, shift: int) -> Tensor:
     return label.reshape(count, window)
 
 
-def _clean(labels: Tensor) -> int:
-    """Number of leading windows whose tokens all see each other."""
+@lru_cache(maxsize=256)
+def _clean(length: int, window: int, shift: int) -> int:
+    """Number of leading windows along an axis whose tokens all see each other."""
+    labels = _labels(length, window, shift)
     uniform = ((labels == labels[:, :1]) & (labels >= 0)).all(dim=1).tolist()
     return uniform.index(False) if False in uniform else len(uniform)
 
