@@ -98,30 +98,39 @@ def run(*arguments: str) -> str:
 def evaluated(
     name: str, plans: Sequence[tuple[Sequence[Path | str], dict[str, Sequence[float]], str]], networks: Path | None
 ) -> list[Row]:
-    """The stored rows that still hold, and what the plans (pictures, settings by codec, metrics) add."""
-    stored, shipped = STORE / f"{name}.json", promptcodec.load().fingerprint
-    with tempfile.TemporaryDirectory() as folder:
-        results = ResultsFile(Path(folder) / "rows.jsonl")
-        adapters = {f"{adapter.name} {adapter.fingerprint}" for adapter in shipped_adapters()}
-        for row in unpack(stored).rows if stored.exists() else ():
-            if row.options.get("fingerprint", shipped) == shipped and adapters.issuperset(
-                row.options.get("adapters", ())
-            ):
-                results.append(row)
-        for pictures, settings, metrics in plans:
-            command = [
-                "eval",
-                *map(str, pictures),
-                "--out",
-                str(results.path),
-                "--json",
-                "--codecs",
-                ",".join(settings),
-            ]
-            command += [f"--qualities={c}={','.join(map(str, values))}" for c, values in settings.items()]
-            command += ["--metrics", metrics] if metrics else []
-            run("-m", "promptcodec", *command, *(["--networks", str(networks)] if networks else []))
-        return list(ResultsFile(results.path))
+    """The stored rows that still hold, and what the plans (pictures, settings by codec, metrics) add.
+
+    What is measured is kept in runs/results-NAME.jsonl until all of it is there: a cut-off command goes on.
+    """
+    stored, unfinished = STORE / f"{name}.json", ROOT / "runs" / f"results-{name}.jsonl"
+    rows = [*(unpack(stored).rows if stored.exists() else ()), *ResultsFile(unfinished)]
+    unfinished.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=unfinished.parent) as folder:
+        valid = ResultsFile(Path(folder) / "rows.jsonl")
+        for row in filter(_holds(), rows):
+            valid.append(row)
+        if rows:
+            valid.path.replace(unfinished)
+    for pictures, settings, metrics in plans:
+        command = ["eval", *map(str, pictures), "--out", str(unfinished), "--json", "--codecs", ",".join(settings)]
+        command += [f"--qualities={c}={','.join(map(str, values))}" for c, values in settings.items()]
+        command += ["--metrics", metrics] if metrics else []
+        run("-m", "promptcodec", *command, *(["--networks", str(networks)] if networks else []))
+    rows = list(ResultsFile(unfinished))
+    unfinished.unlink()
+    return rows
+
+
+def _holds() -> Callable[[Row], bool]:
+    """Whether a row is of a peer, or of the model and the adapters that ship now."""
+    shipped = promptcodec.load().fingerprint
+    adapters = {f"{adapter.name} {adapter.fingerprint}" for adapter in shipped_adapters()}
+
+    def holds(row: Row) -> bool:
+        current: bool = row.options.get("fingerprint", shipped) == shipped
+        return current and adapters.issuperset(row.options.get("adapters", ()))
+
+    return holds
 
 
 def kodak(options: argparse.Namespace) -> None:

@@ -82,7 +82,10 @@ def test_any_size_matches_the_definition(height: int, width: int, shifted: bool,
     whole = block(x, steer)
     with torch.no_grad(), mock.patch.object(strip_attention, "PAIRS", pairs):
         in_strips = block(x, steer)
+        steer = BlockSteer(() if prompts is None else (as_prompt(prompts.float()),))
+        in_pieces = block.float()(x.float(), steer)
     torch.testing.assert_close(in_strips, whole, atol=1e-10, rtol=0)
+    torch.testing.assert_close(in_pieces.double(), whole, atol=2e-4, rtol=1e-4)
 
 
 def test_batches_do_not_mix() -> None:

@@ -94,22 +94,31 @@ class Block(nn.Module):
         return prompts
 
     def _in_strips(self, x: Tensor, mixer: WindowAttention, prompts: Sequence[Prompt]) -> Tensor:
-        """The same block, one row of windows at a time: nothing but the result leaves the cache."""
+        """The same block, one row of windows at a time: nothing but the result leaves the cache.
+
+        float64 is the way to probabilities: it keeps the operations whose exactness was measured.
+        """
         grid, size = mixer.grid(x), mixer.window**2
         keys = mixer.prompt_keys(prompts, grid)
-        batch, _, width, _ = x.shape
+        batch, _, width, channels = x.shape
         x = x.contiguous()
         out = torch.empty_like(x)
         for sample in range(batch):
             source, target = x[sample].flatten(0, 1), out[sample].flatten(0, 1)
-            attention = StripAttention(mixer, grid, [k.of_sample(sample) for k in keys], x)
-            step = attention.windows
+            own = [k.of_sample(sample) for k in keys]
+            attention = StripAttention(mixer, grid, own, x) if x.dtype != torch.float64 else None
+            step = attention.windows if attention is not None else grid.cols
             for row in range(grid.rows):
                 strip = grid.strip(row)
                 tokens = source.index_select(0, strip.gather)
                 for col in range(0, grid.cols, step):
                     part = tokens[col * size : (col + step) * size]
-                    part += attention(self.norm1(part), row, col)
+                    normed = self.norm1(part)
+                    if attention is not None:
+                        part += attention(normed, row, col)
+                    else:
+                        windows = normed.view(1, 1, grid.cols, size, channels)
+                        part += mixer.attend(windows, grid, own, row).view_as(part)
                     if self.ffn is not None:
                         part += self.ffn(self.norm2(part))
                 for top, rows, index in strip.bands:

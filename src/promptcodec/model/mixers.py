@@ -42,8 +42,7 @@ class WindowAttention(nn.Module):
         if self.ngram is not None:
             x = x + self.ngram(x, region)
         grid = self.grid(x)
-        seen = self._project(grid.partition(x), grid, self.prompt_keys(prompts, grid))
-        return grid.merge(self._attend(seen, grid))
+        return grid.merge(self.attend(grid.partition(x), grid, self.prompt_keys(prompts, grid)))
 
     def forward_carrying(
         self, x: Tensor, prompts: Sequence[Prompt], region: Tensor | None = None
@@ -57,15 +56,22 @@ class WindowAttention(nn.Module):
             x = x + self.ngram(x, region)
         grid = self.grid(x)
         windows, keys = grid.partition(x), self.prompt_keys(prompts, grid)
-        seen = self._project(windows, grid, keys)
+        seen = self._project(windows, grid, keys, slice(None))
         carried = tuple(
             self._update(prompt, keyed, seen, grid) for prompt, keyed in zip(prompts, keys, strict=True) if prompt.carry
         )
-        return grid.merge(self._attend(seen, grid)), carried
+        return grid.merge(self._attend(seen, grid, 0)), carried
 
     def grid(self, x: Tensor) -> WindowGrid:
         """The windows of a map (B, H, W, C)."""
         return WindowGrid(x.shape[1], x.shape[2], self.window, self.shift)
+
+    def attend(
+        self, windows: Tensor, grid: WindowGrid, prompts: Sequence[PromptKeys] = (), row: int | None = None
+    ) -> Tensor:
+        """Attention inside windows (B, rows, cols, tokens, C): all of the grid's rows, or only the row ``row``."""
+        rows_of_grid = slice(None) if row is None else slice(row, row + 1)
+        return self._attend(self._project(windows, grid, prompts, rows_of_grid), grid, row or 0)
 
     def labels(self, grid: WindowGrid, prompts: Sequence[PromptKeys], device: torch.device) -> tuple[Tensor, Tensor]:
         """Regions of the queries, (rows, cols, tokens), and of the keys, those of prompts among them."""
@@ -76,21 +82,21 @@ class WindowAttention(nn.Module):
         image_first = any(p.compat_mask for p in prompts)
         return labels, torch.cat([labels, *regions] if image_first else [*regions, labels], dim=2)
 
-    def _project(self, windows: Tensor, grid: WindowGrid, prompts: Sequence[PromptKeys]) -> Seen:
+    def _project(self, windows: Tensor, grid: WindowGrid, prompts: Sequence[PromptKeys], row: slice) -> Seen:
         batch, rows, cols = windows.shape[:3]
         qkv = linear(windows, self.qkv).unflatten(-1, (3, self.heads, -1)).movedim((4, 5), (0, 4))
         q, k, v = qkv.unbind(0)  # each (B, rows, cols, heads, tokens, head dim)
         q, k, bias = self.query(q), self.key(k), self.bias(q)
-        labels, key_labels = self.labels(grid, prompts, windows.device)
+        labels, key_labels = (t[row] for t in self.labels(grid, prompts, windows.device))
         if not prompts:
             return Seen(q, k, v, bias, labels, key_labels)
         expand = (batch, rows, cols, -1, -1, -1)
-        k = torch.cat([p.key.expand(expand) for p in prompts] + [k], dim=4)
-        v = torch.cat([p.value.expand(expand) for p in prompts] + [v], dim=4)
+        k = torch.cat([_rows(p.key, row).expand(expand) for p in prompts] + [k], dim=4)
+        v = torch.cat([_rows(p.value, row).expand(expand) for p in prompts] + [v], dim=4)
         bias = F.pad(bias, (k.shape[4] - labels.shape[2], 0))
         return Seen(q, k, v, bias, labels, key_labels)
 
-    def _attend(self, seen: Seen, grid: WindowGrid) -> Tensor:
+    def _attend(self, seen: Seen, grid: WindowGrid, first_row: int) -> Tensor:
         if self.observer is not None:
             self.observer(seen, grid)
         batch, rows, cols, heads, tokens, width = seen.q.shape
@@ -105,7 +111,8 @@ class WindowAttention(nn.Module):
             return out.view(*query.shape[:3], *out.shape[1:])
 
         # Only windows at the bottom and right need a mask: attend everywhere with the broadcast bias, then mend those.
-        clean_rows, clean_cols = grid.clean_rows, grid.clean_cols
+        clean_rows = min(max(grid.clean_rows - first_row, 0), rows)
+        clean_cols = grid.clean_cols
         everything = slice(None)
         if clean_rows == 0 or clean_cols == 0:
             out = part(everything, everything, masked=True)
@@ -230,6 +237,10 @@ def _prompt_grid(prompt: Prompt, grid: WindowGrid) -> WindowGrid:
             f"{stride}: expected {expected[0]} x {expected[1]}"
         )
     return WindowGrid(*expected, grid.window // stride, grid.shift // stride)
+
+
+def _rows(keys: Tensor, rows: slice) -> Tensor:
+    return keys if keys.shape[1] == 1 else keys[:, rows]
 
 
 def _labels(keys: PromptKeys, image: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ class StripAttention:
         if self._prompts:
             keys = [(_at(p.key, row, col, windows), _at(p.value, row, col, windows)) for p in self._prompts]
             k, v = torch.cat([*(key for key, _ in keys), k], 2), torch.cat([*(value for _, value in keys), v], 2)
-        if q.dtype in (torch.float32, torch.float64):
+        if q.dtype == torch.float32:
             out = self._attend(q, k, v, row, col)
         else:
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=self._masked(windows, row, col).to(q.dtype))
