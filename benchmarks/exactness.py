@@ -73,10 +73,12 @@ def moved(log_sigma: Tensor, mean: Tensor, other_log_sigma: Tensor, other_mean: 
     return float(apart.max()) if apart.numel() else 0.0, float((other_mean - mean).abs().max())
 
 
-def perturb(name: str, seen: list[int], latents: int, prior: bool = False) -> dict[str, Any]:
+def perturb(name: str, seen: list[int], latents: int, prior: bool = False, batch: int = BATCH) -> dict[str, Any]:
     """Random latents through ``name`` as an encoder settles them and again with noise on every intermediate.
 
-    ``seen``: the worst deviation of each in units of rounding; at least one is taken.
+    ``seen``: the worst deviation of each in units of rounding; at least one is taken. Noise is relative to the largest
+    value of a batch: a larger one is quicker and no less strict, but attention runs its operations once a sample, and
+    then the batch must be the one with which deviations were seen.
     """
     one, rng = coder(name), np.random.default_rng(1)
     noise = Noise([FACTOR * ROUNDING * max(units, 1) for units in seen])
@@ -84,8 +86,8 @@ def perturb(name: str, seen: list[int], latents: int, prior: bool = False) -> di
     bins_moved = means_moved = largest_mean = used_up = 0.0
     used = torch.zeros(BINS, dtype=torch.long)
     start = time.process_time()
-    for _ in range(latents // BATCH):
-        z, q, shape = random_latents(one, BATCH, rng, prior)
+    for _ in range(latents // batch):
+        z, q, shape = random_latents(one, batch, rng, prior)
         steps, y_hat = coded(one, z, q, rng, shape)
         noise.place = 0
         for (offsets, settled, log_sigma, mean), (noisy, noisy_mean) in zip(
@@ -100,7 +102,7 @@ def perturb(name: str, seen: list[int], latents: int, prior: bool = False) -> di
             largest_mean = max(largest_mean, float(mean.abs().max()))
             used_up = max(used_up, bin_moved / BIN_MARGIN, mean_moved / mean_margin(mean))
     return {
-        "latents": latents // BATCH * BATCH, "side": z.shape[-1], "elements": elements,
+        "latents": latents // batch * batch, "side": z.shape[-1], "elements": elements,
         "bins_used": int((used > 0).sum()),
         "intermediates": noise.place, "noise_least": min(noise.amplitudes), "noise_most": max(noise.amplitudes),
         "bin_moved": bins_moved, "bin_margin": BIN_MARGIN, "mean_moved": means_moved,
@@ -230,6 +232,7 @@ def main() -> None:
     parser.add_argument("what", choices=["deviations", "perturb", "reference", "platform"])
     parser.add_argument("models", nargs="*")
     parser.add_argument("--latents", type=int, help=f"deviations: {BATCH}, perturb: {LATENTS:,} if not given")
+    parser.add_argument("--batch", type=int, default=BATCH, help="perturb: latents at once")
     parser.add_argument("--prior", action="store_true")
     parser.add_argument("--one-thread", action="store_true", help="deviations: leave out the setting of two threads")
     parser.add_argument("--threads", type=int, default=1)
@@ -249,7 +252,7 @@ def main() -> None:
     elif options.what == "perturb":
         seen = json.loads(RESULTS.read_text())["deviations"]
         for name in names:
-            row = perturb(name, seen[name + kind]["units"], options.latents or LATENTS, options.prior)
+            row = perturb(name, seen[name + kind]["units"], options.latents or LATENTS, options.prior, options.batch)
             print(json.dumps({"model": name + kind, **row}), flush=True)
             update("perturbed", {name + kind: row})
     elif options.what == "reference":

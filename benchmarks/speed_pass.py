@@ -6,7 +6,8 @@
 Rows: *plain*, torch's layers and attention as they come, on whole maps; the source of each ``--before``, from this
 repository's history; *now*; and with ``--openvino`` (``pip install openvino``) the same transforms compiled by OpenVINO
 for this very size, which takes half a minute each. Every round runs all rows, each in a process of its own; the least
-seconds of a phase count, and the largest convolution peak of all runs. Results: benchmarks/results/speed_pass.json.
+seconds of a phase count, and the largest convolution peak of all runs. Results, by model, are in
+benchmarks/results/speed_pass.json.
 """
 
 from __future__ import annotations
@@ -88,9 +89,9 @@ def table(results: dict[str, Any]) -> str:
             for phase in PHASES:
                 share = 2 * found[f"{phase}_gmac"] / row[phase] / peak
                 cells += [f"{1000 * row[phase]:.0f}", f"{100 * share:.0f} %"]
-            rows.append([model, name, *cells])
+            rows.append([f"{model}, {found['threads']} threads, {found['instructions']}", name, *cells])
     head = ["model", "code", "analysis, ms", "of peak", "synthesis, ms", "of peak"]
-    return f"{results['threads']} threads, {results['instructions']}:\n\n" + markdown_table(head, rows)
+    return markdown_table(head, rows)
 
 
 def main() -> None:
@@ -118,19 +119,20 @@ def main() -> None:
         trees.append(("now", ROOT, "now"))
         if options.openvino:
             trees.append(("OpenVINO", ROOT, "openvino"))
-        results: dict[str, Any] = {"threads": options.threads, "models": {}}
-        results["instructions"] = torch.backends.cpu.get_cpu_capability()
+        results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"models": {}}
         for model in options.model:
             found: dict[str, Any] = {"peak_gflops": 0.0, "rows": {}}
             for _ in range(options.rounds):
                 for name, tree, how in trees:
                     one = turn(tree, how, model, options.picture, options.threads)
                     found["peak_gflops"] = max(found["peak_gflops"], one["peak_gflops"])
-                    found |= {key: one[key] for key in one if key.endswith("_gmac")}
+                    if name == "now":  # torch's counter does not know fused attention
+                        found |= {key: one[key] for key in one if key.endswith("_gmac")}
                     row = found["rows"].setdefault(name, one)
                     found["rows"][name] = {phase: min(row[phase], one[phase]) for phase in PHASES}
                     print(model, name, one, flush=True)
-            results["models"][model] = found
+            machine = {"threads": options.threads, "instructions": torch.backends.cpu.get_cpu_capability()}
+            results["models"][model] = machine | found
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 

@@ -53,7 +53,7 @@ class StripAttention:
         shape, scale = q.shape, q.shape[-1] ** -0.5
         q, k, v = (t.flatten(0, 1) for t in (q, k, v))
         scores = self._masked(shape[0], row, col).flatten(0, 1)
-        scores.baddbmm_(q, k.transpose(1, 2), alpha=scale)
+        torch.baddbmm(scores, q, k.transpose(1, 2), alpha=scale, out=scores)
         return torch.bmm(torch.softmax(scores, -1, out=scores), v).view(shape)
 
     def _masked(self, windows: int, row: int, col: int) -> Tensor:
