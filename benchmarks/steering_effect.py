@@ -93,7 +93,7 @@ FAMILIES = {
         HELD
         | {"adapter": {"kind": "pyramid", "name": "kao", "scalars": ["rate"], "maps": ["roi"]}}
         | {"objective": "region", "rates": [0.0, 1.0], "patch": 128, "batch": 8, "learning_rate": 5e-4},
-        times=4,
+        times=6.5,
     ),
     "look-ms-ssim": Family("ms-ssim", "look-ms-ssim", {"learning_rate": 3e-4}, times=3),
     "look-lpips": lpips_look(PROMPTS),
