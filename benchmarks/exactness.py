@@ -73,15 +73,18 @@ def moved(log_sigma: Tensor, mean: Tensor, other_log_sigma: Tensor, other_mean: 
     return float(apart.max()) if apart.numel() else 0.0, float((other_mean - mean).abs().max())
 
 
-def perturb(name: str, seen: list[int], latents: int, prior: bool = False, batch: int = BATCH) -> dict[str, Any]:
+def perturb(
+    name: str, seen: list[int], latents: int, prior: bool = False, batch: int = BATCH, seed: int = 1
+) -> dict[str, Any]:
     """Random latents through ``name`` as an encoder settles them and again with noise on every intermediate.
 
     ``seen``: the worst deviation of each in units of rounding; at least one is taken. Noise is relative to the largest
     value of a batch: a larger one is quicker and no less strict, but attention runs its operations once a sample, and
     then the batch must be the one with which deviations were seen.
     """
-    one, rng = coder(name), np.random.default_rng(1)
+    one, rng = coder(name), np.random.default_rng(seed)
     noise = Noise([FACTOR * ROUNDING * max(units, 1) for units in seen])
+    noise.generator.manual_seed(seed)
     elements = differing = 0
     bins_moved = means_moved = largest_mean = used_up = 0.0
     used = torch.zeros(BINS, dtype=torch.long)
@@ -109,6 +112,15 @@ def perturb(name: str, seen: list[int], latents: int, prior: bool = False, batch
         "mean_margin": MEAN_MARGIN, "largest_mean": largest_mean, "margin_used": used_up, "mismatches": differing,
         "cpu_s": round(time.process_time() - start),
     }  # fmt: skip
+
+
+SUMS = ("latents", "elements", "mismatches", "cpu_s")
+LARGEST = ("bins_used", "bin_moved", "mean_moved", "largest_mean", "margin_used")
+
+
+def joined(kept: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    """What two runs of ``perturb`` over different latents of one model say together."""
+    return row | {key: kept[key] + row[key] for key in SUMS} | {key: max(kept[key], row[key]) for key in LARGEST}
 
 
 def probe(folder: Path) -> None:
@@ -232,6 +244,7 @@ def main() -> None:
     parser.add_argument("what", choices=["deviations", "perturb", "reference", "platform"])
     parser.add_argument("models", nargs="*")
     parser.add_argument("--latents", type=int, help=f"deviations: {BATCH}, perturb: {LATENTS:,} if not given")
+    parser.add_argument("--add", action="store_true", help="perturb: other latents, beside those that the row has")
     parser.add_argument("--batch", type=int, default=BATCH, help="perturb: latents at once")
     parser.add_argument("--prior", action="store_true")
     parser.add_argument("--one-thread", action="store_true", help="deviations: leave out the setting of two threads")
@@ -250,9 +263,13 @@ def main() -> None:
         found = deviations(names, options.latents or BATCH, options.prior, options.one_thread)
         update("deviations", {name + kind: row for name, row in found.items()})
     elif options.what == "perturb":
-        seen = json.loads(RESULTS.read_text())["deviations"]
+        kept = json.loads(RESULTS.read_text())
         for name in names:
-            row = perturb(name, seen[name + kind]["units"], options.latents or LATENTS, options.prior, options.batch)
+            units, before = kept["deviations"][name + kind]["units"], kept["perturbed"].get(name + kind)
+            seed = 1 + (before["latents"] if options.add and before else 0)
+            row = perturb(name, units, options.latents or LATENTS, options.prior, options.batch, seed)
+            if options.add and before:
+                row = joined(before, row)
             print(json.dumps({"model": name + kind, **row}), flush=True)
             update("perturbed", {name + kind: row})
     elif options.what == "reference":
