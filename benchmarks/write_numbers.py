@@ -153,9 +153,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", nargs="*", choices=TITLES, default=list(TITLES))
     options = parser.parse_args()
+    kept = speed_pass.RESULTS.exists()
     measure: dict[str, Callable[[], str]] = {
         "speed": lambda: speed(options.folder, options.threads),
-        "speed-pass": lambda: speed_pass.table(json.loads(speed_pass.RESULTS.read_text())),
+        "speed-pass": lambda: speed_pass.table(json.loads(speed_pass.RESULTS.read_text())) if kept else "",
         "coder": coder,
         "rate": lambda: rate(options.folder),
         "precision": lambda: precision(options.folder),
