@@ -96,9 +96,11 @@ class Block(nn.Module):
     def _in_strips(self, x: Tensor, mixer: WindowAttention, prompts: Sequence[Prompt]) -> Tensor:
         """The same block, one row of windows at a time: nothing but the result leaves the cache.
 
-        float64 is the way to probabilities: it keeps the operations whose exactness was measured.
+        float32 goes in pieces of a row. float64 is the way to probabilities and keeps the operations whose exactness
+        was measured; bfloat16 has torch's fused attention.
         """
         grid, size = mixer.grid(x), mixer.window**2
+        in_pieces = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
         keys = mixer.prompt_keys(prompts, grid)
         batch, _, width, channels = x.shape
         x = x.contiguous()
@@ -106,7 +108,7 @@ class Block(nn.Module):
         for sample in range(batch):
             source, target = x[sample].flatten(0, 1), out[sample].flatten(0, 1)
             own = [k.of_sample(sample) for k in keys]
-            attention = StripAttention(mixer, grid, own, x) if x.dtype != torch.float64 else None
+            attention = StripAttention(mixer, grid, own, x) if in_pieces else None
             step = attention.windows if attention is not None else grid.cols
             for row in range(grid.rows):
                 strip = grid.strip(row)

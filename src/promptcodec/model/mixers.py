@@ -73,12 +73,14 @@ class WindowAttention(nn.Module):
         rows_of_grid = slice(None) if row is None else slice(row, row + 1)
         return self._attend(self._project(windows, grid, prompts, rows_of_grid), grid, row or 0)
 
-    def labels(self, grid: WindowGrid, prompts: Sequence[PromptKeys], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Regions of the queries, (rows, cols, tokens), and of the keys, those of prompts among them."""
-        labels = grid.labels(device)
+    def labels(
+        self, grid: WindowGrid, prompts: Sequence[PromptKeys], device: torch.device, row: slice = slice(None)
+    ) -> tuple[Tensor, Tensor]:
+        """Regions of the queries in some rows of windows, (rows, cols, tokens), and of the keys, (rows, cols, keys)."""
+        labels = grid.labels(device)[row]
         if not prompts:
             return labels, labels
-        regions = [_labels(p, labels) for p in prompts]
+        regions = [_labels(p, labels, row) for p in prompts]
         image_first = any(p.compat_mask for p in prompts)
         return labels, torch.cat([labels, *regions] if image_first else [*regions, labels], dim=2)
 
@@ -87,7 +89,7 @@ class WindowAttention(nn.Module):
         qkv = linear(windows, self.qkv).unflatten(-1, (3, self.heads, -1)).movedim((4, 5), (0, 4))
         q, k, v = qkv.unbind(0)  # each (B, rows, cols, heads, tokens, head dim)
         q, k, bias = self.query(q), self.key(k), self.bias(q)
-        labels, key_labels = (t[row] for t in self.labels(grid, prompts, windows.device))
+        labels, key_labels = self.labels(grid, prompts, windows.device, row)
         if not prompts:
             return Seen(q, k, v, bias, labels, key_labels)
         expand = (batch, rows, cols, -1, -1, -1)
@@ -181,7 +183,7 @@ class WindowAttention(nn.Module):
             q = q.unflatten(-1, (self.heads, -1)).transpose(-3, -2).reshape(-1, 1, 1, *keys.key.shape[3:])
             q = q.expand(batch, rows, cols, -1, -1, -1)
         q = self.query(q)
-        visible = _visible(_labels(keys, seen.labels), seen.key_labels).flatten(0, 1)[:, None]
+        visible = _visible(_labels(keys, seen.labels, slice(None)), seen.key_labels).flatten(0, 1)[:, None]
         mask = torch.zeros_like(visible, dtype=q.dtype).masked_fill(~visible, float("-inf"))
         mask = mask.repeat(batch, self.heads, 1, 1)
         out = window_attention(q.flatten(0, 2), seen.k.flatten(0, 2), seen.v.flatten(0, 2), mask)
@@ -243,11 +245,11 @@ def _rows(keys: Tensor, rows: slice) -> Tensor:
     return keys if keys.shape[1] == 1 else keys[:, rows]
 
 
-def _labels(keys: PromptKeys, image: Tensor) -> Tensor:
-    """Regions of prompts beside those of their image tokens (rows, cols, tokens)."""
+def _labels(keys: PromptKeys, image: Tensor, rows: slice) -> Tensor:
+    """Regions of the prompts of some rows of windows, beside those of their image tokens (rows, cols, tokens)."""
     if keys.labels is None:
         return torch.full((*image.shape[:2], keys.key.shape[4]), _SHARED, device=image.device)
-    return keys.labels
+    return keys.labels[rows]
 
 
 _PADDING = -1  # label of what lies outside the map

@@ -1,4 +1,4 @@
-"""Window attention for inference on CPUs, some windows at a time: what they share is made once."""
+"""Window attention for float32 inference on CPUs, some windows at a time: what they share is made once."""
 
 from __future__ import annotations
 
@@ -43,10 +43,7 @@ class StripAttention:
         if self._prompts:
             keys = [(_at(p.key, row, col, windows), _at(p.value, row, col, windows)) for p in self._prompts]
             k, v = torch.cat([*(key for key, _ in keys), k], 2), torch.cat([*(value for _, value in keys), v], 2)
-        if q.dtype == torch.float32:
-            out = self._attend(q, k, v, row, col)
-        else:
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=self._masked(windows, row, col).to(q.dtype))
+        out = self._attend(q, k, v, row, col)
         return linear(out.transpose(1, 2).reshape(tokens.shape), mixer.proj)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, row: int, col: int) -> Tensor:
