@@ -77,7 +77,7 @@ def test_carried_prompts_stay_in_their_region_and_move_the_next_block() -> None:
     assert isinstance(block, Block)
     map_tokens = torch.randn(1, 8, 8, 12, dtype=torch.float64)
     moved = x[:1].clone()
-    moved[0, :, :4, :4] += 1.0  # one corner region of the shifted windows
+    moved[0, :4, :4, :4] += 1.0  # one corner region of the shifted windows; the norm would undo it in all channels
     (before,) = block.forward_carrying(x[:1].permute(0, 2, 3, 1), BlockSteer((Prompt(map_tokens, carry=True),)))[1]
     (after,) = block.forward_carrying(moved.permute(0, 2, 3, 1), BlockSteer((Prompt(map_tokens, carry=True),)))[1]
     changed = (before.tokens - after.tokens).abs().sum(1)[0] > 0
