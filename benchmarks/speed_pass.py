@@ -4,10 +4,10 @@
     python benchmarks/write_numbers.py PICTURES --only speed-pass    # the table of what was measured last
 
 Rows: *plain*, torch's layers and attention as they come, on whole maps; the source of each ``--before``, from this
-repository's history; *now*; and with ``--openvino`` (``pip install openvino``) the same transforms compiled by OpenVINO
-for this very size, which takes half a minute each. Every round runs all rows, each in a process of its own; the least
-seconds of a phase count, and the largest convolution peak of all runs. Results, by model, are in
-benchmarks/results/speed_pass.json.
+repository's history; *torch alone*, ours without compiled kernels; *now*; and with ``--openvino`` (``pip install
+openvino``) the same transforms compiled by OpenVINO for this very size, which takes half a minute each. Every round runs
+all rows, each in a process of its own; the least seconds of a phase count, and the largest convolution peak of all runs.
+Results, by model, are in benchmarks/results/speed_pass.json.
 """
 
 from __future__ import annotations
@@ -41,11 +41,17 @@ PHASES = ("analysis", "synthesis")
 
 
 def measured(model: str, picture: Path, threads: int, how: str) -> dict[str, float]:
-    """Seconds of the phases, their GMAC and the convolution peak, in this process; ``how``: plain, openvino, or now."""
+    """Seconds of the phases, their GMAC and the convolution peak, in this process; ``how``: as --one has it."""
     keep_large_blocks()
     torch.set_num_threads(threads)
     codec = promptcodec.load(model) if model in shipped_models() else untrained(model)
-    with plain() if how != "now" else contextlib.nullcontext():
+    with contextlib.ExitStack() as stack:
+        if how in ("plain", "openvino"):
+            stack.enter_context(plain())
+        if how == "torch":
+            from promptcodec.model.workers import torch_alone  # not yet in sources before
+
+            stack.enter_context(torch_alone())
         if how == "openvino":
             return _openvino(codec, picture, threads)
         found = asdict(bench(codec, picture, 3))
@@ -103,7 +109,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--openvino", action="store_true")
-    parser.add_argument("--one", choices=["plain", "openvino", "now"], help=argparse.SUPPRESS)
+    parser.add_argument("--one", choices=["plain", "torch", "openvino", "now"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(measured(options.model[0], options.picture, options.threads, options.one)))
@@ -116,7 +122,7 @@ def main() -> None:
             remove = ["git", "worktree", "remove", "--force", folder]
             stack.callback(subprocess.run, remove, cwd=ROOT, check=True)
             trees.append((commit, folder, "now"))
-        trees.append(("now", ROOT, "now"))
+        trees += [("torch alone", ROOT, "torch"), ("now", ROOT, "now")]
         if options.openvino:
             trees.append(("OpenVINO", ROOT, "openvino"))
         results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"models": {}}

@@ -21,6 +21,7 @@ from promptcodec.model.base import CompressionModel, channels_last
 from promptcodec.model.linear import onednn_linear_works
 from promptcodec.model.precision import Precision
 from promptcodec.model.presets import PRESETS
+from promptcodec.model.workers import torch_alone
 from promptcodec.zoo.model_file import load_model, save_model
 
 Q = 32_768
@@ -138,7 +139,7 @@ def _least(call: Callable[[], object], repeats: int) -> float:
 def _gmac(call: Callable[[], object]) -> float:
     """Multiplications, by torch's own counter, which has to be told of the oneDNN operator."""
     mapping = {torch.ops.mkldnn._linear_pointwise: _linear_flops} if onednn_linear_works() else {}
-    with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
+    with torch_alone(), FlopCounterMode(display=False, custom_mapping=mapping) as counter:
         call()
     return float(counter.get_total_flops()) / 2e9
 

@@ -13,7 +13,7 @@ from promptcodec.model.ffn import feed_forward, last_layer
 from promptcodec.model.mixers import DepthwiseMixer, WindowAttention
 from promptcodec.model.s2c import SeparableConvMixer
 from promptcodec.model.steering import BlockSteer, Prompt
-from promptcodec.model.strip_attention import StripAttention
+from promptcodec.model.strips import in_strips
 
 
 class Block(nn.Module):
@@ -57,7 +57,7 @@ class Block(nn.Module):
         prompts = self._prompts(steer)
         if isinstance(self.mixer, WindowAttention):
             if self._in_strips_helps(x, self.mixer):
-                return _finish(steer, self._in_strips(x, self.mixer, prompts))
+                return _finish(steer, in_strips(x, self.mixer, prompts, (self.norm1, self.norm2), self.ffn))
             mixed = self.mixer(x if self.post_norm else self.norm1(x), prompts, region)
             x = x + self._drop(self.norm1(mixed) if self.post_norm else mixed)
         elif self.mixer is not None:
@@ -92,40 +92,6 @@ class Block(nn.Module):
         if prompts and not isinstance(self.mixer, WindowAttention):
             raise UsageError(f"a block with {_describe(self.mixer)} takes no prompt tokens")
         return prompts
-
-    def _in_strips(self, x: Tensor, mixer: WindowAttention, prompts: Sequence[Prompt]) -> Tensor:
-        """The same block, one row of windows at a time: nothing but the result leaves the cache.
-
-        float32 goes in pieces of a row. float64 is the way to probabilities and keeps the operations whose exactness
-        was measured; bfloat16 has torch's fused attention.
-        """
-        grid, size = mixer.grid(x), mixer.window**2
-        in_pieces = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        keys = mixer.prompt_keys(prompts, grid)
-        batch, _, width, channels = x.shape
-        x = x.contiguous()
-        out = torch.empty_like(x)
-        for sample in range(batch):
-            source, target = x[sample].flatten(0, 1), out[sample].flatten(0, 1)
-            own = [k.of_sample(sample) for k in keys]
-            attention = StripAttention(mixer, grid, own, x) if in_pieces else None
-            step = attention.windows if attention is not None else grid.cols
-            for row in range(grid.rows):
-                strip = grid.strip(row)
-                tokens = source.index_select(0, strip.gather)
-                for col in range(0, grid.cols, step):
-                    part = tokens[col * size : (col + step) * size]
-                    normed = self.norm1(part)
-                    if attention is not None:
-                        part += attention(normed, row, col)
-                    else:
-                        windows = normed.view(1, 1, grid.cols, size, channels)
-                        part += mixer.attend(windows, grid, own, row).view_as(part)
-                    if self.ffn is not None:
-                        part += self.ffn(self.norm2(part))
-                for top, rows, index in strip.bands:
-                    torch.index_select(tokens, 0, index, out=target[top * width : (top + rows) * width])
-        return out
 
     def _drop(self, branch: Tensor) -> Tensor:
         """Stochastic depth: drop the branch of a whole sample, and rescale those kept."""

@@ -147,7 +147,7 @@ class WindowAttention(nn.Module):
 
         Scaled cosines are hidden by -100 as in Swin V2, which logits of up to 100 can shine through; padding never is.
         """
-        hidden = ~_visible(labels, key_labels).flatten(0, 1)[:, None]
+        hidden = ~visible(labels, key_labels).flatten(0, 1)[:, None]
         if self.logit_scale is None:
             return bias.masked_fill(hidden, float("-inf"))
         padding = (key_labels == -1).flatten(0, 1)[:, None, None]
@@ -183,8 +183,8 @@ class WindowAttention(nn.Module):
             q = q.unflatten(-1, (self.heads, -1)).transpose(-3, -2).reshape(-1, 1, 1, *keys.key.shape[3:])
             q = q.expand(batch, rows, cols, -1, -1, -1)
         q = self.query(q)
-        visible = _visible(_labels(keys, seen.labels, slice(None)), seen.key_labels).flatten(0, 1)[:, None]
-        mask = torch.zeros_like(visible, dtype=q.dtype).masked_fill(~visible, float("-inf"))
+        seen_by = visible(_labels(keys, seen.labels, slice(None)), seen.key_labels).flatten(0, 1)[:, None]
+        mask = torch.zeros_like(seen_by, dtype=q.dtype).masked_fill(~seen_by, float("-inf"))
         mask = mask.repeat(batch, self.heads, 1, 1)
         out = window_attention(q.flatten(0, 2), seen.k.flatten(0, 2), seen.v.flatten(0, 2), mask)
         out = linear(out.view(*q.shape).transpose(3, 4).flatten(4), self.proj)
@@ -256,7 +256,7 @@ _PADDING = -1  # label of what lies outside the map
 _SHARED = -2  # label of tokens that see, and are seen from, every real token of a window
 
 
-def _visible(query: Tensor, key: Tensor) -> Tensor:
+def visible(query: Tensor, key: Tensor) -> Tensor:
     """(…, queries) and (…, keys) labels to a boolean (…, queries, keys)."""
     query, key = query[..., :, None], key[..., None, :]
     return (query == key) | (key == _SHARED) | ((query == _SHARED) & (key != _PADDING))

@@ -72,10 +72,12 @@ class WindowGrid:
 @dataclass(frozen=True)
 class Strip:
     """One row of windows: ``gather`` (cols * window²) gives the map's token for each window token (any token for
-    padding). ``bands`` give the way back: from map row ``top`` on, ``rows`` rows are the window tokens ``index``.
+    padding); in ``scatter`` it is -1 for padding. ``bands`` give the way back: from map row ``top`` on, ``rows`` rows
+    are the window tokens ``index``.
     """
 
     gather: Tensor
+    scatter: Tensor
     bands: tuple[tuple[int, int, Tensor], ...]
 
 
@@ -86,7 +88,10 @@ def _strip(height: int, width: int, window: int, shift: int, row: int) -> Strip:
     y = (row * window + torch.arange(window) + shift) % (rows * window)
     x = (torch.arange(cols * window) + shift) % (cols * window)
     index = y.clamp(max=height - 1)[:, None] * width + x.clamp(max=width - 1)
-    gather = index.reshape(window, cols, window).transpose(0, 1).flatten()
+    real = (y < height)[:, None] & (x < width)
+    gather, scatter = (
+        t.reshape(window, cols, window).transpose(0, 1).flatten() for t in (index, torch.where(real, index, -1))
+    )
     column = (torch.arange(width) - shift) % (cols * window)
     within = column // window * window**2 + column % window
     bands = []
@@ -96,7 +101,7 @@ def _strip(height: int, width: int, window: int, shift: int, row: int) -> Strip:
         if count > 0:
             band = (torch.arange(first, first + count) * window)[:, None] + within
             bands.append((top, count, band.flatten()))
-    return Strip(gather, tuple(bands))
+    return Strip(gather, scatter, tuple(bands))
 
 
 def _labels(length: int, window: int, shift: int) -> Tensor:

@@ -1,0 +1,4 @@
+"""Kernels that LLVM compiles for this very processor, where llvmlite is installed (``pip install promptcodec[fast]``).
+
+Each has a counterpart made of torch's operators, which stands in where there is none.
+"""
