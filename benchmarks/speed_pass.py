@@ -5,9 +5,9 @@
 
 Rows: *plain*, torch's layers and attention as they come, on whole maps; the source of each ``--before``, from this
 repository's history; *torch alone*, ours without compiled kernels; *now*; and with ``--openvino`` (``pip install
-openvino``) the same transforms compiled by OpenVINO for this very size, which takes half a minute each. Every round runs
-all rows, each in a process of its own; the least seconds of a phase count, and the largest convolution peak of all runs.
-Results, by model, are in benchmarks/results/speed_pass.json.
+openvino``) the same transforms compiled by OpenVINO for this very size, half a minute each. Every round runs all rows,
+each in a process of its own; the least seconds of a phase count, and the largest convolution peak of all runs. Results,
+by model, are in benchmarks/results/speed_pass.json.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def measured(model: str, picture: Path, threads: int, how: str) -> dict[str, flo
             stack.enter_context(torch_alone())
         if how == "openvino":
             return _openvino(codec, picture, threads)
-        found = asdict(bench(codec, picture, 3))
+        found = asdict(bench(codec, picture, 6))
     phases = {p["name"]: p for p in found["phases"]}
     out = {name: phases[name]["seconds"] for name in PHASES} | {"peak_gflops": found["peak_gflops"]}
     return out | {f"{name}_gmac": phases[name]["gmac"] for name in PHASES}

@@ -115,7 +115,7 @@ class Stage(nn.Module):
     def forward(self, x: Tensor, steer: StageSteer | None = None, region: Tensor | None = None) -> Tensor:
         """``steer``: what acts at each block, by its number, and at the output, by -1; ``region``: see NgramContext."""
         steer = steer or {}
-        tokens = x.permute(0, 2, 3, 1)
+        tokens = given = x.permute(0, 2, 3, 1)
         carried: tuple[Prompt, ...] = ()
         for i, block in enumerate(self.blocks):
             own = BlockSteer(carried).then(steer.get(i, _NOTHING)) if carried else steer.get(i)
@@ -124,7 +124,8 @@ class Stage(nn.Module):
             else:
                 tokens, carried = block(tokens, own, region), ()
         out = tokens.permute(0, 3, 1, 2)
-        out = x + out if self.residual else out
+        if self.residual:  # in place, unless gradients or the caller may want what would be lost
+            out = x + out if torch.is_grad_enabled() or tokens is given else out.add_(x)
         return steer[-1].finish(out) if -1 in steer else out
 
 

@@ -16,6 +16,7 @@ from promptcodec.model.blocks import Stage
 from promptcodec.model.elic import AttentionModule, Bottleneck
 from promptcodec.model.gdn import Gdn
 from promptcodec.model.steering import TransformSteer
+from promptcodec.model.upsample import Upsample
 
 
 class Transform(nn.Module):
@@ -125,7 +126,7 @@ def resample(channels: int, layer: config.Resample | config.ReflectConv) -> nn.M
     if layer.kind == "down":
         conv: nn.Module = nn.Conv2d(channels, layer.channels, kernel, stride, padding)
     elif layer.kind == "up":
-        conv = nn.ConvTranspose2d(channels, layer.channels, kernel, stride, padding, output_padding=stride - 1)
+        conv = Upsample(channels, layer.channels, kernel, stride, padding, output_padding=stride - 1)
     else:
         conv = nn.Conv2d(channels, layer.channels * stride**2, kernel, padding=padding)
     if layer.zero_init:
