@@ -6,8 +6,8 @@
 Rows: *plain*, torch's layers and attention as they come, on whole maps; the source of each ``--before``, from this
 repository's history; *torch alone*, ours without compiled kernels; *now*; and with ``--openvino`` (``pip install
 openvino``) the same transforms compiled by OpenVINO for this very size, half a minute each. Every round runs all rows,
-each in a process of its own; the least seconds of a phase count, and the largest convolution peak of all runs. Results,
-by model, are in benchmarks/results/speed_pass.json.
+each in a process of its own, which measures the convolution peak as well. Of a phase, the table shows the least seconds
+and the median of its shares of the peak. Results, by model, are in benchmarks/results/speed_pass.json.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import tempfile
 import timeit
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -89,12 +90,11 @@ def table(results: dict[str, Any]) -> str:
     """Milliseconds and share of the peak by model and row."""
     rows = []
     for model, found in results["models"].items():
-        peak = found["peak_gflops"]
-        for name, row in found["rows"].items():
+        for name, runs in found["rows"].items():
             cells = []
             for phase in PHASES:
-                share = 2 * found[f"{phase}_gmac"] / row[phase] / peak
-                cells += [f"{1000 * row[phase]:.0f}", f"{100 * share:.0f} %"]
+                share = median(2 * found[f"{phase}_gmac"] / run[phase] / run["peak_gflops"] for run in runs)
+                cells += [f"{1000 * min(run[phase] for run in runs):.0f}", f"{100 * share:.0f} %"]
             rows.append([f"{model}, {found['threads']} threads, {found['instructions']}", name, *cells])
     head = ["model", "code", "analysis, ms", "of peak", "synthesis, ms", "of peak"]
     return markdown_table(head, rows)
@@ -127,15 +127,14 @@ def main() -> None:
             trees.append(("OpenVINO", ROOT, "openvino"))
         results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"models": {}}
         for model in options.model:
-            found: dict[str, Any] = {"peak_gflops": 0.0, "rows": {}}
+            found: dict[str, Any] = {"rows": {}}
             for _ in range(options.rounds):
                 for name, tree, how in trees:
                     one = turn(tree, how, model, options.picture, options.threads)
-                    found["peak_gflops"] = max(found["peak_gflops"], one["peak_gflops"])
                     if name == "now":  # torch's counter does not know fused attention
                         found |= {key: one[key] for key in one if key.endswith("_gmac")}
-                    row = found["rows"].setdefault(name, one)
-                    found["rows"][name] = {phase: min(row[phase], one[phase]) for phase in PHASES}
+                    kept = {key: one[key] for key in (*PHASES, "peak_gflops")}
+                    found["rows"].setdefault(name, []).append(kept)
                     print(model, name, one, flush=True)
             machine = {"threads": options.threads, "instructions": torch.backends.cpu.get_cpu_capability()}
             results["models"][model] = machine | found
