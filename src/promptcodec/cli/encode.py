@@ -130,10 +130,11 @@ def command(
 def encode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
     """Encode one picture; raises PromptcodecError or OSError, and then leaves no output."""
     start = time.perf_counter()
-    data = sys.stdin.buffer.read() if job.source == jobs.PIPE else Path(job.source).read_bytes()
-    stamp = _stamp(data, settings)
+    data = sys.stdin.buffer.read() if job.source == jobs.PIPE else Path(job.source)  # a path: read and let go by parts
+    digest, size_in = _measured(data)
+    stamp = _stamp(digest, settings)
     if settings.skip_existing and _up_to_date(job, stamp):
-        return jobs.Outcome(job.source, job.target, "skipped", bytes_in=len(data))
+        return jobs.Outcome(job.source, job.target, "skipped", bytes_in=size_in)
     options.check_output(job, settings.overwrite or (settings.skip_existing and _is_ours(job.target)))
     coded = _encoded(data, settings, stamp if settings.stamped else None)
     if job.target == jobs.PIPE:
@@ -148,10 +149,10 @@ def encode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
     facts = info(coded)
     seconds = time.perf_counter() - start
     size = (int(facts["width"]), int(facts["height"]))
-    return jobs.Outcome(job.source, job.target, "done", "", len(data), len(coded), *size, round(seconds, 3))
+    return jobs.Outcome(job.source, job.target, "done", "", size_in, len(coded), *size, round(seconds, 3))
 
 
-def _encoded(data: bytes, settings: Settings, source_hash: bytes | None) -> bytes:
+def _encoded(data: bytes | Path, settings: Settings, source_hash: bytes | None) -> bytes:
     given: dict[str, Any] = {
         "target": settings.target, "strip": settings.strip, "source_hash": source_hash, "memory": settings.memory,
         "preview": settings.preview, "progress": jobs.tile_done,
@@ -164,7 +165,15 @@ def _encoded(data: bytes, settings: Settings, source_hash: bytes | None) -> byte
     return steered.encode(data, settings.quality, settings=dict(settings.scalars), maps=dict(settings.maps), **given)
 
 
-def _stamp(data: bytes, settings: Settings) -> bytes:
+def _measured(data: bytes | Path) -> tuple[bytes, int]:
+    """SHA-256 and size of a picture's bytes."""
+    if isinstance(data, bytes):
+        return hashlib.sha256(data).digest(), len(data)
+    with data.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest(), data.stat().st_size
+
+
+def _stamp(digest: bytes, settings: Settings) -> bytes:
     """8 bytes over the picture and the settings that its file depends on, the model's fingerprint among them."""
     fingerprint = read_metadata(find_model(settings.model or DEFAULT))["fingerprint"]
     rate: object = DEFAULT_QUALITY if settings.quality is None else settings.quality
@@ -181,7 +190,7 @@ def _stamp(data: bytes, settings: Settings) -> bytes:
         shipped = [adapter.fingerprint for adapter in shipped_adapters()]  # any of them may be what was asked for
         asked += [files, settings.scalars, drawn, shipped]
     described = json.dumps(asked).encode()
-    return hashlib.sha256(hashlib.sha256(data).digest() + described).digest()[:HASH_BYTES]
+    return hashlib.sha256(digest + described).digest()[:HASH_BYTES]
 
 
 def _identity(source: str) -> str:
