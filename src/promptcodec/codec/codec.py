@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from promptcodec.codec.allocator import give_back
 from promptcodec.codec.alpha import decode_alpha, encode_alpha
 from promptcodec.codec.budget import DEFAULT_MEMORY, analysis_halo, synthesis_halo, tile_size
 from promptcodec.codec.container import MAX_PIXELS, Header, Metadata, Preview, PtcFile, PtcReader, Tile, pack
@@ -184,6 +185,8 @@ class Codec:
         latents = DecodedTiles(self, file, attached)
         rgb = None
         wanted = grid.touching(part)
+        if len(wanted) > 1:
+            give_back()
         for done, index in enumerate(wanted):
             tile = grid.tile(index)
             region = grid.around(tile, halo)
@@ -202,6 +205,8 @@ class Codec:
             if progress is not None:
                 progress(done + 1, len(wanted))
         assert rgb is not None  # no picture is without pixels
+        if len(wanted) > 1:
+            give_back()
         return Picture(rgb=rgb, grey=header.grey, alpha=alpha, icc=metadata.icc, exif=metadata.exif, xmp=metadata.xmp)
 
     def verify(
@@ -246,6 +251,7 @@ class Codec:
         return SteeredCodec(self, ()).open
 
     def _preview(self, picture: Picture, q: int) -> Preview:
+        give_back()
         image = Image.fromarray(picture.rgb)
         image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), reducing_gap=2.0)
         y, z = self.analyse(np.asarray(image))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
 from PIL import Image
 
 from promptcodec.codec.picture import Picture
 
+ROWS = 256  # looked at together, so that no second picture is in memory
 FLAT = 0.25  # share of pixels equal to their left neighbour below which a PNG has no chance
 
 
@@ -15,10 +17,14 @@ def lossless_is_smaller(picture: Picture, size: int) -> bool:
     """Whether PNG stores the pixels (alpha aside) in fewer than ``size`` bytes."""
     pixels = picture.rgb[:, :, 0] if picture.grey else picture.rgb
     if pixels.shape[1] > 1:
-        equal = pixels[:, 1:] == pixels[:, :-1]
-        share = (equal if equal.ndim == 2 else equal.all(axis=2)).mean()
+        share = np.mean([_flat(pixels[top : top + ROWS]) for top in range(0, len(pixels), ROWS)])
         if share < FLAT:
             return False
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.tell() < size
+
+
+def _flat(rows: np.ndarray) -> float:
+    equal = rows[:, 1:] == rows[:, :-1]
+    return float((equal if equal.ndim == 2 else equal.all(axis=2)).mean())
