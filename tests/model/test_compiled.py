@@ -75,6 +75,13 @@ def test_vectors_of_other_processors(registers, monkeypatch):
         windows._kernels.cache_clear()
 
 
+def test_what_no_kernel_is_made_for():
+    assert attention_code.attention(64, 0, 256) is None
+    assert attention_code.attention(9, 0, 16) is None
+    assert attention_code.attention(64, 0, 6) is None
+    assert rows_code.gather_norm(4096, 1e-5) is None
+
+
 def test_large_logits_and_what_is_hidden():
     block = made(32, 2, 4, True)
     torch.nn.init.normal_(block.mixer.qkv.weight, std=4.0)

@@ -14,6 +14,7 @@ from llvmlite import ir
 from promptcodec.model.compiled.code import FLOAT, INT, Code, vector_registers
 
 LOG2_E = 1.0 / math.log(2.0)
+WIDEST = 128  # channels of a head: the code grows with them
 
 
 def attention(tokens: int, prompts: int, width: int) -> Callable[..., None] | None:
@@ -29,7 +30,9 @@ def attention(tokens: int, prompts: int, width: int) -> Callable[..., None] | No
     lanes, registers = vector_registers()
     while lanes > 4 and tokens % lanes:
         lanes //= 2
-    if lanes < 4 or tokens % lanes or width % 4 or lanes > 2 * width:  # or queries would be read past their keys
+    if lanes < 4 or tokens % lanes or width % 4:
+        return None
+    if lanes > 2 * width or width > WIDEST:  # the former: queries would be read past their keys
         return None
     return _Attention(tokens, prompts, width, lanes, registers).compiled()
 
