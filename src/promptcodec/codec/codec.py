@@ -51,6 +51,8 @@ Progress = Callable[[int, int], None]  # is told how many tiles are done, of how
 # y, z and the encoder's steering of a picture (1, 3, H, W) at the rate q.
 Refine = Callable[[CompressionModel, Tensor, float, Steerer], tuple[Tensor, Tensor, Steering]]
 
+_TRIM = 8  # tiles after which what lies free between blocks in use goes back: the heap creeps up otherwise
+
 
 class Codec:
     """One model, ready to encode and decode on one device. Safe to use from several threads."""
@@ -202,6 +204,8 @@ class Codec:
                 rgb = np.empty((part.height, part.width, 3), dtype=np.uint8)
             rgb[goal.rows, goal.columns] = pixels
             latents.forget(index, halo)
+            if done % _TRIM == _TRIM - 1:
+                give_back()
             if progress is not None:
                 progress(done + 1, len(wanted))
         assert rgb is not None  # no picture is without pixels

@@ -21,7 +21,7 @@ from promptcodec.model.workers import each, is_torch_alone
 
 Branch = Callable[[Tensor], Tensor]
 _TOKENS = 4096  # of a map; less does not earn the compiler's tenth of a second
-_FLOATS = 1 << 18  # of tokens in a part, at most: 1 MiB, and thrice as much for queries, keys and values
+_FLOATS = 3 << 17  # of tokens in a part, at most: 1.5 MiB, and thrice as much for queries, keys and values
 _PARTS = 2  # for each thread, at least: the slowest has half a part to wait for
 
 
