@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -67,6 +68,18 @@ def test_photo_to_ptc_to_png(run, folder, photo):
     assert run("decode", folder / "a.ptc")[0] == 0
     decoded = np.asarray(Image.open(folder / "a.png"))
     assert 10 * np.log10(255**2 / np.mean((decoded - photo.astype(float)) ** 2)) > 22
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_named_pipe_is_read_once(run, folder):
+    """``encode <(command)`` in a shell: what is read for its checksum cannot be read again."""
+    picture, pipe = (folder / "a.png").read_bytes(), folder / "pipe.png"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(picture,), daemon=True)
+    writer.start()
+    assert run("encode", pipe, "-o", folder / "piped.ptc")[0] == 0
+    assert run("encode", folder / "a.png", "-o", folder / "read.ptc")[0] == 0
+    assert (folder / "piped.ptc").read_bytes() == (folder / "read.ptc").read_bytes()
 
 
 def test_quality_and_output(run, folder):

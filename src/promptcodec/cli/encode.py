@@ -130,7 +130,7 @@ def command(
 def encode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
     """Encode one picture; raises PromptcodecError or OSError, and then leaves no output."""
     start = time.perf_counter()
-    data = sys.stdin.buffer.read() if job.source == jobs.PIPE else Path(job.source)  # a path: read and let go by parts
+    data = _source(job)
     digest, size_in = _measured(data)
     stamp = _stamp(digest, settings)
     if settings.skip_existing and _up_to_date(job, stamp):
@@ -163,6 +163,14 @@ def _encoded(data: bytes | Path, settings: Settings, source_hash: bytes | None) 
         return codec.encode(data, settings.quality, **given)
     steered = runtime.steered(settings.model, settings.device, settings.adapters, settings.precision)
     return steered.encode(data, settings.quality, settings=dict(settings.scalars), maps=dict(settings.maps), **given)
+
+
+def _source(job: jobs.Job) -> bytes | Path:
+    """A file as its path: its bytes need not stay beside the picture. What can be read but once as its bytes."""
+    if job.source == jobs.PIPE:
+        return sys.stdin.buffer.read()
+    path = Path(job.source)
+    return path.read_bytes() if path.is_fifo() or path.is_char_device() else path
 
 
 def _measured(data: bytes | Path) -> tuple[bytes, int]:

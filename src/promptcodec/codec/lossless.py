@@ -17,14 +17,15 @@ def lossless_is_smaller(picture: Picture, size: int) -> bool:
     """Whether PNG stores the pixels (alpha aside) in fewer than ``size`` bytes."""
     pixels = picture.rgb[:, :, 0] if picture.grey else picture.rgb
     if pixels.shape[1] > 1:
-        share = np.mean([_flat(pixels[top : top + ROWS]) for top in range(0, len(pixels), ROWS)])
-        if share < FLAT:
+        flat = sum(_flat(pixels[top : top + ROWS]) for top in range(0, len(pixels), ROWS))
+        if flat < FLAT * len(pixels) * (pixels.shape[1] - 1):
             return False
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.tell() < size
 
 
-def _flat(rows: np.ndarray) -> float:
+def _flat(rows: np.ndarray) -> int:
+    """How many pixels of (rows, columns) or (rows, columns, 3) equal their left neighbour."""
     equal = rows[:, 1:] == rows[:, :-1]
-    return float((equal if equal.ndim == 2 else equal.all(axis=2)).mean())
+    return int(np.count_nonzero(equal if equal.ndim == 2 else equal.all(axis=2)))

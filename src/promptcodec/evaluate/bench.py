@@ -18,6 +18,7 @@ from promptcodec.codec.container import Header, PtcFile, Tile, pack, unpack
 from promptcodec.codec.picture_io import read
 from promptcodec.codec.picture_write import to_pil, write
 from promptcodec.model.base import CompressionModel, channels_last
+from promptcodec.model.compiled.windows import kernels_work
 from promptcodec.model.linear import onednn_linear_works
 from promptcodec.model.precision import Precision
 from promptcodec.model.presets import PRESETS
@@ -40,7 +41,7 @@ class Phase:
 @dataclass(frozen=True)
 class Bench:
     """One run. ``precision``: of the synthesis. ``peak_gflops``: float32 3x3 convolution, 128 channels, in this run, at
-    the same threads."""
+    the same threads. ``compiled``: whether attention can be, see ``promptcodec.model.compiled``."""
 
     model: str
     width: int
@@ -53,6 +54,7 @@ class Bench:
     decode_s: float
     bytes: int
     peak_memory_mib: float | None
+    compiled: bool
 
 
 def untrained(name: str, precision: Precision = "float32") -> Codec:
@@ -118,7 +120,7 @@ def bench(codec: Codec, picture: Path, repeats: int) -> Bench:
     decode_s = _least(lambda: to_pil(codec.decode_picture(data)), repeats)
     return Bench(
         codec.name, width, height, torch.get_num_threads(), "bfloat16" if codec.bfloat16 else "float32",
-        round(peak, 1), phases, round(encode_s, 4), round(decode_s, 4), len(data), _peak_memory(),
+        round(peak, 1), phases, round(encode_s, 4), round(decode_s, 4), len(data), _peak_memory(), kernels_work(),
     )  # fmt: skip
 
 

@@ -53,6 +53,11 @@ def run_compiled(
     return True
 
 
+def kernels_work() -> bool:
+    """Whether attention can be compiled here: llvmlite is installed, and knows this processor."""
+    return _kernels(64, 0, 128, 16, 1e-5, 1e-5) is not None
+
+
 class _Block:
     def __init__(
         self, kernels: _Kernels, source: Tensor, target: Tensor, grid: WindowGrid, mixer: WindowAttention,
