@@ -36,10 +36,10 @@ def command(
     if as_json:
         print(json.dumps(asdict(result)))
         return
+    compiled = "compiled" if result.compiled else "not compiled (the extra fast brings that)"
     print(f"{result.model}{' (random weights)' if random else ''}, {result.width}x{result.height}, "
-          f"{result.threads} threads, networks in {result.precision}, large maps' attention "
-          f"{'compiled' if result.compiled else 'not compiled (the extra fast brings that)'}; convolution peak {result.peak_gflops:g} "
-          "GFLOP/s")  # fmt: skip
+          f"{result.threads} threads, networks in {result.precision}, large maps' attention {compiled}; "
+          f"convolution peak {result.peak_gflops:g} GFLOP/s")  # fmt: skip
     for phase in result.phases:
         share = "" if phase.share_of_peak is None else f"  {phase.gmac:7.2f} GMAC  {phase.share_of_peak:6.1%} of peak"
         print(f"  {phase.name:<15} {1000 * phase.seconds:8.1f} ms{share}")
