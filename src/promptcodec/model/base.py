@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
@@ -12,9 +13,12 @@ from promptcodec.errors import UsageError
 from promptcodec.model import config
 from promptcodec.model.causal import CausalContext
 from promptcodec.model.context import context_model
+from promptcodec.model.contextual_mean import ContextualMean
 from promptcodec.model.entropy import FactorizedPrior, gaussian_likelihood
 from promptcodec.model.gain import RateGain
-from promptcodec.model.schedule import EVERYWHERE, Schedule, Step, Where, all_at_once, in_units, run
+from promptcodec.model.schedule import (
+    EVERYWHERE, MeanSchedule, Schedule, Step, Where, all_at_once, in_units, run, with_scales,
+)  # fmt: skip
 from promptcodec.model.steering import Constant, Decoded, Gains, Steerer, Steering, TransformSteer
 from promptcodec.model.transforms import Transform, depth, full_precision, pad_to_multiple
 
@@ -55,16 +59,39 @@ class CompressionModel(nn.Module):
         scales = scales.exp() if self.config.scale == "log" else scales
         return scales * gains.y, means * gains.y
 
+    def log_scales(self, z: Tensor, gain: Tensor | float, steer: TransformSteer | None = None) -> Tensor:
+        """log σ of the latent gained by ``gain``, from z without gain, of a model with contextual means."""
+        with full_precision(z.device):
+            log_scale: Tensor = self.h_s(z, steer)
+            return log_scale + torch.as_tensor(gain, dtype=z.dtype, device=z.device).log()
+
+    def means(
+        self, z: Tensor, log_scale: Tensor, gain: Tensor | float, steer: TransformSteer | None = None
+    ) -> MeanSchedule:
+        """The steps in which a model with contextual means makes those of the latent gained by ``gain``.
+
+        z: (B, N, h/64, w/64) without gain. ``log_scale``: what ``log_scales`` gives. ``steer`` acts in the features
+        and the mean network. Raises UsageError for models without such means.
+        """
+        if not isinstance(self.context, ContextualMean):
+            raise UsageError(f"model {self.config.name} has no contextual means")
+        return self.context.steps(z, log_scale, gain, steer)
+
     def schedule(
-        self, z_hat: Tensor, gains: Gains, known: Tensor | None = None, steer: TransformSteer | None = None
-    ) -> Schedule:
+        self, z_hat: Tensor, gains: Gains, known: Tensor | None = None, steer: TransformSteer | None = None,
+        steer_means: TransformSteer | None = None,
+    ) -> Schedule:  # fmt: skip
         """The steps in which the (gained) latent is coded, given the decoded (gained) z; see ``model.schedule``.
 
         ``known``: the latent as later steps will see it, where that is settled beforehand (noise in training).
-        ``steer`` acts in the hyper synthesis.
+        ``steer`` acts in the hyper synthesis, ``steer_means`` in what makes contextual means.
         """
         if self.context is None:
             return all_at_once(*self.hyper_parameters(z_hat, gains, steer))
+        if isinstance(self.context, ContextualMean):
+            z = z_hat * gains.z_inverse
+            log_scale = self.log_scales(z, gains.y, steer)
+            return with_scales(self.means(z, log_scale, gains.y, steer_means), log_scale.exp())
         hyper = self.h_s(z_hat * gains.z_inverse, steer)
         if isinstance(self.context, CausalContext) and known is not None:  # in one pass instead of hundreds
             steps = all_at_once(*self.context.given(hyper, (known / gains.y).to(hyper.dtype)))
@@ -135,9 +162,12 @@ class CompressionModel(nn.Module):
             return noisy if mode == "noise" else rounded
 
         decoded = Decoded(z_hat * gains.z_inverse)
-        with full_precision(y.device):  # probabilities are never computed in bfloat16
-            steer_entropy = steerer.for_entropy(decoded).within("h_s")
-            y_hat = run(self.schedule(z_hat, gains, known, steer_entropy), code, tuple(y.shape))
+        # Probabilities are never computed in bfloat16; means may be while they are learned.
+        mixed = self.training and isinstance(self.context, ContextualMean)
+        with contextlib.nullcontext() if mixed else full_precision(y.device):
+            steering = steerer.for_entropy(decoded)
+            schedule = self.schedule(z_hat, gains, known, steering.within("h_s"), steering.within("h_m"))
+            y_hat = run(schedule, code, tuple(y.shape))
         likelihoods = {
             "y": _assembled(likelihood, y),
             "z": self.prior.likelihood(z_round if mode == "round" else z_noisy),

@@ -131,13 +131,18 @@ Layer = Resample | Stage | Relu | Bottlenecks | AttentionGate | ReflectConv | Gd
 class Transform:
     """A chain of layers. ``shortcut`` > 0 adds a learned linear block transform of that block size beside the chain.
 
-    A stage of depth 0 computes nothing: it is a place where steering can act.
+    A stage of depth 0 computes nothing: it is a place where steering can act. ``gate`` multiplies the shortcut's latent
+    by 1 + a linear function, zero at the start, of the last features at the latent's resolution, so that what steers
+    those features reaches the linear path as well. ``bound`` > 0 keeps every output within that distance of a value
+    learned per channel (``model.bounded``).
     """
 
     in_channels: int
     layers: tuple[Layer, ...]
     shortcut: int = 0
     drop_path: float = 0.0
+    gate: bool = field(default=False, metadata=_LATER)
+    bound: float = field(default=0.0, metadata=_LATER)
 
     @property
     def out_channels(self) -> int:
@@ -179,12 +184,28 @@ class CausalAttention:
 
 
 @dataclass(frozen=True)
+class ContextualMean:
+    """One-shot scale, contextual mean: all scales come from z at once, means in four steps over a 2x2 grid.
+
+    ``features`` is a second hyper synthesis, from z to what the means are made of; it has no say in the scales. The mean
+    network joins them with what is decoded so far, in ``hidden`` channels, through a depthwise ``kernel`` x ``kernel``
+    convolution and a gated feed-forward half of ``ffn_ratio``.
+    """
+
+    features: Transform
+    hidden: int = 192
+    kernel: int = 5
+    ffn_ratio: float = 2.0
+
+
+@dataclass(frozen=True)
 class Model:
     """A whole codec: analysis, synthesis and hyper transforms and the entropy model's conventions.
 
     ``scale`` says what the first half of the hyper synthesis' output is: ``raw`` standard deviations (floored at
     0.11), as in the papers, or their natural logarithm. ``gain`` None is a model for one rate. ``context`` None is the
-    plain hyperprior; a context decides scales and means from the hyper synthesis' output and what is already decoded.
+    plain hyperprior; a context decides scales and means from the hyper synthesis' output and what is already decoded,
+    but for ``ContextualMean``, where the hyper synthesis gives scales (their logarithms) and nothing else.
     """
 
     name: str
@@ -194,7 +215,7 @@ class Model:
     hyper_synthesis: Transform
     scale: Literal["raw", "log"] = "raw"
     gain: Gain | None = None
-    context: SpaceChannel | CausalAttention | None = field(default=None, metadata=_LATER)
+    context: SpaceChannel | CausalAttention | ContextualMean | None = field(default=None, metadata=_LATER)
 
     @property
     def latent_channels(self) -> int:
@@ -226,7 +247,7 @@ _KINDS = {
     kind.__name__: kind
     for kind in (
         Attention, Depthwise, SeparableConv, Stage, Resample, Relu, Bottlenecks, AttentionGate, ReflectConv, Gdn,
-        LeakyReLU, Transform, Gain, SpaceChannel, CausalAttention, Model,
+        LeakyReLU, Transform, Gain, SpaceChannel, CausalAttention, ContextualMean, Model,
     )
 }  # fmt: skip
 

@@ -17,13 +17,21 @@ from torch.nn import functional as F
 from promptcodec.errors import UsageError
 from promptcodec.model import config
 from promptcodec.model.causal import CausalContext
+from promptcodec.model.contextual_mean import ContextualMean
 from promptcodec.model.linear import linear
 from promptcodec.model.s2c import S2CConv, S2CIdentity
 from promptcodec.model.schedule import Schedule, Step
 
 
-def context_model(cfg: config.Model) -> SpaceChannelContext | CausalContext | None:
-    """The context model of a configuration. Raises UsageError where its groups are not the latent's channels."""
+def context_model(cfg: config.Model) -> SpaceChannelContext | CausalContext | ContextualMean | None:
+    """The context model of a configuration. Raises UsageError where its channels are not the latent's."""
+    if isinstance(cfg.context, config.ContextualMean):
+        if (cfg.hyper_synthesis.out_channels, cfg.scale) != (cfg.latent_channels, "log"):
+            raise UsageError(
+                f"with contextual means, the hyper synthesis gives {cfg.latent_channels} log scales; found "
+                f"{cfg.hyper_synthesis.out_channels} channels of {cfg.scale} scales"
+            )
+        return ContextualMean(cfg.context, cfg.latent_channels)
     hyper = cfg.hyper_synthesis.out_channels
     if isinstance(cfg.context, config.CausalAttention):
         return CausalContext(cfg.latent_channels, hyper, cfg.context)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from promptcodec.model.config import Attention, Depthwise, Gain, Model, Resample, Stage, Transform
 from promptcodec.model.paper_presets import PAPER_ABLATIONS, PAPER_PRESETS
+from promptcodec.model.small_preset import SMALL_VARIANTS, grown
 from promptcodec.model.small_presets import ABLATIONS, SMALL_PRESETS
 from promptcodec.model.song_preset import song
 from promptcodec.model.tic_preset import tic
@@ -59,10 +60,11 @@ PRESETS: dict[str, Callable[[], Model]] = {
     "base": base,
     "tic-large": lambda: tic(192, 320, "tic-large"),
     "nano": nano,
+    "small": grown,
     "song": song,
     **SMALL_PRESETS,
     **PAPER_PRESETS,
 }
 
-CONFIGURATIONS = ChainMap(PRESETS, ABLATIONS, PAPER_ABLATIONS)
+CONFIGURATIONS = ChainMap(PRESETS, ABLATIONS, PAPER_ABLATIONS, SMALL_VARIANTS)
 """All names that a recipe may give: the presets, and the variants of ``recipes/grids`` and of the papers' ablations."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -28,7 +29,25 @@ class Step:
     mean: Tensor
 
 
+@dataclass(frozen=True)
+class MeanStep:
+    """Elements ``where`` of y (B, M, h, w) whose means are made together; their scales were settled before, from z.
+
+    It has no scale on purpose: what sees decoded latents of this picture cannot choose a table.
+    """
+
+    where: Where
+    mean: Tensor
+
+
+class _Placed(Protocol):
+    @property
+    def where(self) -> Where: ...
+
+
 Schedule = Generator[Step, Tensor, None]
+MeanSchedule = Generator[MeanStep, Tensor, None]
+AnyStep = TypeVar("AnyStep", bound=_Placed)
 
 
 def all_at_once(scale: Tensor, mean: Tensor) -> Schedule:
@@ -36,7 +55,17 @@ def all_at_once(scale: Tensor, mean: Tensor) -> Schedule:
     yield Step(EVERYWHERE, scale, mean)
 
 
-def run(schedule: Schedule, code: Callable[[Step], Tensor], shape: tuple[int, ...]) -> Tensor:
+def with_scales(means: MeanSchedule, scale: Tensor) -> Schedule:
+    """A schedule of ``means`` with scales (B, M, h, w) that are settled beforehand: for training and estimates."""
+    try:
+        step = next(means)
+        while True:
+            step = means.send((yield Step(step.where, scale[step.where], step.mean)))
+    except StopIteration:
+        return
+
+
+def run(schedule: Generator[AnyStep, Tensor, None], code: Callable[[AnyStep], Tensor], shape: tuple[int, ...]) -> Tensor:
     """Drive ``schedule``; ``code`` codes a step and returns its decoded elements. Returns y_hat of ``shape``.
 
     Elements that no step has coded yet are zero in what a schedule is sent. Without gradients that is one tensor,

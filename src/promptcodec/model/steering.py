@@ -11,7 +11,8 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
-TransformName = Literal["g_a", "h_a", "h_s", "g_s"]
+# h_m: what makes contextual means, the features' stages and then the mean network; models without them have no such sites.
+TransformName = Literal["g_a", "h_a", "h_s", "h_m", "g_s"]
 
 
 @dataclass(frozen=True, order=True)
@@ -187,7 +188,7 @@ class Steerer(Protocol):
         """Further sites in h_a, and masks, from y (B, M, h/16, w/16) before gains."""
 
     def for_entropy(self, decoded: Decoded) -> Steering:
-        """Sites in h_s, from ẑ."""
+        """Sites in h_s and h_m, from ẑ."""
 
     def for_decoder(self, decoded: Decoded) -> Steering:
         """Sites in g_s, from ẑ and ŷ."""

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from promptcodec.errors import UsageError
 from promptcodec.model import config
 from promptcodec.model.blocks import Stage
+from promptcodec.model.bounded import Bounded
 from promptcodec.model.elic import AttentionModule, Bottleneck
 from promptcodec.model.gdn import Gdn
 from promptcodec.model.steering import TransformSteer
@@ -38,10 +39,17 @@ class Transform(nn.Module):
             else:
                 self.layers.append(_plain(channels, layer))
         self.shortcut: BlockAnalysis | BlockSynthesis | None = None
+        self.gate: nn.Conv2d | None = None
         if cfg.shortcut:
             up = any(isinstance(l, config.Resample) and l.kind != "down" for l in cfg.layers)
             linear = BlockSynthesis if up else BlockAnalysis
             self.shortcut = linear(cfg.in_channels, channels, cfg.shortcut)
+        if cfg.gate:
+            self.gate_after, width = _last_at_latent(cfg)
+            self.gate = nn.Conv2d(width, cfg.in_channels if self._expands else channels, 1)
+            nn.init.zeros_(self.gate.weight)
+            nn.init.zeros_(self.gate.bias)  # type: ignore[arg-type]
+        self.bound = Bounded(channels, cfg.bound) if cfg.bound else None
 
     def forward(self, x: Tensor, steer: TransformSteer | None = None, region: Tensor | None = None) -> Tensor:
         """``region`` (B, 1, H, W) in [0, 1]: where N-gram context acts, everywhere by default (paper 003)."""
@@ -57,16 +65,50 @@ class Transform(nn.Module):
             return result
 
         *before, last = self.layers
-        for layer in before:
+        gate: Tensor | None = None
+        for i, layer in enumerate(before):
             out = run(layer, out)
             stage += isinstance(layer, Stage)
+            if self.gate is not None and i == self.gate_after:
+                gate = 1 + _not_bfloat16(self.gate(out))
         if self.shortcut is None:
             with full_precision(x.device):  # bfloat16 would round latents to 1/16, pixels to 1/256
-                return run(last, out.float() if out.dtype == torch.bfloat16 else out)
+                out = run(last, _not_bfloat16(out))
+                return out if self.bound is None else self.bound(out)
         correction = run(last, out)
         with full_precision(x.device):  # its values are large: bfloat16 would round them to a unit
-            linear: Tensor = self.shortcut(x.float() if x.dtype == torch.bfloat16 else x)
-        return linear + correction
+            x = _not_bfloat16(x)
+            if gate is None:
+                linear: Tensor = self.shortcut(x)
+            else:
+                linear = self.shortcut(x * gate) if self._expands else self.shortcut(x) * gate
+            out = linear + correction
+            return out if self.bound is None else self.bound(out)
+
+    @property
+    def _expands(self) -> bool:
+        return isinstance(self.shortcut, BlockSynthesis)
+
+
+def _not_bfloat16(x: Tensor) -> Tensor:
+    return x.float() if x.dtype == torch.bfloat16 else x
+
+
+def _last_at_latent(cfg: config.Transform) -> tuple[int, int]:
+    """Index and width of the layer whose output is the last map at the resolution of the latent, but for the output.
+
+    Raises UsageError where there is no such layer, or no shortcut that a gate could act on.
+    """
+    width, place = cfg.in_channels, None
+    for i, layer in enumerate(cfg.layers[:-1]):
+        if isinstance(layer, config.Resample):
+            if layer.kind != "down":
+                break
+            width = layer.channels
+        place = (i, width)
+    if not cfg.shortcut or place is None:
+        raise UsageError("a gate wants a shortcut to act on, and a layer before the last at the latent's resolution")
+    return place
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:

@@ -9,7 +9,7 @@ from promptcodec.errors import UsageError
 from promptcodec.model import config
 from promptcodec.model.steering import Site, Steering, TransformName
 
-TRANSFORMS: tuple[TransformName, ...] = ("g_a", "h_a", "h_s", "g_s")
+TRANSFORMS: tuple[TransformName, ...] = ("g_a", "h_a", "h_s", "h_m", "g_s")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,10 @@ class StageInfo:
 
 
 def transform_config(cfg: config.Model, name: TransformName) -> config.Transform:
-    """The configuration of a transform by its short name."""
+    """The configuration of a transform by its short name; a model without contextual means has an empty h_m."""
+    if name == "h_m":
+        means = cfg.context
+        return means.features if isinstance(means, config.ContextualMean) else config.Transform(cfg.hyper_channels, ())
     return {"g_a": cfg.analysis, "h_a": cfg.hyper_analysis, "h_s": cfg.hyper_synthesis, "g_s": cfg.synthesis}[name]
 
 
@@ -70,6 +73,9 @@ def stages(cfg: config.Model, transform: TransformName) -> tuple[StageInfo, ...]
         blocks = tuple(_block(Site(transform, index, i), channels, layer) for i in range(layer.depth))
         found.append(StageInfo(transform, index, tuple(before), channels, blocks))
         before = []
+    if transform == "h_m" and isinstance(cfg.context, config.ContextualMean):
+        network = SiteInfo(Site(transform, len(found), 0), cfg.context.hidden, "the mean network")
+        found.append(StageInfo(transform, len(found), tuple(before), cfg.context.hidden, (network,)))
     return tuple(found)
 
 

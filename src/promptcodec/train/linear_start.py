@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from promptcodec.errors import UsageError
 from promptcodec.model.base import CompressionModel
+from promptcodec.model.contextual_mean import ContextualMean
 
 UNIT = 45.0 / 255.0  # one latent unit in pixel values of [0, 1]: the high-rate step size at the centre of q
 
@@ -33,8 +34,8 @@ def linear_start(model: CompressionModel, pictures: Tensor) -> None:
     """Set the shortcuts and the statistics they imply. ``pictures``: (B, 3, H, W) crops in [0, 1], a few hundred.
 
     The latent's channels are the frequencies of largest variance, in falling order. The first layers of h_a and g_s are
-    scaled so that every channel arrives with unit variance; the last bias of h_s starts at each channel's mean and
-    log standard deviation. Raises UsageError for models without shortcuts.
+    scaled so that every channel arrives with unit variance; means and log scales start at each channel's mean and log
+    standard deviation. Raises UsageError for models without shortcuts.
     """
     analysis, synthesis = model.g_a.shortcut, model.g_s.shortcut
     if analysis is None or synthesis is None or model.config.scale != "log":
@@ -48,6 +49,12 @@ def linear_start(model: CompressionModel, pictures: Tensor) -> None:
     synthesis.weight.copy_(basis[order] * UNIT)
     for transform in (model.h_a, model.g_s):
         _whiten(transform.layers[0], mean, std.clamp_min(0.5))
+    if isinstance(model.context, ContextualMean):
+        assert model.h_s.bound is not None
+        assert model.context.first.bias is not None
+        model.h_s.bound.centre.copy_(std.log())
+        model.context.first.bias.copy_(mean)
+        return
     head = model.h_s.layers[-1]
     assert isinstance(head, nn.Conv2d)
     assert head.bias is not None

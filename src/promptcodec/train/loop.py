@@ -132,9 +132,9 @@ class Trainer:
         recipe = self.recipe
         if recipe.start:
             if self.steered is None:
-                start_from(self.model, recipe.start, recipe.start_lambda)
+                start_from(self.model, recipe.start, recipe.start_lambda, self._first_crops)
         elif recipe.linear_start:
-            linear_start(self.model, self.sampler.batch(-1 % 2**32, LINEAR_START_CROPS).cpu())
+            linear_start(self.model, self._first_crops().cpu())
         self.average = {k: v.detach().clone() for k, v in self.trained.state_dict().items()}
         return f"starting from {recipe.start or ('a linear codec' if recipe.linear_start else 'chance')}"
 
@@ -155,6 +155,10 @@ class Trainer:
         else:
             store.fill(self.samples)
         return CropSampler(store, recipe.patch, recipe.min_scale, recipe.seed)
+
+    def _first_crops(self) -> Tensor:
+        """Crops (B, 3, H, W) in [0, 1] for what a run begins with."""
+        return self.sampler.batch(-1 % 2**32, LINEAR_START_CROPS)
 
     @cached_property
     def _objects(self) -> ObjectReader:

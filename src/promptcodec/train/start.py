@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -11,19 +12,27 @@ from torch import Tensor
 from promptcodec.errors import UsageError
 from promptcodec.model import config
 from promptcodec.model.base import CompressionModel
+from promptcodec.train.growth import grow, grows
 from promptcodec.zoo.model_file import load_model
 from promptcodec.zoo.shipped import find_model
 
 
-def start_from(model: CompressionModel, name: str, start_lambda: float = 0.0) -> None:
+def start_from(
+    model: CompressionModel, name: str, start_lambda: float = 0.0, crops: Callable[[], Tensor] | None = None
+) -> None:
     """Set ``model`` to the weights of the model file or shipped model ``name``.
 
     A fixed-rate model may start one that only adds a variable rate: its gains are set to one at ``start_lambda``, the
-    trade-off that the weights were trained for, so that the run begins where the other one ended. Raises UsageError
-    where the two do not fit.
+    trade-off that the weights were trained for, so that the run begins where the other one ended. A smaller model may
+    start one that ``train.growth`` can make of it, with the help of ``crops``. Raises UsageError where the two do not
+    fit.
     """
     stored = load_model(find_model(name)).network
     gain = model.gain
+    if crops is not None and _shape(stored.config) != _shape(model.config) and grows(stored.config, model.config):
+        pictures = crops()
+        grow(model, stored.to(pictures.device), pictures)
+        return
     if gain is None or stored.gain is not None:
         if _shape(stored.config) != _shape(model.config):
             raise UsageError(f"{name} cannot start this run: its configuration is not that of {model.config.name}")
