@@ -58,6 +58,17 @@ def tic(tic_file):
     return promptcodec.load(tic_file)
 
 
+@pytest.fixture
+def older(monkeypatch) -> Path:
+    """The file of a tiny model that ships as ``older`` beside the default one; no adapter of the package is for it."""
+    from promptcodec.zoo import shipped
+
+    path = ROOT / "tests" / "conformance" / "tiny.safetensors"
+    both = shipped.shipped_models() | {"older": shipped.read_metadata(path) | {"path": str(path)}}
+    monkeypatch.setattr(shipped, "shipped_models", lambda: both)
+    return path
+
+
 @pytest.fixture(scope="session")
 def photo() -> np.ndarray:
     """(160, 208, 3) uint8."""

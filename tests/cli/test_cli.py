@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +14,6 @@ from PIL import Image
 
 import promptcodec
 from promptcodec.cli import options
-from promptcodec.zoo import shipped
-from promptcodec.zoo.shipped import read_metadata, shipped_models
 
 
 def names(folder):
@@ -27,17 +24,13 @@ def error_lines(text):
     return [line for line in text.splitlines() if line]
 
 
-def test_older_models_that_are_still_shipped(run, folder, monkeypatch):
+def test_older_models_that_are_still_shipped(run, folder, older):
     """Whatever the default is by now: a file is decoded and checked with the model that it names."""
-    conformance = Path(__file__).parents[1] / "conformance"
-    older = conformance / "tiny.safetensors"
-    both = shipped_models() | {"older": read_metadata(older) | {"path": str(older)}}
-    monkeypatch.setattr(shipped, "shipped_models", lambda: both)
-    (folder / "old.ptc").write_bytes((conformance / "plain.ptc").read_bytes())
+    (folder / "old.ptc").write_bytes((older.parent / "plain.ptc").read_bytes())
     run("encode", folder / "a.png")
     assert run("verify", folder / "old.ptc", folder / "a.ptc")[0] == 0
     assert run("decode", folder / "old.ptc", folder / "a.ptc", "--overwrite")[0] == 0
-    expected = np.asarray(Image.open(conformance / "plain.png"), dtype=int)
+    expected = np.asarray(Image.open(older.parent / "plain.png"), dtype=int)
     assert np.abs(np.asarray(Image.open(folder / "old.png"), dtype=int) - expected).max() <= 1
 
 

@@ -1,6 +1,7 @@
 """A better model under the same name: files, adapters and names of the versions before it go on working."""
 
 import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -18,7 +19,7 @@ from promptcodec.evaluate.codecs import open_codec
 from promptcodec.model.base import CompressionModel
 from promptcodec.steer.adapter_file import save_adapter
 from promptcodec.steer.gain_units import GainUnits
-from promptcodec.zoo import shipped
+from promptcodec.zoo import shipped, versions
 from promptcodec.zoo.model_file import load_model, save_model
 
 VERSIONS = {"nano-1": "", "nano-2": "g_s.", "nano": "h_s."}  # what each changes of the first
@@ -41,7 +42,7 @@ def three(tmp_path, monkeypatch):
                     value.add_(0.05 * torch.randn_like(value))
         save_model(network, tmp_path / "weights" / f"{name}.safetensors", str(number))
     monkeypatch.setattr(shipped, "FOLDER", tmp_path / "weights")
-    caches = (shipped.shipped_models, runtime.codec, runtime.steered)
+    caches = (shipped.shipped_models, versions.registered, runtime.codec, runtime.steered)
     for cache in caches:
         cache.cache_clear()
     yield tmp_path
@@ -74,6 +75,25 @@ def test_without_its_own_synthesis_another_will_do(three):
     other = pack(dataclasses.replace(file, header=dataclasses.replace(file.header, pixels=b"\1\2\3\4")))
     assert promptcodec.decode(other).size == (90, 75)
     assert shipped.model_for(bytes(8), file.header.pixels) is None
+
+
+def test_an_experimental_version_that_is_gone_is_named(three, monkeypatch):
+    """Files of a version that a release had and a later one dropped are refused by its name; others, by fingerprint."""
+    data = promptcodec.encode(make.picture(75, 90), 50, model="nano-1")
+    fingerprint = shipped.shipped_models()["nano-1"]["fingerprint"]
+    for name in ("nano-1", "nano-2"):  # both have the entropy model that the file needs
+        (three / "weights" / f"{name}.safetensors").unlink()
+    shipped.shipped_models.cache_clear()
+    monkeypatch.setattr(versions, "REGISTER", three / "versions.json")
+    entry = {"name": "nano", "version": "1", "fingerprint": fingerprint, "stable": False, "sha256": ""}
+    for register, message in (
+        ([entry], r"needs model nano 1 \(.*, an experimental version.*\(it has nano [0-9a-f]{16}\)"),
+        ([], f"needs model {fingerprint.split('-', maxsplit=1)[0]}, which"),
+    ):
+        (three / "versions.json").write_text(json.dumps(register), "utf-8")
+        versions.registered.cache_clear()
+        with pytest.raises(ModelMismatchError, match=message):
+            promptcodec.decode(data)
 
 
 def test_a_version_can_be_named_before_and_after_its_name_is_taken(three):

@@ -47,9 +47,9 @@ def test_encode_and_decode_with_adapters(run):
     assert run("info a.ptc")[0] == 0
 
 
-def test_what_makes_no_sense(run):
+def test_what_makes_no_sense(run, older):
     for line, message in (
-        ("encode a.png --model nano-0.3 --roi 1,2,3,4", "no adapter takes a region"),
+        ("encode a.png --model older --roi 1,2,3,4", "no adapter takes a region"),
         ("encode a.png --set mood=0.5", "no adapter takes 'mood'"),
         ("encode a.png --adapter region", "needs a map 'roi'"),
         ("encode a.png --adapter look.safetensors --set look", "--set takes NAME=VALUE"),

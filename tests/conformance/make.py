@@ -2,13 +2,16 @@
 
     python tests/conformance/make.py features      # the format's features, with the tiny models beside them
     python tests/conformance/make.py bad           # files that must be refused
-    python tests/conformance/make.py stable nano   # declares a shipped model stable, and makes its files
+    python tests/conformance/make.py model nano    # registers a shipped model, as experimental, and makes its files
     python tests/conformance/make.py adapter look.safetensors 1 "decode --look 0..1" look=0.7
-                                                   # puts an adapter of the default model into the package, stable, and
-                                                   # makes its files: with these settings, or with roi=x,y,w,h
+                                                   # puts an adapter of the default model into the package, as
+                                                   # experimental, and makes its files: with these settings, or with
+                                                   # roi=x,y,w,h
+    python tests/conformance/make.py stable nano   # what a release does: declares a model and its adapters stable
 
-Every later release must decode the sound files to the same latents, and to pixels within one level of the PNG beside
-each; and must refuse the bad ones with the error that ``bad.json`` names.
+Every release after the one that a file is in must decode it, if it is sound, to the same latents, and to pixels within
+one level of the PNG beside it; and must refuse a bad one with the error that ``bad.json`` names. Files of a model or
+adapter that is dropped before a release declared it stable go with it.
 """
 
 from __future__ import annotations
@@ -266,7 +269,6 @@ def bad() -> None:
         "no-adapters": (data + container._chunk(container.ADAPTERS, b""), "FormatError", "chunk is empty"),
         "adapter-not-here": ((FOLDER / "adapter.ptc").read_bytes(), "ModelMismatchError", "gain-units"),
         "other-model": (renamed(probability=b"\1" * 8), "ModelMismatchError", "0101010101010101"),
-        "nano-0.2": (renamed(probability=bytes.fromhex("c719f5bbebbbbb56")), "ModelMismatchError", "nano 0.2"),
     }  # fmt: skip
     entries = {}
     for name, (content, error, message) in made.items():
@@ -275,47 +277,67 @@ def bad() -> None:
     listed("bad.json", entries)
 
 
-def stable(name: str) -> None:
-    """Declare the shipped model ``name`` stable, and make files of it."""
+def write_register(path: Path, entries: list[dict[str, Any]]) -> None:
+    """Write a register of models or adapters, an entry a line."""
+    lines = ",\n".join(f"  {json.dumps(entry)}" for entry in entries)
+    path.write_text(f"[\n{lines}\n]\n", "utf-8")
+
+
+def model(name: str) -> None:
+    """Register the shipped model ``name`` as experimental, and make files of it."""
     path = find_model(name)
     about, register = read_metadata(path), json.loads(REGISTER.read_text("utf-8"))
     entry = {
-        "name": about["name"], "version": about["version"], "fingerprint": about["fingerprint"], "stable": True,
+        "name": about["name"], "version": about["version"], "fingerprint": about["fingerprint"], "stable": False,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }  # fmt: skip
     if any(known["fingerprint"] == entry["fingerprint"] for known in register):
-        sys.exit(f"{name} {about['version']} is in the register already; a stable model has a version of its own")
+        sys.exit(f"{name} {about['version']} is in the register already; another model has a version of its own")
     codec, prefix = Codec(load_model(path)), f"{about['name']}-{about['version']}"
     photo = picture(100, 130)
     made = {f"{prefix}-q{quality}": codec.encode(photo, quality) for quality in (0, 35, 70, 100)}
     made[f"{prefix}-tiles"] = in_tiles(codec, picture(70, 300), 50)
     listed(f"{prefix}.json", {key: add(key, codec, data, str(about["name"])) for key, data in made.items()})
-    lines = ",\n".join(f"  {json.dumps(known)}" for known in [*register, entry])
-    REGISTER.write_text(f"[\n{lines}\n]\n", "utf-8")
+    write_register(REGISTER, [*register, entry])
+
+
+def stable(name: str) -> None:
+    """Declare the registered model ``name`` and the adapters of it stable; they can never leave the package again."""
+    about, changes = read_metadata(find_model(name)), 0
+    models, adapters = (json.loads(path.read_text("utf-8")) for path in (REGISTER, ADAPTER_REGISTER))
+    if all(entry["fingerprint"] != about["fingerprint"] for entry in models):
+        sys.exit(f"{name} {about['version']} is not in the register; `make.py model {name}` puts it there")
+    for entry in (*models, *adapters):
+        full_name = entry.get("base_name") or f"{entry['name']} {entry['version']}"
+        if full_name == f"{about['name']} {about['version']}" and not entry["stable"]:
+            entry["stable"], changes = True, changes + 1
+    if not changes:
+        sys.exit(f"{name} {about['version']} and its adapters are stable already")
+    write_register(REGISTER, models)
+    write_register(ADAPTER_REGISTER, adapters)
 
 
 def adapter(path: Path, version: str, use: str, asked: list[str]) -> None:
-    """Put an adapter file of the default model into the package, declare it stable, and make files that need it."""
-    model = read_metadata(find_model(DEFAULT))
+    """Put an adapter file of the default model into the package, as experimental, and make files that need it."""
+    base = read_metadata(find_model(DEFAULT))
     codec = Codec(load_model(find_model(DEFAULT)))
     stored, register = load_adapter(path, codec.network), json.loads(ADAPTER_REGISTER.read_text("utf-8"))
-    prefix = f"{model['name']}-{model['version']}-{stored.name}-{version}"
+    prefix = f"{base['name']}-{base['version']}-{stored.name}-{version}"
     data = path.read_bytes()
     entry = ShippedAdapter(
         f"{prefix}.safetensors", stored.name, version, base_fingerprint(codec.network),
-        f"{model['name']} {model['version']}", stored.fingerprint.hex(), use, True, hashlib.sha256(data).hexdigest(),
+        f"{base['name']} {base['version']}", stored.fingerprint.hex(), use, False, hashlib.sha256(data).hexdigest(),
     )  # fmt: skip
     with entry.path.open("xb") as file:
         file.write(data)
-    lines = ",\n".join(f"  {json.dumps(known)}" for known in [*register, dataclasses.asdict(entry)])
-    ADAPTER_REGISTER.write_text(f"[\n{lines}\n]\n", "utf-8")
+    write_register(ADAPTER_REGISTER, [*register, dataclasses.asdict(entry)])
     shipped_adapters.cache_clear()
     pairs = dict(pair.split("=") for pair in asked)
     options: dict[str, Any] = {"roi": pairs.pop("roi", None), "settings": {k: float(v) for k, v in pairs.items()}}
     steered, photo = SteeredCodec.load(codec, [entry.path]), picture(100, 130)
     made = {f"{prefix}-q{quality}": steered.encode(photo, quality, **options) for quality in (20, 70)}
     made[f"{prefix}-tiles"] = in_tiles(steered, picture(70, 300), 50, **options)
-    listed(f"{prefix}.json", {key: add(key, codec, data, str(model["name"])) for key, data in made.items()})
+    listed(f"{prefix}.json", {key: add(key, codec, data, str(base["name"])) for key, data in made.items()})
 
 
 def main() -> None:
@@ -325,6 +347,8 @@ def main() -> None:
             features()
         case ["bad"]:
             bad()
+        case ["model", name]:
+            model(name)
         case ["stable", name]:
             stable(name)
         case ["adapter", path, version, use, *asked]:

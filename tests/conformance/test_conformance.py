@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,29 +76,41 @@ def test_nothing_is_ever_changed(tmp_path, monkeypatch):
         make.features()
 
 
-def test_stable_models_are_shipped_for_ever():
-    by_fingerprint = {metadata["fingerprint"]: metadata["path"] for metadata in shipped_models().values()}
+def test_shipped_models_are_registered_and_stable_ones_are_shipped():
+    by_fingerprint = {metadata["fingerprint"]: Path(metadata["path"]) for metadata in shipped_models().values()}
+    assert set(by_fingerprint) <= {entry.fingerprint for entry in registered()}
     for entry in registered():
-        if entry.stable:
-            with open(by_fingerprint[entry.fingerprint], "rb") as file:  # noqa: PTH123
-                assert hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
+        assert entry.fingerprint in by_fingerprint or not entry.stable
+        if entry.fingerprint in by_fingerprint:
+            data = by_fingerprint[entry.fingerprint].read_bytes()
+            assert hashlib.sha256(data).hexdigest() == entry.sha256
             assert f"{entry.name}-{entry.version}.json" in {path.name for path in LISTS}
 
 
-def test_stable_adapters_are_shipped_for_ever():
+def test_registered_adapters_are_shipped():
     for entry in shipped_adapters():
         model = promptcodec.load(entry.base_name.replace(" ", "-"))
         stored = load_adapter(entry.path, model.network)
         assert (stored.name, stored.fingerprint.hex()) == (entry.name, entry.fingerprint)
         assert find_adapter(entry.name, entry.base) is not None
-        if entry.stable:
-            assert hashlib.sha256(entry.path.read_bytes()).hexdigest() == entry.sha256
-            assert entry.path.with_suffix(".json").name in {path.name for path in LISTS}
+        assert hashlib.sha256(entry.path.read_bytes()).hexdigest() == entry.sha256
+        assert entry.path.with_suffix(".json").name in {path.name for path in LISTS}
     assert {path.name for path in ADAPTERS.glob("*.safetensors")} == {entry.file for entry in shipped_adapters()}
 
 
-def test_an_experimental_model_is_named():
-    from promptcodec.zoo.versions import described
-
-    assert "nano 0.2" in described(bytes.fromhex("c719f5bbebbbbb56"))
-    assert described(b"\1" * 8) == "model 0101010101010101"
+def test_a_release_declares_a_model_and_its_adapters_stable(tmp_path, monkeypatch):
+    for name in ("REGISTER", "ADAPTER_REGISTER"):
+        entries = json.loads(getattr(make, name).read_text("utf-8"))
+        others = [entry | {"version": "0", "base_name": "nano 0", "fingerprint": "-"} for entry in entries[:1]]
+        monkeypatch.setattr(make, name, tmp_path / name)
+        make.write_register(tmp_path / name, [entry | {"stable": False} for entry in entries + others])
+    make.stable("nano")
+    for name in ("REGISTER", "ADAPTER_REGISTER"):
+        *entries, other = json.loads((tmp_path / name).read_text("utf-8"))
+        assert entries
+        assert all(entry["stable"] for entry in entries)
+        assert not other["stable"]
+    with pytest.raises(SystemExit, match="stable already"):
+        make.stable("nano")
+    with pytest.raises(SystemExit, match="in the register already"):
+        make.model("nano")

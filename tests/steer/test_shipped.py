@@ -19,7 +19,7 @@ def example() -> np.ndarray:
     return np.asarray(Image.open(EXAMPLE).convert("RGB"))[:256, :384]
 
 
-def test_a_region_needs_no_name(codec, example, tmp_path):
+def test_a_region_needs_no_name(codec, older, example, tmp_path):
     """``roi`` alone finds what the package has, and so does a file: in functions, from Pillow, when verified."""
     import promptcodec.pillow
 
@@ -36,14 +36,14 @@ def test_a_region_needs_no_name(codec, example, tmp_path):
         assert (np.asarray(image) == decoded).all()
     codec.verify(data)
     with pytest.raises(OtherBaseError, match=r"adapter region ships for nano 0\.5; this base is another"):
-        promptcodec.encode(example, 30, model="nano-0.4", adapters=["region"], roi="1,1,9,9")
+        promptcodec.encode(example, 30, model="older", adapters=["region"], roi="1,1,9,9")
     with pytest.raises(
         ModelMismatchError, match=r"no adapter 'regin': it is neither a file nor .*\(.*region.*step.*\)"
     ):
         promptcodec.encode(example, adapters=["regin"])
 
 
-def test_any_file_takes_any_look(example, tmp_path):
+def test_any_file_takes_any_look(older, example):
     plain, chosen = promptcodec.encode(example, 20), promptcodec.encode(example, 20, settings={"look": 1})
     assert len(chosen) - len(plain) < 32
     assert promptcodec.info(chosen)["adapters"] == ["look"]
@@ -58,7 +58,7 @@ def test_any_file_takes_any_look(example, tmp_path):
     assert promptcodec.info(both)["adapters"] == ["region", "look"]
     assert promptcodec.decode(both, settings={"look": 0}).size == (384, 256)
     with pytest.raises(UsageError, match="no adapter of this file takes 'look'"):
-        promptcodec.decode(promptcodec.encode(example, 20, model="nano-0.4"), settings={"look": 1})
+        promptcodec.decode(promptcodec.encode(example, 20, model="older"), settings={"look": 1})
     with pytest.raises(UsageError, match="expected a number"):
         promptcodec.decode(plain, settings={"look": 2})
 

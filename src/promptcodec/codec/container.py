@@ -260,8 +260,8 @@ def _read_start(data: bytes, max_pixels: int | None) -> tuple[Header, int]:
     version = data[len(SIGNATURE)]
     if version == 0:
         raise VersionError(
-            "the file has format version 0, the experimental one from before the format was frozen; decode it with "
-            "the release that made it (0.1), and encode the picture again"
+            "the file has format version 0, an experimental one from before the first release, which no release reads; "
+            "encode the picture again"
         )
     if version != VERSION:
         raise VersionError(

@@ -44,7 +44,7 @@ def read_header(path: Path) -> dict[str, str]:
 
 
 def find_model(name: str) -> Path:
-    """Path of a model: a shipped one by name (``nano``) or name and version (``nano-0.3``), or a file.
+    """Path of a model: a shipped one by name (``nano``) or name and version (``nano-0.5``), or a file.
 
     Raises ModelMismatchError.
     """

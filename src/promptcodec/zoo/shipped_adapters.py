@@ -1,7 +1,8 @@
 """The adapters inside the package, by name, base and the fingerprint that a file asks for. Imports no torch.
 
-``weights/adapters/register.json`` lists them, oldest first. Like a model, a stable one is never taken out again: files
-find it by its fingerprint, and its name goes to the newest for a base.
+``weights/adapters/register.json`` lists them, oldest first. As with models, one that a release declared stable is never
+taken out again, and nothing is promised of the others. Files find an adapter by its fingerprint; its name goes to the
+newest for a base.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ REGISTER = ADAPTERS / "register.json"
 @dataclass(frozen=True)
 class ShippedAdapter:
     """One file. ``base``: fingerprint of the base that it was trained on, as adapter files state it, which people know
-    as ``base_name``; ``use``: how it is asked for; ``sha256``: of the file, for stable ones.
+    as ``base_name``; ``use``: how it is asked for; ``sha256``: of the file.
     """
 
     file: str
@@ -31,7 +32,7 @@ class ShippedAdapter:
     fingerprint: str
     use: str
     stable: bool
-    sha256: str = ""
+    sha256: str
 
     @property
     def path(self) -> Path:

@@ -1,8 +1,9 @@
-"""The register of model versions: what was ever shipped, and which of it is stable, that is, shipped for ever.
+"""The register of model versions: what releases shipped, and which of it is stable, that is, shipped for ever.
 
-``weights/versions.json`` lists them, oldest first. A stable version is never taken out of the package: when its name
-goes to a better one, its file stays as ``NAME-VERSION.safetensors``, and files find it by its fingerprint. Experimental
-versions may go; a file that needs one is refused by the version's name. Imports no torch.
+``weights/versions.json`` lists them, oldest first. A release declares a version stable; from then on it is never taken
+out of the package: when its name goes to a better one, its file stays as ``NAME-VERSION.safetensors``, and files find
+it by its fingerprint. Nothing is promised of an experimental version: any release may drop it, and refuses files that
+need it by its name if a release had it. What no release had leaves the register with its weights. Imports no torch.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ REGISTER = Path(__file__).parent / "weights" / "versions.json"
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One entry. ``fingerprint``: both parts in hexadecimal; ``sha256``: of the model file, for stable ones."""
+    """One entry. ``fingerprint``: both parts in hexadecimal; ``sha256``: of the model file."""
 
     name: str
     version: str
     fingerprint: str
     stable: bool
-    sha256: str = ""
+    sha256: str
 
     @property
     def probability(self) -> str:
