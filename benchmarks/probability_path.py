@@ -86,7 +86,7 @@ def random_latents(
     else:
         spread = 2.0 ** rng.integers(-1, 5, (count, shape[1], 1, 1))
         z = torch.from_numpy((rng.integers(-1000, 1001, shape) / 500 * spread).round())
-    q = int(rng.integers(0, 65_536)) / 65_535 if one.gain is not None else 0.0
+    q = int(rng.integers(0, 65_536)) / 65_535 if one.hyper.gain is not None else 0.0
     return z, q, (count, one.config.latent_channels, 4 * side, 4 * side)
 
 

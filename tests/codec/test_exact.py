@@ -83,13 +83,13 @@ def test_decoding_with_noise_on_the_parameters(request, monkeypatch, photo, whic
     codec = request.getfixturevalue(which)
     q = 0.5 if codec.network.gain is not None else 0.0
     coded = codec.coder.encode(*codec.analyse(photo), q)
-    expected = codec.coder.decode(coded, *photo.shape[:2], q)
+    expected = codec.coder.decode_both(coded, *photo.shape[:2], q)[1]
     clean = codec.coder.parameters
     torch.manual_seed(0)
     monkeypatch.setattr(
         codec.coder, "parameters", lambda *args: tuple(p + 1e-11 * torch.randn_like(p) for p in clean(*args))
     )
-    assert torch.equal(codec.coder.decode(coded, *photo.shape[:2], q), expected)
+    assert torch.equal(codec.coder.decode_both(coded, *photo.shape[:2], q)[1], expected)
 
 
 def test_the_checksum_catches_other_parameters(codec, monkeypatch, photo):
@@ -97,14 +97,14 @@ def test_the_checksum_catches_other_parameters(codec, monkeypatch, photo):
     clean = codec.coder.parameters
     monkeypatch.setattr(codec.coder, "parameters", lambda *args: tuple(p + 3e-3 for p in clean(*args)))
     with pytest.raises(FormatError):
-        codec.coder.decode(coded, *photo.shape[:2], 0.5)
+        codec.coder.decode_both(coded, *photo.shape[:2], 0.5)[1]
 
 
 def test_memory_formats_and_batches_give_the_same_parameters(codec, photo):
     """h_s in float64, alone and as the second of a batch, contiguous and channels last: far within the margin."""
     coder = codec.coder
     _, z = codec.analyse(photo)
-    symbols = (z.double() - coder.medians).round()
+    symbols = (z.double() - coder.hyper.medians).round()
     reference = torch.cat(coder.parameters(symbols, 0.5))
     for z_symbols in (symbols.contiguous(memory_format=torch.channels_last), torch.cat([symbols * 0, symbols])):
         other = torch.cat([p[-1:] for p in coder.parameters(z_symbols, 0.5)])
@@ -130,7 +130,7 @@ for path in sys.argv[2:]:
     codec = promptcodec.load(sys.argv[1] if path.endswith("tic.ptc") else None)
     tile, q = file.tiles[0], file.header.q / Q_STEPS
     coded = CodedLatents(tile.stream, tile.offsets, tile.checksum)
-    y = codec.coder.decode(coded, file.header.height, file.header.width, q)
+    y = codec.coder.decode_both(coded, file.header.height, file.header.width, q)[1]
     print(hashlib.sha256(y.numpy().tobytes()).hexdigest())
 """
 
@@ -139,7 +139,7 @@ def latents(codec, data):
     file = unpack(data)
     tile, q = file.tiles[0], file.header.q / 65_535
     coded = CodedLatents(tile.stream, tile.offsets, tile.checksum)
-    return codec.coder.decode(coded, file.header.height, file.header.width, q)
+    return codec.coder.decode_both(coded, file.header.height, file.header.width, q)[1]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ def no_network(codec, monkeypatch):
         raise AssertionError("a network ran")
 
     monkeypatch.setattr(codec_module, "check_memory", lambda *_: None)
-    monkeypatch.setattr(codec.coder.h_s, "forward", forbidden)
+    monkeypatch.setattr(codec.coder.hyper.synthesis, "forward", forbidden)
     monkeypatch.setattr(codec.network.g_s, "forward", forbidden)
     return codec
 
@@ -75,8 +75,8 @@ def test_streams_too_short_for_their_symbols(no_network):
 
 def altered_decode(codec, data, monkeypatch, change):
     """Decode ``data`` on a machine whose hyper synthesis gives other numbers."""
-    clean = codec.coder.h_s.forward
-    monkeypatch.setattr(codec.coder.h_s, "forward", lambda *args: change(clean(*args)))
+    clean = codec.coder.hyper.synthesis.forward
+    monkeypatch.setattr(codec.coder.hyper.synthesis, "forward", lambda *args: change(clean(*args)))
     monkeypatch.setattr(
         codec.network.g_s, "forward", lambda *_: pytest.fail("latents that are wrong were made into a picture")
     )

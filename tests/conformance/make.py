@@ -110,8 +110,8 @@ def latents_of(codec: Codec, data: bytes, steered: SteeredCodec | None) -> str:
 
     def hashed(coded: Any, height: int, width: int, q: float, steering: Any) -> tuple[Tensor, Tensor]:
         z_hat, y_hat = decode_both(coded, height, width, q, steering)
-        gain = codec.coder.gains(q).times(steering.gains).z_inverse
-        symbols = (z_hat / gain - codec.coder.medians).round()
+        gain = codec.coder.hyper.gains(q, steering).z_inverse
+        symbols = (z_hat / gain - codec.coder.hyper.medians).round()
         digest.update(symbols.contiguous().numpy().astype("<i4").tobytes())
         digest.update((256 * y_hat).round().contiguous().numpy().astype("<i8").tobytes())
         return z_hat, y_hat

@@ -19,9 +19,11 @@ from promptcodec.codec.alpha import decode_alpha, encode_alpha
 from promptcodec.codec.budget import DEFAULT_MEMORY, analysis_halo, synthesis_halo, tile_size
 from promptcodec.codec.container import MAX_PIXELS, Header, Metadata, Preview, PtcFile, PtcReader, Tile, pack
 from promptcodec.codec.goals import goal_of
-from promptcodec.codec.latents import LATENTS_A_SIDE, PLAIN, CodedLatents, LatentCoder, LatentSteering
+from promptcodec.codec.exact_hyper import PLAIN, LatentSteering
+from promptcodec.codec.latents import LATENTS_A_SIDE, CodedLatents, LatentCoder
 from promptcodec.codec.lossless import lossless_is_smaller
 from promptcodec.codec.memory import check_memory
+from promptcodec.codec.one_shot import OneShotCoder
 from promptcodec.codec.picture import Picture
 from promptcodec.codec.picture_io import read
 from promptcodec.codec.picture_write import to_pil
@@ -29,6 +31,7 @@ from promptcodec.codec.search import Target, search
 from promptcodec.codec.tile_latents import Analysed, DecodedTiles, cropped
 from promptcodec.codec.tiling import Grid, Rect
 from promptcodec.errors import ModelMismatchError, UnfitError, UsageError
+from promptcodec.model import config
 from promptcodec.model.base import STRIDE, CompressionModel
 from promptcodec.model.precision import Precision, autocast_pays
 from promptcodec.model.steering import Constant, Decoded, Steerer, Steering
@@ -66,7 +69,8 @@ class Codec:
         self.network = model.network
         self.device = torch.device(device)
         self.bfloat16, _ = autocast_pays(precision, self.device)
-        self.coder = LatentCoder(model)
+        contextual = isinstance(model.network.config.context, config.ContextualMean)
+        self.coder = OneShotCoder(model, self.device) if contextual else LatentCoder(model)
 
     @property
     def name(self) -> str:
@@ -229,13 +233,13 @@ class Codec:
         for index in range(header.grid.count):
             latents.check(index)
         if small is not None:
-            self.coder.decode(_coded(small.tile), small.height, small.width, small.q / Q_STEPS)
+            self.coder.verify(_coded(small.tile), small.height, small.width, small.q / Q_STEPS)
 
     def decode_preview(self, header: Header, preview: Preview) -> Picture:
         """The picture in small. Raises as ``decode`` does."""
         self.check_model(header)
         q = preview.q / Q_STEPS
-        y_hat = self.coder.decode(_coded(preview.tile), preview.height, preview.width, q)
+        _, y_hat = self.coder.decode_both(_coded(preview.tile), preview.height, preview.width, q)
         rgb = self.synthesise(y_hat, preview.height, preview.width, q)
         if header.grey:
             rgb = np.repeat(np.rint(rgb.mean(axis=2, keepdims=True)).astype(np.uint8), 3, axis=2)
@@ -310,7 +314,7 @@ class Codec:
 
     def dequantised(self, y_hat: Tensor, q: float, steering: LatentSteering = PLAIN) -> Tensor:
         """The decoded, gained latent (1, M, h/16, w/16) as the synthesis sees it, float32."""
-        return (y_hat * self.coder.gains(q).times(steering.gains).y_inverse).float()
+        return (y_hat * self.coder.hyper.gains(q, steering).y_inverse).float()
 
     def synthesise(self, y_hat: Tensor, height: int, width: int, q: float) -> np.ndarray:
         """uint8 pixels (height, width, 3) of the decoded, gained latent (1, M, h/16, w/16)."""

@@ -50,15 +50,27 @@ def choose_offsets(log_sigma: Tensor, mean: Tensor) -> bytes:
     Both tensors float64, (B, M, h, w). Raises UnstableParametersError where values are not finite (a scale of zero or
     below, log sigma = -inf, is the lowest bin and fine) or no offset will do.
     """
-    if not bool(torch.isfinite(mean).all()) or bool(torch.isnan(log_sigma).any() | (log_sigma == math.inf).any()):
-        raise UnstableParametersError("the model's entropy parameters are not finite numbers; its weights are damaged")
+    _check_finite(log_sigma, mean)
     parts = zip(log_sigma.flatten().split(PIECE), mean.flatten().split(PIECE), strict=True)
     return bytes(_choose(_bin_position(part), mean_part * GRID) for part, mean_part in parts)
 
 
+def choose_scale_offsets(log_sigma: Tensor) -> bytes:
+    """As ``choose_offsets``, where means decide nothing that must come out the same everywhere."""
+    _check_finite(log_sigma, log_sigma.new_zeros(()))
+    nothing = log_sigma.new_zeros(0)
+    return bytes(_choose(_bin_position(part), nothing) for part in log_sigma.flatten().split(PIECE))
+
+
+def _check_finite(log_sigma: Tensor, mean: Tensor) -> None:
+    if not bool(torch.isfinite(mean).all()) or bool(torch.isnan(log_sigma).any() | (log_sigma == math.inf).any()):
+        raise UnstableParametersError("the model's entropy parameters are not finite numbers; its weights are damaged")
+
+
 def mean_margin(mean: Tensor) -> float:
     """How far from a border of the grid all means of a piece shall lie: the more, the larger the largest."""
-    return MEAN_MARGIN * max(1.0, float(mean.abs().max()) / MEAN_MARGIN_GROWS_FROM)
+    largest = float(mean.abs().max()) if mean.numel() else 0.0
+    return MEAN_MARGIN * max(1.0, largest / MEAN_MARGIN_GROWS_FROM)
 
 
 def _choose(position: Tensor, grid: Tensor) -> int:
@@ -81,22 +93,32 @@ def quantise_parameters(log_sigma: Tensor, mean: Tensor, offsets: bytes) -> Quan
 
     Raises FormatError where there are fewer offsets than pieces.
     """
-    if len(offsets) != pieces(mean.numel()):
-        raise FormatError(
-            f"found {len(offsets)} border offsets for {mean.numel()} latents, expected {pieces(mean.numel())}"
-        )
-    bins = torch.empty(log_sigma.numel(), dtype=torch.uint8)
+    bins = scale_bins(log_sigma, offsets)
     means = torch.empty(mean.numel(), dtype=torch.int32)
-    flat_log_sigma, flat_mean = log_sigma.flatten(), mean.flatten()
+    flat_mean = mean.flatten()
     for i, offset in enumerate(offsets):
-        part, shift = slice(i * PIECE, (i + 1) * PIECE), 0.5 + _shift(offset)
-        position = _bin_position(flat_log_sigma[part]).clamp(-1, BINS)
-        bins[part] = torch.floor(position + shift).clamp(0, BINS - 1).to(torch.uint8)
-        grid = torch.floor(flat_mean[part] * GRID + shift)
+        part = slice(i * PIECE, (i + 1) * PIECE)
+        grid = torch.floor(flat_mean[part] * GRID + (0.5 + _shift(offset)))
         if not bool((grid.abs() < 2**30).all()):
             raise UnstableParametersError("the model's means are out of range; its weights are damaged")
         means[part] = grid.to(torch.int32)
-    return Quantised(bins.view(log_sigma.shape), means.view(mean.shape))
+    return Quantised(bins, means.view(mean.shape))
+
+
+def scale_bins(log_sigma: Tensor, offsets: bytes) -> Tensor:
+    """Nearest bin in log sigma, uint8, with each piece's borders shifted by its offset.
+
+    Raises FormatError where there are fewer offsets than pieces.
+    """
+    count = log_sigma.numel()
+    if len(offsets) != pieces(count):
+        raise FormatError(f"found {len(offsets)} border offsets for {count} latents, expected {pieces(count)}")
+    bins, flat = torch.empty(count, dtype=torch.uint8), log_sigma.flatten()
+    for i, offset in enumerate(offsets):
+        part = slice(i * PIECE, (i + 1) * PIECE)
+        position = _bin_position(flat[part]).clamp(-1, BINS)
+        bins[part] = torch.floor(position + (0.5 + _shift(offset))).clamp(0, BINS - 1).to(torch.uint8)
+    return bins.view(log_sigma.shape)
 
 
 def _bin_position(log_sigma: Tensor) -> Tensor:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,16 +15,20 @@ from torch import Tensor
 from promptcodec.codec.coder import Decoder, encode
 from promptcodec.codec.coder import Step as CoderStep
 from promptcodec.codec.exact import GRID, choose_offsets, pieces, quantise_parameters
+from promptcodec.codec.exact_hyper import PLAIN, ExactHyper, LatentSteering
 from promptcodec.codec.offsets import OffsetReader, pack_offsets
 from promptcodec.codec.tables import gaussian_tables
 from promptcodec.errors import FormatError, PromptcodecError
 from promptcodec.model.base import STRIDE
 from promptcodec.model.config import CausalAttention
 from promptcodec.model.schedule import Schedule, Step, all_at_once, in_units, run
-from promptcodec.model.steering import Decoded, Gains, Steering
 from promptcodec.zoo.model_file import StoredModel
 
 LATENTS_A_SIDE = 4  # elements of y along a side for one of z
+DAMAGED = (
+    "the decoded latents do not have the checksum in the file: it is damaged, or was made by a machine whose arithmetic "
+    "this one cannot follow"
+)
 LARGEST_SYMBOL = 2**20  # no picture comes near; what lies beyond is an error, not a file
 
 
@@ -47,21 +50,6 @@ class QuantisedLatents:
     checksum: int
 
 
-@dataclass(frozen=True)
-class LatentSteering:
-    """What steers the coding itself, float64 on the CPU: gains beside the model's own, sites in h_s as a function of ẑ,
-    and, for an encoder, masks of what is kept (see ``Steering``).
-    """
-
-    gains: Gains = field(default_factory=Gains)
-    entropy: Callable[[Decoded], Steering] = lambda decoded: Steering()
-    keep_y: Tensor | None = None
-    keep_z: Tensor | None = None
-
-
-PLAIN = LatentSteering()
-
-
 class LatentCoder:
     """Codes y and z of one model. Holds a float64 copy of all that decides a probability, always on the CPU."""
 
@@ -70,35 +58,24 @@ class LatentCoder:
         self.tables = gaussian_tables()
         network = model.network
         self.config = network.config
-        self.h_s = copy.deepcopy(network.h_s).cpu().double()
+        self.hyper = ExactHyper(network)
         self.context = copy.deepcopy(network.context).cpu().double() if network.context is not None else None
         self.sparse_offsets = isinstance(self.config.context, CausalAttention)
-        self.gain = copy.deepcopy(network.gain).cpu().double() if network.gain is not None else None
-        self.medians = network.prior.medians.cpu().double()
-
-    def gains(self, q: float) -> Gains:
-        """Gain factors at q in [0, 1], float64, (1, C, 1, 1)."""
-        return Gains() if self.gain is None else Gains(*self.gain(torch.tensor([q], dtype=torch.float64)))
 
     @torch.inference_mode()
     def parameters(self, z_symbols: Tensor, q: float, steering: LatentSteering = PLAIN) -> tuple[Tensor, Tensor]:
         """log sigma and mean of the gained y, float64 (1, M, h/16, w/16), from the integers of z (1, N, h/64, w/64)."""
-        gains = self.gains(q).times(steering.gains)
-        scales, means = self._hyper(z_symbols, gains, steering).chunk(2, 1)
+        gains = self.hyper.gains(q, steering)
+        scales, means = self.hyper.output(self.hyper.z_hat(z_symbols, gains), steering).chunk(2, 1)
         return self._log_sigma(scales, gains.y), means * gains.y
 
     def schedule(self, z_symbols: Tensor, q: float, steering: LatentSteering = PLAIN) -> Schedule:
         """The steps in which y is coded, given the integers of z; see ``model.schedule``. Scales are log sigma."""
         if self.context is None:
             return all_at_once(*self.parameters(z_symbols, q, steering))
-        gains = self.gains(q).times(steering.gains)
-        return in_units(self.context.steps(self._hyper(z_symbols, gains, steering)), gains.y, self._log_sigma)
-
-    def _hyper(self, z_symbols: Tensor, gains: Gains, steering: LatentSteering) -> Tensor:
-        z_hat = (z_symbols + self.medians) * gains.z_inverse
-        with torch.autocast("cpu", enabled=False):
-            hyper: Tensor = self.h_s(z_hat, steering.entropy(Decoded(z_hat)).within("h_s"))
-        return hyper
+        gains = self.hyper.gains(q, steering)
+        features = self.hyper.output(self.hyper.z_hat(z_symbols, gains), steering)
+        return in_units(self.context.steps(features), gains.y, self._log_sigma)
 
     def _log_sigma(self, scales: Tensor, gain: Tensor | float) -> Tensor:
         """log of the gained standard deviation, of what the networks gave and the gain of the same elements."""
@@ -111,18 +88,18 @@ class LatentCoder:
 
         Raises PromptcodecError where the networks gave values that are not finite or out of all bounds.
         """
-        gains = self.gains(q).times(steering.gains)
+        gains = self.hyper.gains(q, steering)
         y = y.cpu().double() * gains.y
-        z_symbols = _kept(_symbols(z.cpu().double() * gains.z - self.medians), steering.keep_z)
-        coded: list[CoderStep] = [(_flat(z_symbols), self._channels(z_symbols), self.hyper_tables)]
+        z_symbols = kept(rounded(z.cpu().double() * gains.z - self.hyper.medians), steering.keep_z)
+        coded: list[CoderStep] = [(flat(z_symbols), self.hyper.channels(z_symbols), self.hyper_tables)]
         offsets = bytearray()
 
         def code(step: Step) -> Tensor:
             chosen = choose_offsets(step.scale, step.mean)
             quantised = quantise_parameters(step.scale, step.mean, chosen)
             keep = None if steering.keep_y is None else steering.keep_y.expand_as(y)[step.where]
-            symbols = _kept(_symbols(y[step.where] - quantised.means / GRID), keep)
-            coded.append((_flat(symbols), quantised.bins.flatten().numpy(), self.tables))
+            symbols = kept(rounded(y[step.where] - quantised.means / GRID), keep)
+            coded.append((flat(symbols), quantised.bins.flatten().numpy(), self.tables))
             offsets.extend(chosen)
             return symbols + quantised.means / GRID
 
@@ -135,9 +112,11 @@ class LatentCoder:
         latents = self.quantise(y, z, q, steering)
         return CodedLatents(encode(latents.steps), latents.offsets, latents.checksum)
 
-    def decode(self, coded: CodedLatents, height: int, width: int, q: float) -> Tensor:
-        """The gained y_hat; see ``decode_both``."""
-        return self.decode_both(coded, height, width, q)[1]
+    def verify(
+        self, coded: CodedLatents, height: int, width: int, q: float, steering: LatentSteering = PLAIN
+    ) -> None:
+        """Raise as ``decode_both`` does."""
+        self.decode_both(coded, height, width, q, steering)
 
     @torch.inference_mode()
     def decode_both(
@@ -153,7 +132,7 @@ class LatentCoder:
         shape = (1, self.config.latent_channels, rows * LATENTS_A_SIDE, columns * LATENTS_A_SIDE)
         decoder, offsets = Decoder(coded.stream), OffsetReader(coded.offsets, self.sparse_offsets)
         z_symbols = torch.empty((1, self.config.hyper_channels, rows, columns), dtype=torch.int32)
-        symbols = decoder.pull(self._channels(z_symbols), self.hyper_tables)
+        symbols = decoder.pull(self.hyper.channels(z_symbols), self.hyper_tables)
         z_symbols = torch.from_numpy(symbols).reshape(z_symbols.shape)
 
         def code(step: Step) -> Tensor:
@@ -164,39 +143,32 @@ class LatentCoder:
         y_hat = run(self.schedule(z_symbols, q, steering), code, shape)
         decoder.finish()
         if not offsets.finish() or _checksum(z_symbols, y_hat) != coded.checksum:
-            raise FormatError(
-                "the decoded latents do not have the checksum in the file: it is damaged, or was made by a machine "
-                "whose arithmetic this one cannot follow"
-            )
-        return (z_symbols + self.medians) * self.gains(q).times(steering.gains).z_inverse, y_hat
-
-    def _channels(self, z: Tensor) -> NDArray[np.uint8]:
-        """Table of each element of z: its channel."""
-        per_channel = z.shape[2] * z.shape[3]
-        return np.repeat(np.arange(z.shape[1], dtype=np.uint8), per_channel)
+            raise FormatError(DAMAGED)
+        return self.hyper.z_hat(z_symbols, self.hyper.gains(q, steering)), y_hat
 
 
-def _symbols(values: Tensor) -> Tensor:
-    """Round half to even, int32."""
-    rounded = values.round()
-    largest = float(rounded.abs().max())
+def rounded(values: Tensor) -> Tensor:
+    """Round half to even, int32. Raises PromptcodecError for values that are not finite or out of all bounds."""
+    symbols = values.round()
+    largest = float(symbols.abs().max())
     if not math.isfinite(largest) or largest > LARGEST_SYMBOL:
         raise PromptcodecError(
             f"the analysis gave a latent of {largest}, beyond {LARGEST_SYMBOL}: the model's weights are damaged"
         )
-    return rounded.to(torch.int32)
+    return symbols.to(torch.int32)
 
 
-def _kept(symbols: Tensor, keep: Tensor | None) -> Tensor:
+def kept(symbols: Tensor, keep: Tensor | None) -> Tensor:
     """Zero where ``keep`` is."""
     return symbols if keep is None else symbols * (keep.cpu() > 0.5)
 
 
-def _flat(symbols: Tensor) -> NDArray[np.int32]:
+def flat(symbols: Tensor) -> NDArray[np.int32]:
+    """All symbols in C order, as the entropy coder takes them."""
     return symbols.contiguous().flatten().numpy()
 
 
 def _checksum(z_symbols: Tensor, y_hat: Tensor) -> int:
     """CRC-32 of z's symbols as little-endian int32, then of 256 y_hat as little-endian int64, both in C order."""
-    first = zlib.crc32(_flat(z_symbols).astype("<i4").tobytes())
+    first = zlib.crc32(flat(z_symbols).astype("<i4").tobytes())
     return zlib.crc32((y_hat * GRID).long().contiguous().numpy().astype("<i8").tobytes(), first)

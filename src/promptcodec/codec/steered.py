@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from promptcodec.codec.latents import LatentSteering
+from promptcodec.codec.exact_hyper import LatentSteering
 from promptcodec.codec.records import AdapterRecord
 from promptcodec.codec.tiling import Rect
 from promptcodec.model.steering import Steerer, Steering

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, overload
 from torch import Tensor
 
 from promptcodec.codec.container import PtcReader
-from promptcodec.codec.latents import LATENTS_A_SIDE, PLAIN, CodedLatents, LatentSteering
+from promptcodec.codec.exact_hyper import PLAIN, LatentSteering
+from promptcodec.codec.latents import LATENTS_A_SIDE, CodedLatents
 from promptcodec.codec.tiling import Rect
 from promptcodec.model.base import STRIDE
 
@@ -53,8 +54,8 @@ class DecodedTiles:
         self._found: dict[int, tuple[Tensor, Tensor]] = {}
 
     def check(self, index: int) -> None:
-        """Decode one tile and keep nothing. Raises FormatError where it does not give what its checksum says."""
-        self._decode(index)
+        """Decode one tile's symbols and keep nothing. Raises FormatError where their checksum is not the file's."""
+        self._codec.coder.verify(*self._coded(index))
 
     def region(self, region: Rect) -> tuple[Tensor, Tensor]:
         """ŷ (1, M, h/16, w/16) and ẑ (1, N, h/64, w/64) as the synthesis sees them, float32, of a part of the picture.
@@ -79,15 +80,16 @@ class DecodedTiles:
 
     def _tile(self, index: int) -> tuple[Tensor, Tensor]:
         if index not in self._found:
-            z_hat, y_hat = self._decode(index)
+            z_hat, y_hat = self._codec.coder.decode_both(*self._coded(index))
             steering = self._steering(index)
             self._found[index] = self._codec.dequantised(y_hat, self._q, steering), z_hat.float()
         return self._found[index]
 
-    def _decode(self, index: int) -> tuple[Tensor, Tensor]:
+    def _coded(self, index: int) -> tuple[CodedLatents, int, int, float, LatentSteering]:
+        """What a coder wants of a tile."""
         part, tile = self._grid.tile(index), self._file.tile(index)
         coded = CodedLatents(tile.stream, tile.offsets, tile.checksum)
-        return self._codec.coder.decode_both(coded, part.height, part.width, self._q, self._steering(index))
+        return coded, part.height, part.width, self._q, self._steering(index)
 
     def _steering(self, index: int) -> LatentSteering:
         return PLAIN if self._steered is None else self._steered.within(self._grid.tile(index)).latents()

@@ -82,8 +82,8 @@ def bench(codec: Codec, picture: Path, repeats: int) -> Bench:
     height, width = source.rgb.shape[:2]
     y, z = codec.analyse(source.rgb)
     coded = coder.encode(y, z, q)
-    z_symbols = (z.double() * coder.gains(q).z - coder.medians).round()
-    y_hat = coder.decode(coded, height, width, q)
+    z_symbols = (z.double() * coder.hyper.gains(q).z - coder.hyper.medians).round()
+    y_hat = coder.decode_both(coded, height, width, q)[1]
     header = Header(width, height, codec.model.probability, codec.model.pixels, round(q * Q_STEPS))
     file = PtcFile(header, (Tile(coded.checksum, coded.offsets, coded.stream),))
     data, pixels = pack(file), codec.synthesise(y_hat, height, width, q)
@@ -101,7 +101,7 @@ def bench(codec: Codec, picture: Path, repeats: int) -> Bench:
         "encode latents": _least(lambda: coder.encode(y, z, q), repeats),
         "write file": _least(lambda: pack(file), repeats),
         "read file": _least(lambda: unpack(data), repeats),
-        "decode latents": _least(lambda: coder.decode(coded, height, width, q), repeats),
+        "decode latents": _least(lambda: coder.decode_both(coded, height, width, q)[1], repeats),
         "synthesis": _least(lambda: codec.synthesise(y_hat, height, width, q), repeats),
         "write PNG": _least(to_png, repeats),
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Literal
 
@@ -27,6 +29,25 @@ def autocast_pays(precision: Precision, device: torch.device) -> tuple[bool, str
     if factor >= PAYS:
         return True, f"bfloat16: {factor:.1f} times as fast as float32 here"
     return False, f"float32: bfloat16 runs at {factor:.2g} times its speed on this CPU"
+
+
+@contextmanager
+def true_float32(device: torch.device) -> Iterator[None]:
+    """Inside, float32 products are products of float32: no autocast, and neither TF32 nor bfloat16 in their place,
+    which a process may have allowed. These settings are the process' own: other threads get them too meanwhile."""
+    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    try:
+        if products != "highest":
+            torch.set_float32_matmul_precision("highest")
+        if device.type == "cuda" and convolutions:
+            torch.backends.cudnn.allow_tf32 = False
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        if products != "highest":
+            torch.set_float32_matmul_precision(products)
+        if device.type == "cuda" and convolutions:
+            torch.backends.cudnn.allow_tf32 = True
 
 
 @cache

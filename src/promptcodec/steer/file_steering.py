@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from promptcodec.codec.latents import LATENTS_A_SIDE, LatentSteering
+from promptcodec.codec.exact_hyper import LatentSteering
+from promptcodec.codec.latents import LATENTS_A_SIDE
 from promptcodec.codec.records import AdapterRecord
 from promptcodec.codec.tile_latents import cropped
 from promptcodec.codec.tiling import Rect
@@ -71,9 +72,11 @@ class FileSteering:
         return self._attached.for_decoder(decoded)
 
     def latents(self, encoder: Steering | None = None) -> LatentSteering:
-        """What decides the coding, float64 on the CPU."""
+        """What decides the coding, float64 on the CPU, and what decides its means."""
         masks = encoder or Steering()
-        return LatentSteering(self._exact.gains(), self._exact.for_entropy, masks.keep_y, masks.keep_z)
+        return LatentSteering(
+            self._exact.gains(), self._exact.for_entropy, self.for_entropy, masks.keep_y, masks.keep_z
+        )
 
 
 def _places(plane: Tensor, part: Rect, name: str) -> Tensor:
