@@ -46,7 +46,9 @@ def latents_target(data: bytes) -> None:
         coded = _codec.coder.encode(y, z, q)
     except PromptcodecError:
         return
-    pixels = _codec.synthesise(_codec.coder.decode_both(coded, 64 * rows, 64 * columns, q)[1], 64 * rows, 64 * columns, q)
+    pixels = _codec.synthesise(
+        _codec.coder.decode_both(coded, 64 * rows, 64 * columns, q)[1], 64 * rows, 64 * columns, q
+    )
     if pixels.shape != (64 * rows, 64 * columns, 3):
         raise AssertionError(f"pixels of {pixels.shape}")
 

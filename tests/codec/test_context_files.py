@@ -17,7 +17,16 @@ import promptcodec
 from promptcodec.codec.offsets import OffsetReader, pack_offsets
 from promptcodec.errors import FormatError
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.config import CausalAttention, Gain, SpaceChannel
+from promptcodec.model.config import (
+    Attention,
+    CausalAttention,
+    ContextualMean,
+    Gain,
+    Resample,
+    SpaceChannel,
+    Stage,
+    Transform,
+)  # fmt: skip
 from promptcodec.model.paper_presets import elic, s2c, tic_context, with_ngram
 from promptcodec.model.presets import PRESETS, tic
 from promptcodec.zoo.model_file import save_model
@@ -35,26 +44,36 @@ BACKBONES = {
 def with_context(name, context):
     """The backbone with another entropy model; a hyper synthesis ends with as many features as that one wants."""
     base = BACKBONES[name]
+    means = isinstance(context, ContextualMean)
     hyper, last = base.hyper_synthesis, base.hyper_synthesis.layers[-1]
-    layers = (*hyper.layers[:-1], dataclasses.replace(last, channels=2 * base.latent_channels))
-    hyper = dataclasses.replace(hyper, layers=layers)
-    return dataclasses.replace(base, name=name, hyper_synthesis=hyper, context=context, gain=Gain(0.001, 0.1))
+    layers = (*hyper.layers[:-1], dataclasses.replace(last, channels=base.latent_channels * (1 if means else 2)))
+    hyper = dataclasses.replace(hyper, layers=layers, bound=6.0 if means else 0.0)
+    scale = "log" if means else base.scale
+    return dataclasses.replace(
+        base, name=name, hyper_synthesis=hyper, context=context, scale=scale, gain=Gain(0.001, 0.1)
+    )
 
 
-def contexts(channels):
+def contextual_mean(hyper):
+    features = (Resample("up", 16), Stage(1, None), Resample("shuffle", 32, 1), Stage(1, Attention(1, 8)))
+    return ContextualMean(Transform(hyper, features), hidden=24)
+
+
+def contexts(channels, hyper):
     return {
         "hyperprior": None,
         "checkerboard": SpaceChannel((channels,)),
         "space-channel": SpaceChannel((8, channels - 8), hidden=(24, 16)),
         "space-channel of S2C": SpaceChannel((8, channels - 8), "s2c", "s2c", (24, 16)),
         "causal": CausalAttention(heads=8),
+        "contextual means": contextual_mean(hyper),
     }
 
 
 MATRIX = {
     f"{backbone}, {name}": with_context(backbone, context)
     for backbone, base in BACKBONES.items()
-    for name, context in contexts(base.latent_channels).items()
+    for name, context in contexts(base.latent_channels, base.hyper_channels).items()
 }
 
 

@@ -18,8 +18,8 @@ from promptcodec.codec.allocator import give_back
 from promptcodec.codec.alpha import decode_alpha, encode_alpha
 from promptcodec.codec.budget import DEFAULT_MEMORY, analysis_halo, synthesis_halo, tile_size
 from promptcodec.codec.container import MAX_PIXELS, Header, Metadata, Preview, PtcFile, PtcReader, Tile, pack
-from promptcodec.codec.goals import goal_of
 from promptcodec.codec.exact_hyper import PLAIN, LatentSteering
+from promptcodec.codec.goals import goal_of
 from promptcodec.codec.latents import LATENTS_A_SIDE, CodedLatents, LatentCoder
 from promptcodec.codec.lossless import lossless_is_smaller
 from promptcodec.codec.memory import check_memory

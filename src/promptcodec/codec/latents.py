@@ -19,15 +19,18 @@ from promptcodec.codec.exact_hyper import PLAIN, ExactHyper, LatentSteering
 from promptcodec.codec.offsets import OffsetReader, pack_offsets
 from promptcodec.codec.tables import gaussian_tables
 from promptcodec.errors import FormatError, PromptcodecError
-from promptcodec.model.base import STRIDE
+from promptcodec.model.base import STRIDE, CompressionModel
+from promptcodec.model.causal import CausalContext
 from promptcodec.model.config import CausalAttention
+from promptcodec.model.context import SpaceChannelContext
+from promptcodec.model.contextual_mean import ContextualMean
 from promptcodec.model.schedule import Schedule, Step, all_at_once, in_units, run
 from promptcodec.zoo.model_file import StoredModel
 
 LATENTS_A_SIDE = 4  # elements of y along a side for one of z
 DAMAGED = (
-    "the decoded latents do not have the checksum in the file: it is damaged, or was made by a machine whose arithmetic "
-    "this one cannot follow"
+    "the decoded latents do not have the checksum in the file: it is damaged, or was made by a machine "
+    "whose arithmetic this one cannot follow"
 )
 LARGEST_SYMBOL = 2**20  # no picture comes near; what lies beyond is an error, not a file
 
@@ -59,7 +62,7 @@ class LatentCoder:
         network = model.network
         self.config = network.config
         self.hyper = ExactHyper(network)
-        self.context = copy.deepcopy(network.context).cpu().double() if network.context is not None else None
+        self.context = _exact_context(network)
         self.sparse_offsets = isinstance(self.config.context, CausalAttention)
 
     @torch.inference_mode()
@@ -112,9 +115,7 @@ class LatentCoder:
         latents = self.quantise(y, z, q, steering)
         return CodedLatents(encode(latents.steps), latents.offsets, latents.checksum)
 
-    def verify(
-        self, coded: CodedLatents, height: int, width: int, q: float, steering: LatentSteering = PLAIN
-    ) -> None:
+    def verify(self, coded: CodedLatents, height: int, width: int, q: float, steering: LatentSteering = PLAIN) -> None:
         """Raise as ``decode_both`` does."""
         self.decode_both(coded, height, width, q, steering)
 
@@ -145,6 +146,12 @@ class LatentCoder:
         if not offsets.finish() or _checksum(z_symbols, y_hat) != coded.checksum:
             raise FormatError(DAMAGED)
         return self.hyper.z_hat(z_symbols, self.hyper.gains(q, steering)), y_hat
+
+
+def _exact_context(network: CompressionModel) -> SpaceChannelContext | CausalContext | None:
+    if isinstance(network.context, ContextualMean):
+        raise PromptcodecError(f"{network.config.name} has contextual means, which are coded by OneShotCoder")
+    return None if network.context is None else copy.deepcopy(network.context).cpu().double()
 
 
 def rounded(values: Tensor) -> Tensor:

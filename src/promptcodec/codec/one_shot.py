@@ -18,7 +18,12 @@ from promptcodec.codec.coder import Step as CoderStep
 from promptcodec.codec.exact import choose_scale_offsets, pieces, scale_bins
 from promptcodec.codec.exact_hyper import PLAIN, ExactHyper, LatentSteering
 from promptcodec.codec.latents import (
-    DAMAGED, LATENTS_A_SIDE, CodedLatents, QuantisedLatents, flat, kept, rounded,
+    DAMAGED,
+    CodedLatents,
+    QuantisedLatents,
+    flat,
+    kept,
+    rounded,
 )  # fmt: skip
 from promptcodec.codec.offsets import OffsetReader
 from promptcodec.codec.tables import gaussian_tables
@@ -125,9 +130,7 @@ class OneShotCoder:
         return CodedLatents(encode(latents.steps), latents.offsets, latents.checksum)
 
     @torch.inference_mode()
-    def verify(
-        self, coded: CodedLatents, height: int, width: int, q: float, steering: LatentSteering = PLAIN
-    ) -> None:
+    def verify(self, coded: CodedLatents, height: int, width: int, q: float, steering: LatentSteering = PLAIN) -> None:
         """Raise as ``decode_both`` does, which needs no means."""
         self.symbols.decode(coded, height, width, q, steering)
 
@@ -143,9 +146,7 @@ class OneShotCoder:
         """
         symbols, log_scale = self.symbols.decode(coded, height, width, q, steering)
         residual = symbols.y.to(self.device)
-        y_hat = self._means(
-            symbols.z, log_scale, q, steering, lambda step: residual[step.where] + step.mean
-        )
+        y_hat = self._means(symbols.z, log_scale, q, steering, lambda step: residual[step.where] + step.mean)
         return self.hyper.z_hat(symbols.z, self.hyper.gains(q, steering)), y_hat.cpu().double()
 
     def _means(

@@ -61,6 +61,7 @@ class _Pass:
             *self._half("g_a", lambda: adapter.for_encoder(x, controls)),
             *self._half("h_a", lambda: adapter.for_hyper(y, controls)),
             *self._half("h_s", lambda: adapter.for_entropy(Decoded(z), controls)),
+            *self._half("h_m", lambda: adapter.for_entropy(Decoded(z), controls)),
             *self._half("h_s", lambda: Steering(gains=adapter.gains(controls))),
             *self._half("g_s", lambda: adapter.for_decoder(Decoded(z, y), controls)),
         ]
@@ -113,7 +114,7 @@ class _Pass:
 
 def _scale(cfg: config.Model, site: Site) -> float:
     """Elements a side of a stage's map for one of z."""
-    scale = {"g_a": 64.0, "h_a": 4.0, "h_s": 1.0, "g_s": 4.0}[site.transform]
+    scale = {"g_a": 64.0, "h_a": 4.0, "h_s": 1.0, "h_m": 1.0, "g_s": 4.0}[site.transform]
     for stage in stages(cfg, site.transform)[: site.stage + 1]:
         for layer in stage.before:
             down = isinstance(layer, config.ReflectConv) or layer.kind == "down"

@@ -16,6 +16,7 @@ from promptcodec.model.base import STRIDE, CompressionModel
 from promptcodec.model.blocks import Block, Stage
 from promptcodec.model.causal import CausalContext
 from promptcodec.model.context import SpaceChannelContext
+from promptcodec.model.contextual_mean import ContextualMean
 from promptcodec.model.gdn import Gdn
 from promptcodec.model.mixers import WindowAttention
 from promptcodec.model.ngram import NgramContext
@@ -91,7 +92,9 @@ def parts(model: CompressionModel, height: int, width: int) -> list[Part]:
     found = [Part("prior", "prior", _count(model.prior), Macs())]
     for name, scale in (("g_a", 64), ("h_a", 4), ("h_s", 1), ("g_s", 4)):
         found += _transform(name, getattr(model, name), rows * scale, cols * scale)
-    if model.context is not None:
+    if isinstance(model.context, ContextualMean):
+        found += _contextual_mean(model.context, rows, cols)
+    elif model.context is not None:
         found += _context(model.context, 16 * rows * cols)
     if model.gain is not None:
         found.append(Part("gain", "gain", _count(model.gain), Macs()))
@@ -106,7 +109,7 @@ def total(found: Iterable[Part], *networks: str) -> Part:
 
 
 def _transform(name: str, transform: Transform, height: int, width: int) -> Iterator[Part]:
-    channels = 0
+    channels, first = 0, height * width
     for module in transform.layers:
         if isinstance(module, Stage):
             for block in module.blocks:
@@ -136,6 +139,10 @@ def _transform(name: str, transform: Transform, height: int, width: int) -> Iter
         if convs:
             resampling = len(convs) == 1  # ELIC's bottlenecks and attention modules have many
             yield Part(name, "resampling" if resampling else "convolutions", _count(module), macs)
+    if transform.gate is not None:
+        size = transform.gate.weight.numel()
+        positions = height * width if isinstance(transform.shortcut, BlockAnalysis) else first
+        yield Part(name, "gate", _count(transform.gate), Macs(products=float(size * positions)))
     if isinstance(transform.shortcut, (BlockAnalysis, BlockSynthesis)):
         size = transform.shortcut.weight.numel()
         side = int(transform.shortcut.weight.shape[-1])
@@ -200,6 +207,20 @@ def _context(context: SpaceChannelContext | CausalContext, latents: int) -> Iter
     aggregation = _tokenwise(context.aggregation, latents)
     twice = aggregation + Macs(again=aggregation.products, saved=aggregation.products)
     yield Part("context", "aggregation", _count(context.aggregation), twice)
+
+
+def _contextual_mean(context: ContextualMean, rows: int, cols: int) -> Iterator[Part]:
+    """Features at all places at once; of the mean network, what looks around runs whole in each step but the first."""
+    yield from _transform("context", context.features, rows, cols)
+    latents = 16 * rows * cols
+    network = sum(
+        (_tokenwise(layer, latents) for layer in (
+            context.first, context.of_features, context.of_scales, context.norm, context.ffn, context.out,
+            *context.around,
+        )), Macs(),
+    )  # fmt: skip
+    network += _tokenwise(context.of_residuals, latents) * (len(context.around) / (len(context.around) + 1))
+    yield Part("context", "mean network", _count(context) - _count(context.features), network)
 
 
 def _causal(context: CausalContext, latents: int) -> Iterator[Part]:

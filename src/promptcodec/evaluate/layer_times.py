@@ -13,6 +13,7 @@ from torch import nn
 from promptcodec.evaluate.memory import begin_peak, peak_mib
 from promptcodec.model.base import STRIDE, CompressionModel
 from promptcodec.model.blocks import Block, Stage
+from promptcodec.model.contextual_mean import ContextualMean
 from promptcodec.model.schedule import run
 from promptcodec.model.transforms import Transform
 
@@ -33,7 +34,13 @@ def layer_times(model: CompressionModel, height: int, width: int, repeats: int =
         x = torch.rand(1, channels, rows * scale, cols * scale)
         for kind, seconds in _transform(getattr(model, name), x, repeats):
             found[name, kind] += seconds
-    if model.context is not None:
+    if isinstance(model.context, ContextualMean):
+        z, log_scale = torch.rand(1, hyper, rows, cols), torch.rand(1, latent, 4 * rows, 4 * cols)
+        _, seconds = _timed(
+            lambda: run(model.means(z, log_scale, 1.0), lambda step: step.mean.round(), tuple(log_scale.shape)), repeats
+        )
+        found["context", "context"] = seconds
+    elif model.context is not None:
         features = torch.rand(1, model.config.hyper_synthesis.out_channels, 4 * rows, 4 * cols)
         context, shape = model.context, (1, latent, 4 * rows, 4 * cols)
         _, seconds = _timed(lambda: run(context.steps(features), lambda step: step.mean.round(), shape), repeats)

@@ -17,7 +17,10 @@ CHUNK = 128  # (window, head) pairs at once: their scores stay in the second-lev
 
 
 class CachedAttention(torch.autograd.Function):
-    """softmax(q k^T / sqrt(d) + bias) v in float32; arguments as ``window_attention`` takes them."""
+    """softmax(q k^T / sqrt(d) + bias) v; arguments as ``window_attention`` takes them.
+
+    Products are in the precision of q, sums and exponentials in float32.
+    """
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
@@ -30,7 +33,7 @@ class CachedAttention(torch.autograd.Function):
             top = scores.amax(-1, keepdim=True)
             weights = scores.sub_(top).exp_()
             total = weights.sum(-1, keepdim=True)
-            out[part] = (torch.bmm(weights, values) / total).view(out[part].shape)
+            out[part] = (torch.bmm(weights.to(values.dtype), values) / total).view(out[part].shape)
             normaliser[part] = (top + total.log()).view(normaliser[part].shape)
         ctx.save_for_backward(q, k, v, bias, normaliser)  # not the output: the caller may write into it
         return out
@@ -44,15 +47,16 @@ class CachedAttention(torch.autograd.Function):
         for part in _parts(q):
             queries, keys, values, given = (_chunk(t[part]) for t in (q, k, v, grad))
             weights = _scores(queries, keys, added, part).sub_(normaliser[part].flatten(0, 1)).exp_()
-            grad_values = torch.bmm(weights.transpose(1, 2), given)
-            grad_scores = torch.bmm(given, values.transpose(1, 2)).mul_(weights)
+            grad_values = torch.bmm(weights.to(given.dtype).transpose(1, 2), given)
+            grad_scores = torch.bmm(given, values.transpose(1, 2)).float().mul_(weights)
             grad_scores.sub_(weights.mul_(grad_scores.sum(-1, keepdim=True)))
             by_window = grad_scores.view(-1, *bias.shape[1:])
             if bias.shape[0] == 1:
                 grad_bias += by_window.sum(0)
             else:
                 grad_bias[part] = by_window
-            found = (scale * torch.bmm(grad_scores, keys), scale * torch.bmm(grad_scores.transpose(1, 2), queries))
+            scaled = grad_scores.mul_(scale).to(keys.dtype)
+            found = (torch.bmm(scaled, keys), torch.bmm(scaled.transpose(1, 2), queries))
             for target, value in zip(grads, (*found, grad_values), strict=True):
                 target[part] = value.view(target[part].shape)
         return *grads, grad_bias.to(bias.dtype)
@@ -64,11 +68,11 @@ def _parts(q: Tensor) -> Iterator[slice]:
 
 
 def _chunk(tensor: Tensor) -> Tensor:
-    """(w, heads, T, d) to (w * heads, T, d), float32 and contiguous."""
-    return tensor.to(torch.float32, memory_format=torch.contiguous_format).flatten(0, 1)
+    """(w, heads, T, d) to (w * heads, T, d), contiguous."""
+    return tensor.contiguous().flatten(0, 1)
 
 
 def _scores(queries: Tensor, keys: Tensor, bias: Tensor, part: slice) -> Tensor:
-    scores = torch.bmm(queries * queries.shape[-1] ** -0.5, keys.transpose(1, 2))
+    scores = torch.bmm(queries * queries.shape[-1] ** -0.5, keys.transpose(1, 2)).float()
     scores.view(-1, *bias.shape[1:]).add_(bias if bias.shape[0] == 1 else bias[part])
     return scores

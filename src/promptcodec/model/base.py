@@ -17,7 +17,15 @@ from promptcodec.model.contextual_mean import ContextualMean
 from promptcodec.model.entropy import FactorizedPrior, gaussian_likelihood
 from promptcodec.model.gain import RateGain
 from promptcodec.model.schedule import (
-    EVERYWHERE, MeanSchedule, Schedule, Step, Where, all_at_once, in_units, run, with_scales,
+    EVERYWHERE,
+    MeanSchedule,
+    Schedule,
+    Step,
+    Where,
+    all_at_once,
+    in_units,
+    run,
+    with_scales,
 )  # fmt: skip
 from promptcodec.model.steering import Constant, Decoded, Gains, Steerer, Steering, TransformSteer
 from promptcodec.model.transforms import Transform, depth, full_precision, pad_to_multiple

@@ -187,9 +187,9 @@ class CausalAttention:
 class ContextualMean:
     """One-shot scale, contextual mean: all scales come from z at once, means in four steps over a 2x2 grid.
 
-    ``features`` is a second hyper synthesis, from z to what the means are made of; it has no say in the scales. The mean
-    network joins them with what is decoded so far, in ``hidden`` channels, through a depthwise ``kernel`` x ``kernel``
-    convolution and a gated feed-forward half of ``ffn_ratio``.
+    ``features`` is a second hyper synthesis, from z to what the means are made of; it has no say in the scales. The
+    mean network joins them with what is decoded so far, in ``hidden`` channels, through a depthwise ``kernel`` x
+    ``kernel`` convolution and a gated feed-forward half of ``ffn_ratio``.
     """
 
     features: Transform

@@ -65,7 +65,9 @@ def with_scales(means: MeanSchedule, scale: Tensor) -> Schedule:
         return
 
 
-def run(schedule: Generator[AnyStep, Tensor, None], code: Callable[[AnyStep], Tensor], shape: tuple[int, ...]) -> Tensor:
+def run(
+    schedule: Generator[AnyStep, Tensor, None], code: Callable[[AnyStep], Tensor], shape: tuple[int, ...]
+) -> Tensor:
     """Drive ``schedule``; ``code`` codes a step and returns its decoded elements. Returns y_hat of ``shape``.
 
     Elements that no step has coded yet are zero in what a schedule is sent. Without gradients that is one tensor,

@@ -10,7 +10,15 @@ from collections.abc import Callable
 from functools import partial
 
 from promptcodec.model.config import (
-    Attention, ContextualMean, Depthwise, Gain, LeakyReLU, Model, Resample, Stage, Transform,
+    Attention,
+    ContextualMean,
+    Depthwise,
+    Gain,
+    LeakyReLU,
+    Model,
+    Resample,
+    Stage,
+    Transform,
 )  # fmt: skip
 
 Z_LIMIT = 64.0  # z of photos stays below 40
@@ -79,7 +87,7 @@ def grown(name: str = "small", gated: bool = True, gate: bool = True, means: boo
         ), shortcut=16, gate=gate),
         synthesis=Transform(320, (
             Resample("down", 192, 1, 1), Stage(2, attention, residual=False), new(2, 192),
-            Resample("shuffle", 128, 1), Stage(3, local, residual=False), new(3, 128),
+            Resample("shuffle", 128, 1), Stage(3, local, residual=False), new(2, 128),
             Resample("shuffle", 64, 1), Stage(2, local, residual=False),
             Resample("shuffle", 3, 3, 4, zero_init=True),
         ), shortcut=16, gate=gate),

@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
-# h_m: what makes contextual means, the features' stages and then the mean network; models without them have no such sites.
+# h_m: what makes contextual means, the features' stages and then the mean network; other models have no such sites.
 TransformName = Literal["g_a", "h_a", "h_s", "h_m", "g_s"]
 
 
