@@ -50,7 +50,9 @@ class ContextualMean(nn.Module):
 
         Means and the latent that it is sent are gained. A mean is a first one, from features alone, plus as many
         standard deviations as the network says. Rows and columns are of one tile: nothing beyond its border is seen.
+        No gradient of a mean reaches the scales, which it would blow up where they are small.
         """
+        log_scale = log_scale.detach()
         features = self.features(z, steer)
         with full_precision(features.device):  # large values, of which bfloat16 keeps three digits
             first = self.first(_float(features)) * gain

@@ -18,7 +18,9 @@ class Optimiser:
     def __init__(self, module: nn.Module, recipe: Recipe) -> None:
         rate = recipe.learning_rate
         quantiles = [p for n, p in module.named_parameters() if n.endswith("prior.quantiles")]
-        slow = [p for n, p in module.named_parameters() if ".shortcut." in n and "adapter." not in n]
+        # What carries the picture itself: a step of Adam moves all of a filter's small weights, or a gate's, at once.
+        linear = [(n, p) for n, p in module.named_parameters() if "adapter." not in n]
+        slow = [p for n, p in linear if ".shortcut." in n or ".gate." in n]
         taken = {id(p) for p in quantiles + slow}
         rest = [p for p in module.parameters() if id(p) not in taken]
         groups = [{"params": rest, "base": rate}, {"params": slow, "base": rate * recipe.shortcut_rate}]
