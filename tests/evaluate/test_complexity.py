@@ -10,8 +10,13 @@ from promptcodec.evaluate.complexity import build, parts, total
 from promptcodec.evaluate.layer_times import layer_times
 from promptcodec.evaluate.paper_tables import COLUMNS, table
 from promptcodec.model.base import CompressionModel
+from promptcodec.model.linear import onednn_linear_works
 from promptcodec.model.paper_presets import with_ngram
 from promptcodec.model.presets import PRESETS, tic
+from promptcodec.model.schedule import run
+
+
+onednn_linear_works()  # tries the operator, once a process: not while torch counts
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +96,7 @@ def test_ngram(counts, scope):
         assert kmac(more[0] - more[1]) == pytest.approx(difference, abs=0.001)
 
 
-@pytest.mark.parametrize("name", ["tic", "elic", "s2c-hybrid-s"])
+@pytest.mark.parametrize("name", ["tic", "elic", "s2c-hybrid-s", "small"])
 def test_torch_counts_the_same(name):
     """On the meta device, where nothing is computed. Torch counts two operations a multiply-accumulate."""
     model = build(PRESETS[name]()).eval()
@@ -136,3 +141,17 @@ def test_twins_have_equal_cost():
     assert twins[0].macs.true == pytest.approx(twins[1].macs.true, rel=0.001)
     assert twins[0].parameters == pytest.approx(twins[1].parameters, rel=0.001)
     assert max(twin.parameters for twin in twins) <= 3_000_000
+
+
+def test_small_counts_its_means_and_stays_within_its_budget():
+    """The mean network as torch counts it, and 35 to 50 kMAC/px for both ways with means on both sides."""
+    model = build(PRESETS["small"]()).eval()
+    found = parts(model, 256, 256)
+    z, log_scale = torch.empty(1, 64, 4, 4, device="meta"), torch.empty(1, 320, 16, 16, device="meta")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        run(model.means(z, log_scale, 1.0), lambda step: step.mean, (1, 320, 16, 16))
+    counted = {str(op): n / 2 for op, n in counter.get_flop_counts()["Global"].items()}
+    macs = total(found, "context").macs
+    assert sum(n for op, n in counted.items() if "bmm" not in op) == pytest.approx(macs.products, rel=1e-9)
+    both = kmac(total(found).macs.needed + total(found, "h_s", "context").macs.needed)
+    assert 35 < both < 50

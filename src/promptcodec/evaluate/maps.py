@@ -15,8 +15,10 @@ from promptcodec.errors import UsageError
 from promptcodec.evaluate.extras import import_extra
 from promptcodec.model.base import STRIDE, CompressionModel
 from promptcodec.model.blocks import Stage
+from promptcodec.model.contextual_mean import ContextualMean
 from promptcodec.model.mixers import Seen, WindowAttention
-from promptcodec.model.steering import Site, Steerer, Steering
+from promptcodec.model.steering import Site, Steerer, Steering, TransformName
+from promptcodec.model.transforms import Transform
 from promptcodec.model.windows import WindowGrid
 from promptcodec.steer.sites import TRANSFORMS
 
@@ -78,11 +80,18 @@ def attention_maps(
 
 def _attention_sites(model: CompressionModel) -> Iterator[tuple[Site, WindowAttention]]:
     for name in TRANSFORMS:
-        stages = [layer for layer in getattr(model, name).layers if isinstance(layer, Stage)]
+        stages = [layer for layer in _layers(model, name) if isinstance(layer, Stage)]
         for i, stage in enumerate(stages):
             for j, block in enumerate(stage.blocks):
                 if isinstance(block.mixer, WindowAttention):
                     yield Site(name, i, j), block.mixer
+
+
+def _layers(model: CompressionModel, name: TransformName) -> nn.ModuleList:
+    if name != "h_m":
+        transform: Transform = getattr(model, name)
+        return transform.layers
+    return model.context.features.layers if isinstance(model.context, ContextualMean) else nn.ModuleList()
 
 
 @contextmanager
