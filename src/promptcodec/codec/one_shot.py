@@ -145,9 +145,14 @@ class OneShotCoder:
         gives the integers that the encoder saw.
         """
         symbols, log_scale = self.symbols.decode(coded, height, width, q, steering)
-        residual = symbols.y.to(self.device)
-        y_hat = self._means(symbols.z, log_scale, q, steering, lambda step: residual[step.where] + step.mean)
+        y_hat = self.latent(symbols, log_scale, q, steering)
         return self.hyper.z_hat(symbols.z, self.hyper.gains(q, steering)), y_hat.cpu().double()
+
+    @torch.inference_mode()
+    def latent(self, symbols: Symbols, log_scale: Tensor, q: float, steering: LatentSteering = PLAIN) -> Tensor:
+        """The gained ŷ that ``symbols`` stand for, float32 (1, M, h/16, w/16): the symbols plus the means."""
+        residual = symbols.y.to(self.device)
+        return self._means(symbols.z, log_scale, q, steering, lambda step: residual[step.where] + step.mean)
 
     def _means(
         self, z_symbols: Tensor, log_scale: Tensor, q: float, steering: LatentSteering,

@@ -15,6 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from promptcodec.codec.codec import Q_STEPS, Codec
 from promptcodec.codec.container import Header, PtcFile, Tile, pack, unpack
+from promptcodec.codec.exact_hyper import PLAIN
+from promptcodec.codec.one_shot import OneShotCoder
 from promptcodec.codec.picture_io import read
 from promptcodec.codec.picture_write import to_pil, write
 from promptcodec.model.base import CompressionModel, channels_last
@@ -110,9 +112,13 @@ def bench(codec: Codec, picture: Path, repeats: int) -> Bench:
         "parameters": _gmac(lambda: coder.parameters(z_symbols, q)),
         "synthesis": _gmac(lambda: codec.synthesise(y_hat, height, width, q)),
     }
-    # The latents' coding includes their parameters; what is left is symbols, tables and checksums.
+    if isinstance(coder, OneShotCoder):
+        symbols, log_scale = coder.symbols.decode(coded, height, width, q, PLAIN)
+        time_of["means"] = _least(lambda: coder.latent(symbols, log_scale, q), repeats)
+        macs["means"] = _gmac(lambda: coder.latent(symbols, log_scale, q))
+    # The latents' coding includes their parameters and means; what is left is symbols, tables and checksums.
     for side in ("encode latents", "decode latents"):
-        time_of[side] = max(time_of[side] - time_of["parameters"], 0.0)
+        time_of[side] = max(time_of[side] - time_of["parameters"] - time_of.get("means", 0.0), 0.0)
     phases = [
         Phase(name, round(seconds, 4), *_share(macs.get(name), seconds, peak)) for name, seconds in time_of.items()
     ]
