@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 
 from promptcodec.errors import UsageError
+from promptcodec.train.arrivals import Watch, take_up_arrivals
 from promptcodec.train.crops import CropSampler
 from promptcodec.train.loop import Trainer
-from promptcodec.train.pictures import PictureStore, Watch, load_pictures
+from promptcodec.train.pictures import PictureStore, load_pictures
 from promptcodec.train.recipe import Recipe
 from promptcodec.train.sources import find_units
 
@@ -150,7 +151,7 @@ def test_late_shards_are_recorded(recipe: Recipe, pictures: Path, tmp_path: Path
     first.begin()
     first.train_step()
     shard(folder / "a.tar", files[2:])  # before b.tar in name order, after it in order of arrival
-    assert first._take_up_arrivals()
+    assert take_up_arrivals(first._watch, first.world)
     first.save()
     first.train_step()
     second = Trainer(recipe, tmp_path / "run")
