@@ -21,8 +21,7 @@ from promptcodec.train.distributed import World
 
 LOOK_EVERY = 16  # steps; reading figures makes the host wait for the device, which once in so many steps costs nothing
 HISTORY = 64  # looks whose median is what is usual
-ENOUGH = 4  # looks, below which nothing is usual yet, and only what is not finite counts
-TINY = 1e-30  # in place of zero in ratios
+TINY = 1e-30  # in place of zero in logarithms
 
 Figures = tuple[float, float]  # loss and gradient norm
 
@@ -84,22 +83,25 @@ class DivergenceMonitor:
         last = _medians(self._recent)
         if not all(map(math.isfinite, last)):
             return Verdict.DIVERGED
-        if len(self._looks) < ENOUGH:
-            return Verdict.WELL
-        ratios = (max(value, TINY) / max(usual, TINY) for value, usual in zip(last, self._usual, strict=True))
-        excess = max(math.log(ratio) / math.log(bound) for ratio, bound in zip(ratios, self.bounds, strict=True))
+        loss, norm = (
+            (math.log(max(value, TINY)) - math.log(max(usual, TINY))) / math.log(bound)
+            for value, usual, bound in zip(last, self._usual, self.bounds, strict=True)
+        )
+        excess = (
+            max(loss, norm) if loss > 0 else 0.0
+        )  # norms may rise much while the loss falls, at the start above all
         return Verdict.DIVERGED if excess > 1 else Verdict.DOUBTFUL if excess > 0.5 else Verdict.WELL
 
     def figures(self) -> dict[str, float | None]:
-        """The medians of the last steps, and what is usual; None for what is not finite, or not known yet."""
+        """The medians of the last steps, and what was usual; None for what is not finite."""
         last = _medians(self._recent)
-        usual = self._usual if self._looks else (math.inf, math.inf)
-        named = {"loss": last[0], "norm": last[1], "usual_loss": usual[0], "usual_norm": usual[1]}
+        named = {"loss": last[0], "norm": last[1], "usual_loss": self._usual[0], "usual_norm": self._usual[1]}
         return {name: round(value, 4) if math.isfinite(value) else None for name, value in named.items()}
 
     @property
     def _usual(self) -> Figures:
-        return _medians(self._looks)
+        """Medians of the looks; for the first one, of the steps that it begins with."""
+        return _medians(self._looks or list(self._recent)[: LOOK_EVERY // 4])
 
     def state(self) -> dict[str, Any]:
         """What ``restore`` needs."""
@@ -107,10 +109,10 @@ class DivergenceMonitor:
         return {"recent": [list(each) for each in self._recent], "looks": [list(each) for each in self._looks]}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from ``state``."""
+        """Continue from ``state``, or anew from an empty one."""
         self._unread.clear()
-        self._recent = deque(((loss, norm) for loss, norm in state["recent"]), LOOK_EVERY)
-        self._looks = deque(((loss, norm) for loss, norm in state["looks"]), HISTORY)
+        self._recent = deque(((loss, norm) for loss, norm in state.get("recent", ())), LOOK_EVERY)
+        self._looks = deque(((loss, norm) for loss, norm in state.get("looks", ())), HISTORY)
 
 
 def _medians(figures: Iterable[Figures]) -> Figures:

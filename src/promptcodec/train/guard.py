@@ -2,7 +2,7 @@
 
 The learning rate is lowered for the rest of the run: a rate at which a run diverged is too high for it, one that
 climbed back would diverge again, and every time costs up to two windows of steps. A rate that is lower than it had to
-be costs little (docs/training.md, the levers: three times the rate changes nothing that can be seen).
+be costs little (docs/training.md, the levers: a factor of three changes nothing that can be seen).
 
 Crops, rates and noise are functions of (seed, step), and the count of steps never goes back, so the run sees others.
 """
@@ -87,26 +87,33 @@ class Guard:
                 self.attempts = 0
         return None
 
-    def well(self) -> bool:
-        """Whether nothing speaks against the state that the run stands at."""
-        return self.monitor.verdict() is Verdict.WELL
-
-    def good_state(self) -> dict[str, Any]:
-        """The last good state, as ``take`` gave it."""
-        return {key: value for key, value in self.states.good().items() if key != "looks"}
+    def copy_of(self, state: dict[str, Any]) -> dict[str, Any]:
+        """What to copy of the run's ``state`` to where no good states are: the last one of them, if it may diverge."""
+        if self.states.samples is None or self.monitor.verdict() is Verdict.WELL:
+            return state
+        good = self.states.good()
+        usual = {"monitor": {"looks": good.pop("looks")}}
+        return state | good | {"guard": self.state() | usual}
 
     def state(self) -> dict[str, Any]:
         """What ``restore`` needs, beside the files of the good states."""
         return {"rate": self.rate, "rollbacks": self.rollbacks, "attempts": self.attempts, "furthest": self._furthest,
                 "states": self.states.state(), "monitor": self.monitor.state()}  # fmt: skip
 
-    def restore(self, state: dict[str, Any], files: bool) -> None:
-        """Continue from ``state``; without ``files`` the good states that it names are those of another folder."""
+    def restore(self, state: dict[str, Any], files: bool, same_recipe: bool) -> None:
+        """Continue from ``state``; without ``files`` the good states that it names are those of another folder.
+
+        Without the ``same_recipe`` what was usual is so no longer (of another distortion, losses are others), nor have
+        there been attempts.
+        """
         self.rate, self.rollbacks, self.attempts = state["rate"], state["rollbacks"], state["attempts"]
         self._furthest = state["furthest"]
         self.monitor.restore(state["monitor"])
-        if files:
+        if files and (same_recipe or self.monitor.verdict() is not Verdict.WELL):
             self.states.restore(state["states"])
+        if not same_recipe:
+            self.monitor.restore({})
+            self.attempts = 0
 
     def advice(self) -> str:
         """What to do about a run whose attempts are exhausted."""
@@ -123,7 +130,7 @@ class Guard:
         self._furthest = max(self._furthest, samples)
         self.states.drop_candidate()
         figures, state = self.monitor.figures(), self.states.good()
-        self.monitor.restore({"recent": [], "looks": state.pop("looks")})
+        self.monitor.restore({"looks": state.pop("looks")})
         return Rollback(samples, state, figures, self.rate)
 
     def _with_looks(self, state: dict[str, Any]) -> dict[str, Any]:

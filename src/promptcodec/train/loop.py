@@ -288,7 +288,7 @@ class Trainer:
                 "give the recipe that it was made with, or another folder"
             ) from None
         if self.guard is not None and state.get("guard"):
-            self.guard.restore(state["guard"], here)
+            self.guard.restore(state["guard"], here, not self.recipe.changes_since(state.get("recipe")))
 
     def _relearn(self, state: dict[str, Any]) -> None:
         """Take over what ``_learned`` gave."""
@@ -305,19 +305,19 @@ class Trainer:
         return base_fingerprint(self.model) if self.recipe.train == "adapter" else ""
 
     def save(self) -> None:
-        """Write the checkpoint, and its portable copy, which is of the last good state where the run may diverge."""
-        guard = self.guard
-        well = guard is None or guard.states.samples is None or guard.well()
+        """Write the checkpoint, and its portable copy, which is of the last good state if the run may be diverging."""
+        if self.guard is not None:
+            self.guard.monitor.read()  # of all processes
         if not self.world.leads:
             return
         state = self.state()
-        if guard is not None:
-            guard.states.write()
+        if self.guard is not None:
+            self.guard.states.write()
         save_checkpoint(self.folder, state)
-        if guard is not None:
-            guard.states.sweep()
+        if self.guard is not None:
+            self.guard.states.sweep()
         if self.portable is not None:
-            save_portable(self.portable, state if well or guard is None else state | guard.good_state())
+            save_portable(self.portable, self.guard.copy_of(state) if self.guard is not None else state)
 
     def run(self, max_seconds: float = math.inf, report: Report | None = None) -> None:
         """Train to the end of the recipe, to ``max_seconds``, or to SIGTERM or Ctrl-C; always leaves a checkpoint."""
