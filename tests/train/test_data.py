@@ -208,11 +208,8 @@ def test_a_sample_stays_the_same(pictures: Path, tmp_path: Path) -> None:
         return [int(picture[0, 0, 0]) for picture in store.sample(count)]
 
     store = filled([folder], memory=4 * 1800, reuse=8)
-    assert (shown(store, 3), shown(store, 5), shown(store, 16)) == (
-        [0, 3, 6],
-        [0, 2, 5, 6, 8],
-        [0, 1, 2, 3, 5, 6, 7, 8, 9],
-    )
+    assert [shown(store, count) for count in (3, 5)] == [[0, 3, 6], [0, 2, 5, 6, 8]]
+    assert shown(store, 16) == [0, 1, 2, 3, 5, 6, 7, 8, 9]
     shutil.copy(pictures / "0.png", folder / "00.png")
     store.take_up(store.arrived())
     store.move(56)

@@ -1,6 +1,7 @@
 """The learning-rate range test finds a rate that is too high."""
 
 import dataclasses
+import itertools
 import runpy
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ def test_it_finds_the_rate_at_which_a_model_diverges(
     assert all(row.verdict is not Verdict.DIVERGED for row in rows[:-1])
     lowest = min(rows, key=lambda row: row.loss)
     assert 1e-3 < lowest.rate < rows[-1].rate < 100.0
-    factors = [two.rate / one.rate for one, two in zip(rows, rows[1:], strict=False)]
+    factors = [two.rate / one.rate for one, two in itertools.pairwise(rows)]
     assert factors == pytest.approx([1e5 ** (16 / 399)] * len(factors))
     (tmp_path / "recipe.toml").write_text('model = "tiny"\npatch = 64\nbatch = 4\nthreads = 1\nprecision = "float32"\n')
     arguments = [str(tmp_path / "recipe.toml"), "--data", recipe.data[0], "--from", "1e-3", "--to", "1e-2"]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from promptcodec.cli.plot_training import draw
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.training_plot import over_samples, training_plot
 from promptcodec.train.gap import gaps
@@ -48,7 +49,7 @@ def test_a_run_logs_rd_over_samples(recipe: Recipe, pictures: Path, tmp_path: Pa
     assert len(told) == 3 and "since the first validation: pictures +0.00 %, train +0.00 %, gap +0.00" in told[0]
 
 
-def test_overfitting_shows_as_a_gap(tmp_path: Path) -> None:
+def test_overfitting_shows_as_a_gap(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The training sample is harder, which says nothing; that it goes on gaining when validation does not, does."""
     for samples, validation, train in ((1000, 2.0, 3.0), (2000, 1.0, 1.5), (3000, 1.0, 1.2)):
         add_rd(tmp_path, samples, "sets/val", _curve(validation))
@@ -61,6 +62,13 @@ def test_overfitting_shows_as_a_gap(tmp_path: Path) -> None:
         (3000, pytest.approx(-50), pytest.approx(-60)),
     ]
     assert [gap.points for gap in found] == [pytest.approx(0), pytest.approx(0), pytest.approx(10)]
+    draw([tmp_path], tmp_path / "plot.png", None, [])  # val is the only set to choose
+    told = capsys.readouterr().out.splitlines()
+    assert (
+        "3,000 crops  rate at equal PSNR since the first validation: val -50.00 %, train -60.00 %, gap +10.00"
+        in told[2]
+    )
+    assert len(told) == 4
     add_rd(tmp_path, 5000, "sets/one-rate", _curve(1.0)[:1])
     add_rd(tmp_path, 5000, TRAIN, _curve(1.0)[:1])
     (one,) = gaps(read_rd(tmp_path), "one-rate")

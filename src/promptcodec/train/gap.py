@@ -41,8 +41,8 @@ def gaps(rows: Sequence[RDRow], dataset: str) -> list[Gap]:
     return [Gap(samples, *pair) for samples, pair in zip(common, zip(*changes, strict=True), strict=True)]
 
 
-def line(gap: Gap, dataset: str) -> str:
-    """A phrase for people."""
+def phrase(gap: Gap, dataset: str) -> str:
+    """What people are told of it."""
     if gap.points is None:
         return "no rates that compare with the first validation's"
     return (

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.extras import import_extra
 from promptcodec.train.crops import Store
-from promptcodec.train.gap import Gap, gaps, line
+from promptcodec.train.gap import Gap, gaps, phrase
 from promptcodec.train.pictures import load_pictures
 from promptcodec.train.rd_log import TRAIN, add_rd, read_rd, set_name
 
@@ -24,7 +24,10 @@ Measure = Callable[[Sequence[NDArray[np.uint8]]], Rows]
 
 @dataclass(frozen=True)
 class Validation:
-    """Rows of rate and quality by set, and how the first set and the training sample compare, if that is known."""
+    """Rows of rate and quality by set, and how the first set and the training sample compare.
+
+    ``gap``: None where it is not known, as always of models of one rate.
+    """
 
     samples: int
     rows: dict[str, Rows]
@@ -35,7 +38,7 @@ class Validation:
         middle = {name: rows[len(rows) // 2] for name, rows in self.rows.items()}
         told = [f"{name} {row['bpp']:.3f} bpp {row['psnr']:.2f} dB" for name, row in middle.items()]
         if self.gap is not None:
-            told.append(line(self.gap, next(iter(self.rows))))
+            told.append(phrase(self.gap, next(iter(self.rows))))
         return f"{self.samples:>11,} samples  {' · '.join(told)}"
 
 
@@ -67,7 +70,7 @@ class ValidationSets:
         for name, found in rows.items():
             add_rd(folder, samples, name, found)
         known = gaps(read_rd(folder), next(iter(rows))) if self._compares else []
-        return Validation(samples, rows, known[-1] if known else None)
+        return Validation(samples, rows, known[-1] if known and known[-1].points is not None else None)
 
 
 def _middle(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
