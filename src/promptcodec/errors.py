@@ -39,3 +39,7 @@ class UnfitError(UsageError):
 
 class TargetError(PromptcodecError):
     """The wanted size or quality lies outside what the model can do with this picture."""
+
+
+class DivergenceError(PromptcodecError):
+    """A training run diverged more often than its recipe allows."""

@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 
 from promptcodec.errors import UsageError
+from promptcodec.train.arrivals import Watch, take_up_arrivals
 from promptcodec.train.crops import CropSampler
 from promptcodec.train.loop import Trainer
-from promptcodec.train.pictures import PictureStore, Watch, load_pictures
+from promptcodec.train.pictures import PictureStore, load_pictures
 from promptcodec.train.recipe import Recipe
 from promptcodec.train.sources import find_units
 
@@ -150,7 +151,7 @@ def test_late_shards_are_recorded(recipe: Recipe, pictures: Path, tmp_path: Path
     first.begin()
     first.train_step()
     shard(folder / "a.tar", files[2:])  # before b.tar in name order, after it in order of arrival
-    assert first._take_up_arrivals()
+    assert take_up_arrivals(first._watch, first.world)
     first.save()
     first.train_step()
     second = Trainer(recipe, tmp_path / "run")
@@ -193,3 +194,26 @@ def test_a_memory_that_holds_all_never_moves(pictures: Path) -> None:
     before = list(store.pictures)
     store.move(1000)
     assert all(one is two for one, two in zip(before, store.pictures, strict=True))
+
+
+def test_a_sample_stays_the_same(pictures: Path, tmp_path: Path) -> None:
+    """Of what the run began with, whatever arrives, moves through memory, or is read again after a pause."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for i in range(10):
+        Image.fromarray(np.full((20, 30, 3), i, dtype=np.uint8)).save(folder / f"{i}.png")
+    (folder / "4.png").write_bytes(b"no picture")
+
+    def shown(store: PictureStore, count: int) -> list[int]:
+        return [int(picture[0, 0, 0]) for picture in store.sample(count)]
+
+    store = filled([folder], memory=4 * 1800, reuse=8)
+    assert [shown(store, count) for count in (3, 5)] == [[0, 3, 6], [0, 2, 5, 6, 8]]
+    assert shown(store, 16) == [0, 1, 2, 3, 5, 6, 7, 8, 9]
+    shutil.copy(pictures / "0.png", folder / "00.png")
+    store.take_up(store.arrived())
+    store.move(56)
+    assert shown(store, 5) == [0, 2, 5, 6, 8]
+    again = PictureStore([folder], 1, CPU, 4 * 1800, 8)
+    again.restore(store.state(), 56)
+    assert shown(again, 5) == [0, 2, 5, 6, 8]

@@ -34,7 +34,7 @@ trainer.run()
 """
 
 
-def _port() -> int:
+def port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
@@ -43,12 +43,12 @@ def _port() -> int:
 def test_two_processes_equal_one(recipe: Recipe, tmp_path: Path) -> None:
     """Noise and dropped blocks included: what one process draws for two parts, two processes draw for theirs."""
     recipe = dataclasses.replace(recipe, samples=12, parts=2, log_every=1)
-    port = _port()
+    at = port()
     arguments = [str(Path(__file__).parent), json.dumps(dataclasses.asdict(recipe)), str(tmp_path / "two")]
     processes = []
     for rank in range(2):  # what torchrun does
         places = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-        environment = os.environ | places | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        environment = os.environ | places | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(at)}
         processes.append(subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments], env=environment))
     assert [process.wait(timeout=120) for process in processes] == [0, 0]
     one = Trainer(recipe, tmp_path / "one")
@@ -83,7 +83,7 @@ def test_torchrun_equals_one_process(recipe: Recipe, tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
     run = [sys.executable, "-m", "torch.distributed.run"]
     machine = [*run, "--standalone", "--nproc-per-node=2", "-m"]
-    node = [*run, "--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{_port()}"]
+    node = [*run, "--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port()}"]
     nodes = [[*node, "--rdzv-id=test", "-m"]] * 2
     one = [sys.executable, "-m"]
     for folder, launchers in (("two", {"half": [machine], "whole": nodes}), ("one", {"half": [one], "whole": [one]})):

@@ -201,3 +201,14 @@ def test_addresses() -> None:
         expand("https://h/{3..1}.tar")
     with pytest.raises(UsageError, match=r"expected the address of a \.tar file"):
         StreamedStore(["https://h/pictures.zip"], 64, CPU)
+
+
+def test_a_sample_is_the_beginning_of_the_stream(shards: Path) -> None:
+    """Wherever the stream has got to; pictures that are too small are left out, and no round is begun again."""
+    store = StreamedStore([str(shards / "s-{00..03}.tar")], 72, torch.device("cpu"), memory=4 * 3 * 112 * 96, reuse=1)
+    store.fill()
+    first = store.sample(2)
+    store.move(30)
+    assert [picture.shape for picture in store.sample(2)] == [picture.shape for picture in first]
+    assert all((one == two).all() for one, two in zip(first, store.sample(16), strict=False))
+    assert len(store.sample(16)) == 6

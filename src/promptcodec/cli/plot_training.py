@@ -12,20 +12,25 @@ from promptcodec.evaluate.stored import StoredCurve
 def draw(runs: Sequence[Path], output: Path, dataset: str | None, against: Sequence[StoredCurve]) -> None:
     """Plot validation curves of runs over samples, and their BD-rate against other curves; print the latter."""
     from promptcodec.evaluate.training_plot import over_samples, training_plot
-    from promptcodec.train.rd_log import read_rd
+    from promptcodec.train.gap import gaps, phrase
+    from promptcodec.train.rd_log import TRAIN, read_rd
 
     anchors = {curve.name: [(p.bpp, p.psnr) for p in curve.points if p.psnr is not None] for curve in against}
-    chosen = {}
+    chosen, told = {}, []
     for run in runs:
         rows = read_rd(run)
         names = sorted({row.dataset for row in rows})
-        wanted = dataset or (names[0] if len(names) == 1 else "")
+        others = [name for name in names if name != TRAIN]
+        wanted = dataset or (others[0] if len(others) == 1 else "")
         if wanted not in names:
             raise UsageError(f"{run} has the sets {', '.join(names)}: choose one with --set")
-        chosen[run.stem if run.suffix else run.name] = [row for row in rows if row.dataset == wanted]
+        label = run.stem if run.suffix else run.name
+        chosen[label] = [row for row in rows if row.dataset == wanted]
+        if wanted != TRAIN:
+            told += [f"{label} {gap.samples:>12,} crops  {phrase(gap, wanted)}" for gap in gaps(rows, wanted)]
     training_plot(chosen, anchors, output)
     for label, rows in chosen.items():
         for name, curve in anchors.items():
             for samples, percent in over_samples(rows, curve):
                 print(f"{label} {samples:>12,} crops  {name} {'–' if percent is None else f'{percent:+.1f} %'}")
-    print(output)
+    print(*told, output, sep="\n")

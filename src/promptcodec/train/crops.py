@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -27,6 +28,8 @@ class Store(Protocol):
     def entry(self, position: int) -> Entry | None: ...
 
     def move(self, samples: int) -> None: ...
+
+    def sample(self, count: int) -> list[NDArray[np.uint8]]: ...
 
     def arrived(self) -> list[Unit]: ...
 

@@ -7,7 +7,7 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,27 +17,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from promptcodec.errors import UsageError
+from promptcodec.errors import DivergenceError, UsageError
 from promptcodec.model.base import CompressionModel, channels_last
 from promptcodec.model.blocks import Block
 from promptcodec.model.precision import autocast_pays
 from promptcodec.model.presets import CONFIGURATIONS
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import base_fingerprint
+from promptcodec.train.arrivals import Watch, take_up_arrivals
 from promptcodec.train.asked import ControlSampler
 from promptcodec.train.checkpoint import load_checkpoint, save_checkpoint
 from promptcodec.train.crops import CropSampler
 from promptcodec.train.distortion import Distortion
 from promptcodec.train.distributed import World
+from promptcodec.train.divergence import LOOK_EVERY
 from promptcodec.train.features import FeatureDistance
+from promptcodec.train.guard import Guard
 from promptcodec.train.linear_start import linear_start
 from promptcodec.train.objective import Objective
 from promptcodec.train.objects import ObjectReader
 from promptcodec.train.optimiser import Optimiser
-from promptcodec.train.pictures import PictureStore, Watch, load_pictures
+from promptcodec.train.pictures import PictureStore
 from promptcodec.train.portable import load_portable, save_portable
 from promptcodec.train.progress import Meter, flops_per_sample
-from promptcodec.train.rd_log import add_rd
 from promptcodec.train.recipe import Recipe
 from promptcodec.train.remote import is_remote
 from promptcodec.train.schedule import rate_factor
@@ -46,6 +48,7 @@ from promptcodec.train.start import start_from
 from promptcodec.train.steered import Steered, SteeredObjective, base_network, new_adapter
 from promptcodec.train.stream import StreamedStore
 from promptcodec.train.validation import validate, validate_steered
+from promptcodec.train.validation_sets import Rows, ValidationSets
 
 LINEAR_START_CROPS = 1024
 AGREE_EVERY = 16  # steps between the points at which several processes agree on stopping and new data
@@ -80,7 +83,9 @@ class Trainer:
         self.parts = self.world.parts(recipe.parts)
         if recipe.batch % self.parts:
             raise UsageError(f"a batch of {recipe.batch} does not divide into {self.parts} parts")
-        self.step = self.samples = 0  # batches and crops seen: a run may go on with another batch size
+        # Crops that the weights have seen, and batches ever computed: a run may go on with another batch size, or
+        # go back to earlier weights, and then sees other crops.
+        self.step = self.samples = 0
         self.seconds = 0.0  # spent training, over all resumptions
         self.restarted: int | None = None  # samples at which the moments were lost
         network = base_network(recipe) if steers else CompressionModel(CONFIGURATIONS[recipe.model]())
@@ -112,7 +117,8 @@ class Trainer:
         self.trained = self.model if self.steered is None else self.steered
         self.optimiser = Optimiser(self.trained, recipe)
         self.average = {k: v.detach().clone() for k, v in self.trained.state_dict().items()}
-        self.validation: list[dict[str, float]] = []  # the last one's rows on the first set
+        self.guard = Guard(recipe, folder, self.world) if recipe.guard else None
+        self.validation: Rows = []  # the last one's rows on the first set
         self.meter = Meter(self.device)
         self._data: dict[str, Any] | None = None
         self._compiling = recipe.compile
@@ -125,7 +131,7 @@ class Trainer:
             return f"continuing at {self.samples:,} samples{self.recipe.changes_since(state.get('recipe'))}"
         state = load_portable(self.portable) if self.portable else None
         if state is not None:
-            self.restore(state)
+            self.restore(state, here=False)
             self.restarted = self.samples
             where = f"{self.samples:,} samples from {self.portable}, with a warm-up of the optimiser"
             return f"continuing at {where}{self.recipe.changes_since(state.get('recipe'))}"
@@ -176,8 +182,8 @@ class Trainer:
         keys = [k for k, v in self.average.items() if v.is_floating_point()]
         return [self.average[k] for k in keys], [state[k] for k in keys]
 
-    def train_step(self) -> None:
-        """One batch."""
+    def train_step(self) -> tuple[Tensor, Tensor]:
+        """One batch; returns its sums as ``Meter`` takes them, of this process's parts, and its gradients' norm."""
         recipe = self.recipe
         self.trained.train()
         self.sampler.store.move(self.samples)
@@ -193,12 +199,18 @@ class Trainer:
             sums = self._backward(x, q[part :: self.parts].to(self.device), part, last=part == own[-1])
             total = sums if total is None else total + sums
         assert total is not None
-        self.meter.add(total, self.optimiser.step(rate_factor(recipe, self.samples, self.restarted)))
+        norm = self.optimiser.step(self._rate_factor())
+        self.meter.add(total, norm)
         self.step += 1
         self.samples += recipe.batch
         decay = min(recipe.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             torch._foreach_lerp_(*self._pairs, 1 - decay)
+        return total, norm
+
+    def _rate_factor(self) -> float:
+        lowered = self.guard.rate if self.guard is not None else 1.0
+        return lowered * rate_factor(self.recipe, self.samples, self.restarted)
 
     def _backward(self, x: Tensor, q: Tensor, part: int, last: bool) -> Tensor:
         """Add the gradients of one part of the batch; returns its sums. Processes share gradients after the last."""
@@ -250,27 +262,42 @@ class Trainer:
         return steered.eval()
 
     def state(self) -> dict[str, Any]:
-        """Everything that a bit-exact continuation needs."""
+        """Everything that a bit-exact continuation needs, beside the files of the guard's states."""
         data = self.sampler.store.state() if "sampler" in self.__dict__ else self._data
-        return {"step": self.step, "samples": self.samples, "seconds": self.seconds, "restarted": self.restarted,
-                "model": self.trained.state_dict(), "base": self._base, "average": self.average, "data": data,
-                "recipe": dataclasses.asdict(self.recipe)} | self.optimiser.state()  # fmt: skip
+        return {"step": self.step, "seconds": self.seconds, "restarted": self.restarted, "base": self._base,
+                "data": data, "recipe": dataclasses.asdict(self.recipe),
+                "guard": self.guard.state() if self.guard is not None else None} | self._learned()  # fmt: skip
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from ``state``; one without moments (portable) leaves the optimiser as it is."""
+    def _learned(self) -> dict[str, Any]:
+        """What training changes: weights, their average, moments, and the samples that they come from."""
+        return {"samples": self.samples, "model": self.trained.state_dict(), "average": self.average,
+                **self.optimiser.state()}  # fmt: skip
+
+    def restore(self, state: dict[str, Any], here: bool = True) -> None:
+        """Continue from ``state``; one without moments (portable) leaves the optimiser as it is.
+
+        ``here``: the state is that of the run's own folder, where the guard's states are.
+        """
         if state.get("base", "") != self._base:
             raise UsageError(f"this run's adapter was trained on another base than {self.recipe.start}")
-        self.step, self.samples = state["step"], state["samples"]
+        self.step = state["step"]
         self.seconds, self.restarted = state.get("seconds", 0.0), state.get("restarted")
         self._data = state.get("data")
         try:
-            self.trained.load_state_dict(state["model"])
+            self._relearn(state)
         except RuntimeError:
             changes = self.recipe.changes_since(state.get("recipe"))
             raise UsageError(
                 f"{self.folder} holds a run of other networks than this recipe's{changes}: "
                 "give the recipe that it was made with, or another folder"
             ) from None
+        if self.guard is not None and state.get("guard"):
+            self.guard.restore(state["guard"], here, not self.recipe.changes_since(state.get("recipe")))
+
+    def _relearn(self, state: dict[str, Any]) -> None:
+        """Take over what ``_learned`` gave."""
+        self.trained.load_state_dict(state["model"])
+        self.samples = state["samples"]
         self.average = {k: v.to(self.device) for k, v in state["average"].items()}
         self.__dict__.pop("_pairs", None)
         if "optimiser" in state:
@@ -282,20 +309,29 @@ class Trainer:
         return base_fingerprint(self.model) if self.recipe.train == "adapter" else ""
 
     def save(self) -> None:
-        """Write the checkpoint, and its portable copy."""
-        if self.world.leads:
-            state = self.state()
-            save_checkpoint(self.folder, state)
-            if self.portable is not None:
-                save_portable(self.portable, state)
+        """Write the checkpoint, and its portable copy, which is of the last good state if the run may be diverging."""
+        if self.guard is not None:
+            self.guard.monitor.read()  # of all processes
+        if not self.world.leads:
+            return
+        state = self.state()
+        if self.guard is not None:
+            self.guard.states.write()
+        save_checkpoint(self.folder, state)
+        if self.guard is not None:
+            self.guard.states.sweep()
+        if self.portable is not None:
+            save_portable(self.portable, self.guard.copy_of(state) if self.guard is not None else state)
 
     def run(self, max_seconds: float = math.inf, report: Report | None = None) -> None:
         """Train to the end of the recipe, to ``max_seconds``, or to SIGTERM or Ctrl-C; always leaves a checkpoint."""
         recipe, world = self.recipe, self.world
         start = saved = logged = time.monotonic()
-        before, samples_logged, validated = self.seconds, self.samples, self.samples
+        before, step_logged, validated = self.seconds, self.step, self.samples
         self.folder.mkdir(parents=True, exist_ok=True)
         stop, flops = StopSignal(), 0
+        if self.guard is not None:
+            self.guard.begin(self.step, self._learned)
         with stop, Log(self.folder, world.leads) as log:
             while self.samples < recipe.samples:
                 now = time.monotonic()
@@ -304,7 +340,7 @@ class Trainer:
                     ending, saving = world.any(stop.received or now - start >= max_seconds, overdue)
                     if ending:
                         break
-                    taken = self._take_up_arrivals()
+                    taken = take_up_arrivals(self._watch, world)
                     if taken or saving:
                         self.save()
                         saved = time.monotonic()
@@ -313,62 +349,74 @@ class Trainer:
                 if not flops:
                     flops = flops_per_sample(self.objective, recipe.patch, self.device, self._example())
                     logged = time.monotonic()
-                self.train_step()
+                figures = self.train_step()
                 self.seconds = before + time.monotonic() - start
                 if self.step % recipe.log_every == 0:
                     row = self.meter.read(world)
-                    speed = (self.samples - samples_logged) / (time.monotonic() - logged)
-                    factor = rate_factor(recipe, self.samples, self.restarted)
+                    speed = (self.step - step_logged) * recipe.batch / (time.monotonic() - logged)
                     row |= {"step": self.step, "samples": self.samples, "seconds": round(self.seconds, 1),
-                            "rate": round(factor, 5), "samples_per_second": round(speed, 2),
+                            "rate": round(self._rate_factor(), 5), "samples_per_second": round(speed, 2),
                             "tflops": round(speed * flops / 1e12, 4)}  # fmt: skip
                     log.write(row)
                     if report is not None and world.leads:
                         report(row)
-                    logged, samples_logged = time.monotonic(), self.samples
+                    logged, step_logged = time.monotonic(), self.step
+                self._watch_over(*figures, log)
                 if recipe.validation_every and self.samples - validated >= recipe.validation_every:
                     validated = self.samples
-                    self._validate()
+                    self._validate(log)
             self.save()
             if self.seconds > before:
-                self._validate()
+                self._validate(log)
+
+    def _watch_over(self, sums: Tensor, norm: Tensor, log: Log) -> None:
+        """Let the guard see a step, and go back where it says so. Raises DivergenceError where that does not help."""
+        guard, diverged_at = self.guard, self.samples
+        if guard is None:
+            return
+        guard.add(sums, norm)
+        if self.step % LOOK_EVERY and self.samples < self.recipe.samples:
+            return
+        rollback = guard.look(self.step, self.samples, self._learned)
+        if rollback is None:
+            return
+        self._relearn(rollback.state)
+        self.meter.reset()
+        log.write({"rollback": guard.rollbacks, "step": self.step, "from": diverged_at, "samples": self.samples,
+                   "rate": round(self._rate_factor(), 5), **rollback.figures})  # fmt: skip
+        if guard.exhausted:
+            self.save()
+            raise DivergenceError(f"{rollback.sentence()}; {guard.advice()}")
+        self.say(rollback.sentence())
 
     def _example(self) -> dict[str, Tensor] | None:
         """Controls for one sample."""
         asked = self._asked(0)
         return {name: value[:1] for name, value in asked[0].items()} if asked else None
 
-    def _validate(self) -> None:
+    def _validate(self, log: Log) -> None:
         """RD of the moving average on the recipe's validation sets, into ``validation.jsonl``."""
-        if not self.world.leads:
+        if not self.world.leads or not self.recipe.validation:
             return
-        for i, (source, pictures) in enumerate(self._validation_sets.items()):
-            if isinstance(self.objective, SteeredObjective):
-                rows = validate_steered(self._averaged_steered(), self.objective.held, pictures)
-            else:
-                rows = validate(self.averaged(), pictures)
-            add_rd(self.folder, self.samples, source, rows)
-            if i == 0:
-                self.validation = rows
+        found = self._validation_sets.measure(self._measure, self.folder, self.samples)
+        self.validation = next(iter(found.rows.values()))
+        self.say(found.line())
+        if found.gap is not None:
+            log.write({"step": self.step, "samples": self.samples, "gap": dataclasses.asdict(found.gap)})
+
+    def _measure(self, pictures: Sequence[NDArray[np.uint8]]) -> Rows:
+        if isinstance(self.objective, SteeredObjective):
+            return validate_steered(self._averaged_steered(), self.objective.held, pictures)
+        return validate(self.averaged(), pictures)
 
     @cached_property
-    def _validation_sets(self) -> dict[str, list[NDArray[np.uint8]]]:
-        return {source: load_pictures([source]) for source in self.recipe.validation}
+    def _validation_sets(self) -> ValidationSets:
+        recipe = self.recipe
+        return ValidationSets(recipe.validation, self.sampler.store, recipe.train_sample, self.say)
 
     @cached_property
     def _watch(self) -> Watch:
         return Watch(self.sampler.store, self.recipe.watch)
-
-    def _take_up_arrivals(self) -> list[str]:
-        """Take up data that arrived, the same in every process; a checkpoint must follow, so that it is recorded."""
-        store = self.sampler.store
-        units = self._watch.arrived() if self.world.leads else []
-        taken: list[str] = self.world.from_leader(store.take_up(units) if units else [])
-        if taken and not self.world.leads:
-            missing = set(taken) - set(store.take_up([unit for unit in store.arrived() if unit.name in taken]))
-            if missing:
-                raise UsageError(f"process {self.world.rank} lacks data that the first one has: {sorted(missing)}")
-        return taken
 
 
 def _nobody_listens(_: str) -> None:

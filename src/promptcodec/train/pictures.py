@@ -7,9 +7,9 @@ in memory is a function of the recorded state, so a resumed run sees what the ru
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,7 +23,6 @@ from PIL import Image
 from torch import Tensor
 
 from promptcodec.errors import UsageError
-from promptcodec.train.crops import Store
 from promptcodec.train.sources import Entry, Unit, find_units
 from promptcodec.train.window import Window
 
@@ -78,6 +77,7 @@ class PictureStore:
         self.say = say
         self._window: Window[int] = Window(device, memory)  # of entries
         self._units: list[str] = []
+        self._first = 0  # entries that the run began with
         self._entries: list[Entry] = []
         self._left_out: set[int] = set()
         self._told: set[str] = set()
@@ -99,10 +99,23 @@ class PictureStore:
     def fill(self, samples: int = 0) -> None:
         """Take up all that is there now. Raises UsageError where no picture is large enough."""
         self.take_up(self.arrived())
+        self._first = len(self._entries)
         self._moved = samples // self.reuse
         if not self.pictures:
             what = ", ".join(map(str, self.sources)) or "no source"
             raise UsageError(f"no picture of at least {self.smallest} pixels a side in {what}")
+
+    def sample(self, count: int) -> list[NDArray[np.uint8]]:
+        """Up to ``count`` pictures, (H, W, 3) each, evenly spread over those that the run began with.
+
+        The same at every call, also in a run that was resumed.
+        """
+        pictures: list[NDArray[np.uint8]] = []
+        for i in range(count):
+            stretch = range(i * self._first // count, (i + 1) * self._first // count)
+            decoded = (self._decode(index) for index in stretch if index not in self._left_out)
+            pictures += itertools.islice((picture for picture in decoded if picture is not None), 1)
+        return pictures
 
     def arrived(self) -> list[Unit]:
         """Complete units that are not taken up yet."""
@@ -138,7 +151,8 @@ class PictureStore:
     def state(self) -> dict[str, Any]:
         """What ``restore`` needs."""
         return {"units": list(self._units), "window": list(self._window.keys), "left_out": sorted(self._left_out),
-                "next": self._next, "moved": self._moved, "moving": self._moving, "share": self.share}  # fmt: skip
+                "next": self._next, "moved": self._moved, "moving": self._moving, "share": self.share,
+                "first": self._first}  # fmt: skip
 
     def restore(self, state: dict[str, Any], samples: int) -> None:
         """Bring back the pictures of ``state``; where shards of it are missing, say so and take what there is."""
@@ -153,6 +167,7 @@ class PictureStore:
             return
         self._entries = [entry for name in state["units"] for entry in self._shared(found[name].entries())]
         self._units = list(state["units"])
+        self._first = state.get("first", len(self._entries))
         self._left_out = set(state["left_out"])
         for index, picture in zip(state["window"], self._pool.map(self._decode, state["window"]), strict=True):
             if picture is None:
@@ -198,24 +213,6 @@ class PictureStore:
             return None
         picture = decode_or_say(data, f"a picture of {entry.path}", self.say)
         return picture if picture is not None and min(picture.shape[:2]) >= self.smallest else None
-
-
-class Watch:
-    """Looks for new units every ``seconds``, and more seldom where looking is slow; 0 never looks."""
-
-    def __init__(self, store: Store, seconds: float) -> None:
-        self.store, self.seconds = store, seconds
-        self._due = time.monotonic() + seconds
-
-    def arrived(self) -> list[Unit]:
-        """New units, if it is time to look."""
-        started = time.monotonic()
-        if not self.seconds or started < self._due:
-            return []
-        units = self.store.arrived()
-        now = time.monotonic()
-        self._due = now + max(self.seconds, 100 * (now - started))  # at most a hundredth of the time goes into it
-        return units
 
 
 def decoding_threads() -> int:

@@ -1,7 +1,7 @@
 """``validation.jsonl`` of a run: rate and quality over samples seen, one JSON object a line.
 
-``samples``: crops seen; ``set``: name of the pictures' folder; ``rd``: rows of ``q``, ``bpp``, ``psnr`` (means over the
-set, with real rounding, of the moving average).
+``samples``: crops seen; ``set``: name of the pictures' folder, TRAIN for the sample of the training pictures; ``rd``:
+rows of ``q``, ``bpp``, ``psnr`` (means over the set, with real rounding, of the moving average).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from promptcodec.errors import UsageError
 
 NAME = "validation.jsonl"
+TRAIN = "train"
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,15 @@ class RDRow:
 
 
 def add_rd(folder: Path, samples: int, source: str, rd: list[dict[str, Any]]) -> None:
-    """Append a line to the log in ``folder``; the set is called as the last part of ``source``."""
-    line = json.dumps({"samples": samples, "set": Path(source).stem or source, "rd": rd})
+    """Append a line to the log in ``folder``; the set is called as ``set_name`` says of ``source``."""
+    line = json.dumps({"samples": samples, "set": set_name(source), "rd": rd})
     with (folder / NAME).open("a") as file:
         file.write(line + "\n")
+
+
+def set_name(source: str) -> str:
+    """What the pictures of ``source``, a folder or tar file, are called: its last part."""
+    return Path(source).stem or source
 
 
 def read_rd(path: Path) -> list[RDRow]:

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 from promptcodec.errors import UsageError
 from promptcodec.model.precision import PRECISIONS, Precision
 from promptcodec.train.distortion import METRICS
+from promptcodec.train.divergence import LOOK_EVERY
 
 Objective = Literal["rate-distortion", "look", "single", "region", "relative-region", "quality", "machine"]
 
@@ -34,6 +35,15 @@ class Recipe:
     after the other, or by as many processes. ``samples``: crops of the whole run. The learning rate rises over
     ``warmup`` samples, and falls to zero over the last ``decay`` (a share) of them; ``rewarm``: samples of a second
     warm-up where a run goes on without its optimiser's moments.
+
+    ``guard``: a run whose median loss of 16 steps exceeds so many times its running median, or whose gradient norm
+    ``guard_norm`` times its own, or is not finite, goes back to its last good state (0: it does not). It goes on
+    with other crops and ``guard_rate`` times the learning rate, for good. A state is good after ``guard_steps`` further
+    steps that were well, as the run's first state is. After ``guard_retries`` returns without getting past the
+    place where it diverged, the next divergence ends the run.
+
+    ``train_sample``: training pictures that are measured with every validation, as a set called train: what a run
+    gains on these alone is overfitting (0: none).
 
     ``distortion``: mse or ms-ssim; plus ``feature_weight`` times the distance in the frozen network ``features``, with
     LPIPS' ``feature_heads``. ``fixed_lambda``: for models of one rate. ``stochastic_depth``: drop blocks as the model's
@@ -83,6 +93,7 @@ class Recipe:
     share: float = 1.0
     validation: tuple[str, ...] = ()
     validation_every: int = 0
+    train_sample: int = 16
     patch: int = 128
     batch: int = 16
     parts: int = 1
@@ -93,6 +104,11 @@ class Recipe:
     rewarm: int = 2_000
     decay: float = 0.2
     clip: float = 1.0
+    guard: float = 2.0
+    guard_norm: float = 10.0
+    guard_rate: float = 0.7
+    guard_steps: int = 256
+    guard_retries: int = 4
     ema: float = 0.999
     quantisation: Literal["noise", "mixed", "round"] = "mixed"
     distortion: Literal["mse", "ms-ssim"] = "mse"
@@ -201,8 +217,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 _ANYWHERE = (
-    "data", "watch", "memory", "validation", "device", "threads", "log_every", "checkpoint_minutes", "start",
-    "start_adapter", "beside", "features", "feature_heads",
+    "data", "watch", "memory", "validation", "train_sample", "device", "threads", "log_every", "checkpoint_minutes",
+    "start", "start_adapter", "beside", "features", "feature_heads",
 )  # fmt: skip
 
 _RANGES: dict[str, tuple[float, float]] = {
@@ -212,11 +228,13 @@ _RANGES: dict[str, tuple[float, float]] = {
     "min_scale": (0.01, 1),
     "share": (1e-6, 1),
     "clip": (1e-6, math.inf),
+    "guard_rate": (0.01, 1),
+    "guard_steps": (LOOK_EVERY, math.inf),
     **dict.fromkeys(
         (
             "psnr_weight", "machine_weight", "base_lambda", "fixed_lambda", "start_lambda", "feature_weight", "watch",
-            "memory", "validation_every", "learning_rate", "shortcut_rate", "warmup", "rewarm", "checkpoint_minutes",
-            "seed",
+            "memory", "validation_every", "train_sample", "guard", "guard_norm", "guard_retries", "learning_rate",
+            "shortcut_rate", "warmup", "rewarm", "checkpoint_minutes", "seed",
         ),
         (0, math.inf),
     ),

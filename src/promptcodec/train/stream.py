@@ -97,6 +97,19 @@ class StreamedStore:
             self._pull()
             self._moved += 1
 
+    def sample(self, count: int) -> list[NDArray[np.uint8]]:
+        """The first pictures of the stream, up to ``count``, (H, W, 3) each: the same at every call."""
+        pictures: list[NDArray[np.uint8]] = []
+        for item in self._items(Place(0, 0, 0)):
+            if item.start.round > 0:
+                break
+            picture = decode_or_say(item.data, item.name, self.say)
+            if picture is not None and min(picture.shape[:2]) >= self.smallest:
+                pictures.append(picture)
+            if len(pictures) == count:
+                break
+        return pictures
+
     def arrived(self) -> list[Unit]:
         """Nothing: the shards of a stream are named beforehand."""
         return []
