@@ -2,8 +2,8 @@
 
 A model takes a ``Steering`` and asks nothing of where it came from. ``Steering()`` changes no bit of any output.
 
-Under autocast a transform's stages run in bfloat16 and its last layer in float32, while steering is of whatever type its
-adapter made it in. It is brought to the precision of the tokens where it meets them: ``in_precision_of``.
+Under autocast a transform runs in bfloat16 but for its last layer, which is float32, while steering is of the type that
+its adapter made it in. Where it meets tokens it is brought to their precision: ``in_precision_of``.
 """
 
 from __future__ import annotations
