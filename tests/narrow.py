@@ -1,4 +1,4 @@
-"""Narrow models of any configuration's structure: every layer and block is there, an eighth as wide."""
+"""Narrow models of any configuration's structure: the same layers, an eighth as wide, two blocks a stage at most."""
 
 import dataclasses
 
@@ -6,11 +6,12 @@ from promptcodec.model import config
 
 FACTOR = 8
 HEADS = 2
+DEPTH = 2  # one block whose windows are shifted, one whose are not
 COLOURS = 3
 
 
 def narrow(model: config.Model) -> config.Model:
-    """``model`` with an eighth of its channels and two heads in every attention."""
+    """``model`` with an eighth of its channels, two heads in every attention, and two blocks a stage at most."""
     context = model.context
     if isinstance(context, config.SpaceChannel):
         groups, hidden = (tuple(_width(c) for c in widths) for widths in (context.groups, context.hidden))
@@ -29,8 +30,11 @@ def _transform(transform: config.Transform) -> config.Transform:
 def _layer(layer: config.Layer) -> config.Layer:
     if isinstance(layer, (config.Resample, config.ReflectConv)):
         return dataclasses.replace(layer, channels=_width(layer.channels))
-    if isinstance(layer, config.Stage) and isinstance(layer.mixer, config.Attention):
-        return dataclasses.replace(layer, mixer=dataclasses.replace(layer.mixer, heads=HEADS))
+    if isinstance(layer, config.Stage):
+        mixer = layer.mixer
+        if isinstance(mixer, config.Attention):
+            mixer = dataclasses.replace(mixer, heads=HEADS)
+        return dataclasses.replace(layer, mixer=mixer, depth=min(layer.depth, DEPTH))
     return layer
 
 
