@@ -16,6 +16,7 @@ from torch import nn
 from promptcodec.codec.codec import Codec
 from promptcodec.model import config
 from promptcodec.model.base import CompressionModel
+from promptcodec.model.precision import Precision
 from promptcodec.model.presets import CONFIGURATIONS
 from promptcodec.model.steering import TransformName
 from promptcodec.steer.adapter_file import save_adapter
@@ -87,7 +88,7 @@ def cases() -> list[Any]:
                 continue
             if method == "transtic from features" and last(model, "g_s") == 0:
                 continue
-            quick = base in QUICK or method in ("masked context", "lpm", "sft")
+            quick = base in QUICK or method in ("masked context", "lpm")
             found.append(pytest.param(base, method, id=f"{base}, {method}", marks=() if quick else pytest.mark.slow))
     return [*found, pytest.param("song", "quality map", id="song, quality map")]
 
@@ -97,6 +98,12 @@ class Bases:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._codecs: dict[tuple[str, Precision], Codec] = {}
+
+    def codec(self, name: str, precision: Precision) -> Codec:
+        if (name, precision) not in self._codecs:
+            self._codecs[name, precision] = Codec(load_model(self.file(name)), precision=precision)
+        return self._codecs[name, precision]
 
     def file(self, name: str) -> Path:
         path = self.folder / f"{name}.safetensors"
@@ -123,13 +130,11 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return save_recogniser(tmp_path_factory.mktemp("networks"), 12)
 
 
-def make_recipe(recipe: Recipe, base: Path, method: Method, features: str) -> Recipe:
-    """``recipe`` for an adapter of one of the ``METHODS``, on the base in a file."""
-    model = load_model(base).network.config
-    changes = method(model)
+def make_recipe(recipe: Recipe, start: Path, model: config.Model, changes: Changes, features: str) -> Recipe:
+    """``recipe`` for an adapter as one of the ``METHODS`` gives it, on the base in the file ``start``."""
     objective = changes.get("objective", "rate-distortion")
     return dataclasses.replace(
-        recipe, train="adapter", start=str(base), adapter=changes["adapter"], objective=objective, batch=2,
+        recipe, train="adapter", start=str(start), adapter=changes["adapter"], objective=objective, batch=2,
         patch=LARGER if model.name == "song" else SIDE, fixed_lambda=0.0 if model.gain else LAMBDA,
         neutral_start=False, features=features if changes.get("features") else "",
     )  # fmt: skip
@@ -156,18 +161,16 @@ def test_every_kind_of_adapter_is_tried() -> None:
 
 @pytest.mark.parametrize(("name", "method"), cases())
 def test_a_step_of_training_and_a_file(name, method, recipe, bases, networks, tmp_path) -> None:
-    base = bases.file(name)
-    recipe = make_recipe(recipe, base, METHODS[method], networks["features"])
+    plain, rounding = (bases.codec(name, precision) for precision in ("float32", "bfloat16"))
+    base = plain.network.config
+    recipe = make_recipe(recipe, bases.file(name), base, METHODS[method](base), networks["features"])
     _, loss = train_a_step(recipe, tmp_path / "float32")
     trainer, rounded = train_a_step(dataclasses.replace(recipe, precision="bfloat16"), tmp_path / "bfloat16")
     assert rounded == pytest.approx(loss, rel=0.02)
-    adapter, path = trainer.averaged_adapter(), tmp_path / "adapter.safetensors"
-    save_adapter(adapter, trainer.averaged(), path)
-    photo = make_photo(recipe.patch, recipe.patch + 9)
-    plain, rounds = (
-        SteeredCodec.load(Codec(load_model(base), precision=precision), [path]) for precision in ("float32", "bfloat16")
-    )
+    adapter, path = trainer.steered.adapter, tmp_path / "adapter.safetensors"
+    save_adapter(adapter, plain.network, path)
+    coders = [SteeredCodec.load(codec, [path]) for codec in (plain, rounding)]
     settings, maps = dict.fromkeys(adapter.takes, 0.7), dict.fromkeys(adapter.maps, "8,8,40,40")
-    data = rounds.encode(photo, settings=settings, maps=maps)
-    pictures = [codec.decode_picture(data).rgb.astype(int) for codec in (plain, rounds)]
+    data = coders[1].encode(make_photo(recipe.patch, recipe.patch + 9), settings=settings, maps=maps)
+    pictures = [coder.decode_picture(data).rgb.astype(int) for coder in coders]
     assert 0 < np.abs(pictures[0] - pictures[1]).mean() < 1
