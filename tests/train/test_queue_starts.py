@@ -49,9 +49,13 @@ def start(run: QueuedRun, runs: Path, pictures: Path, networks: dict[str, str]) 
         "precision": "bfloat16",
     }  # fmt: skip
     files = {key: path for key, path in networks.items() if getattr(recipe, key)}
-    trainer = Trainer(run.load(runs, small | files), runs / run.name, say=lambda _: None)
-    trainer.begin()
-    trainer.train_step()
+    try:
+        trainer = Trainer(run.load(runs, small | files), runs / run.name, say=lambda _: None)
+        trainer.begin()
+        trainer.train_step()
+    except Exception as error:
+        error.add_note(f"in run {run.name}")
+        raise
     assert all(value.isfinite().all() for value in trainer.trained.parameters())
     (runs / run.name).mkdir(parents=True)
     if recipe.train != "adapter":
