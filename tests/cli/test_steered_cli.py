@@ -8,8 +8,13 @@ import torch
 from PIL import Image
 
 from promptcodec.cli import app
+from promptcodec.model.base import CompressionModel
+from promptcodec.model.presets import tic
 from promptcodec.steer.adapter_file import save_adapter
-from promptcodec.steer.pyramid import look, region
+from promptcodec.steer.lpm import LPM
+from promptcodec.steer.pyramid import look, rate_and_region, region
+from promptcodec.steer.sft import SFT
+from promptcodec.zoo.model_file import save_model
 
 
 @pytest.fixture
@@ -45,6 +50,30 @@ def test_encode_and_decode_with_adapters(run):
     assert run("encode a.png -o b.ptc --adapter region.safetensors --roi 10,10,50,50")[0] == 0
     assert run("decode b.ptc")[0] == 0
     assert run("info a.ptc")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("adapter", "asked"),
+    [
+        (LPM, ""),
+        (rate_and_region, "--set rate=0.4 --roi mask.png"),
+        (lambda base: SFT(base, scalars=["mood"]), "--set mood=1"),
+    ],
+    ids=["lpm", "rate and region", "sft"],
+)
+def test_networks_in_bfloat16_take_adapters(run, adapter, asked, tmp_path):
+    """On a base with sites in its last layer, which stays float32; either precision decodes the file."""
+    torch.manual_seed(0)
+    model = CompressionModel(tic(16, 32))
+    base, steering = (tmp_path / f"{name}.safetensors" for name in ("base", "steering"))
+    save_model(model, base, "0")
+    save_adapter(adapter(model.config), model, steering)
+    steer = f"--model {base} --adapter {steering}"
+    assert run(f"encode a.png {steer} {asked} --precision bfloat16") == (0, "")
+    assert run(f"decode a.ptc {steer} --precision bfloat16 -o rounded.png")[0] == 0
+    assert run(f"decode a.ptc {steer} -o plain.png")[0] == 0
+    rounded, plain = (np.asarray(Image.open(f"{name}.png")).astype(int) for name in ("rounded", "plain"))
+    assert 0 < np.abs(rounded - plain).mean() < 1
 
 
 def test_what_makes_no_sense(run, older):

@@ -4,13 +4,23 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from narrow import narrow
 
 from promptcodec.errors import UsageError
 from promptcodec.model import config
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.blocks import Block, Stage
-from promptcodec.model.presets import nano, tic
-from promptcodec.model.steering import Affine, BlockSteer, Gains, Prompt, Site, Steering
+from promptcodec.model.presets import CONFIGURATIONS, nano, tic
+from promptcodec.model.steering import (
+    Affine,
+    BlockSteer,
+    Conditioned,
+    DeferredPrompt,
+    Gains,
+    Prompt,
+    Site,
+    Steering,
+)
 
 WINDOW = 8
 
@@ -144,3 +154,62 @@ def test_what_cannot_be_attached_says_so() -> None:
     prompt = Steering({Site("g_a", 0, 0): BlockSteer((Prompt(torch.zeros(3, 64)),))})
     with pytest.raises(UsageError, match="takes no prompt tokens"):
         model(torch.rand(1, 3, 64, 64), torch.tensor([0.5]), steering=prompt)
+
+
+def _steered(dtype: torch.dtype) -> dict[int, BlockSteer]:
+    """Steering of every sort for ``make_stage(2)`` and a map of 16 x 16 tokens, with the same values in any type."""
+    torch.manual_seed(1)
+    maps, shared = torch.randn(1, 8, 8, 8).bfloat16().to(dtype), torch.randn(3, 8).bfloat16().to(dtype)
+    scale, shift, condition = (torch.randn(1, 8, 1, 1).bfloat16().to(dtype) for _ in range(3))
+    layer = torch.nn.Conv2d(8, 8, 1)
+
+    def transform(x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        return x + layer(condition)
+
+    first = (Prompt(maps, carry=True), Prompt(shared, carry=True), DeferredPrompt(lambda: Prompt(shared), 8))
+    return {
+        0: BlockSteer(first, (Affine(scale, shift),)),
+        1: BlockSteer((Prompt(maps),)),
+        -1: BlockSteer(outputs=(Conditioned(transform, condition), Affine(scale), Affine(shift=shift))),
+    }
+
+
+@pytest.mark.parametrize("grad", [False, True])
+def test_steering_of_autocast_acts_in_full_precision_on_float32_tokens(grad: bool) -> None:
+    """As the same values in float32 do, to the bit: nothing is rounded where tokens are not."""
+    stage, x = make_stage().float(), torch.randn(1, 8, 16, 16)
+    with torch.set_grad_enabled(grad):
+        assert torch.equal(stage(x, _steered(torch.bfloat16)), stage(x, _steered(torch.float32)))
+
+
+@pytest.mark.parametrize("grad", [False, True])
+def test_steering_in_float32_leaves_bfloat16_tokens_in_theirs(grad: bool) -> None:
+    stage, x = make_stage().float(), torch.randn(1, 8, 16, 16).bfloat16()
+    with torch.set_grad_enabled(grad), torch.autocast("cpu", torch.bfloat16):
+        out = stage(x, _steered(torch.float32))
+        assert out.dtype == torch.bfloat16
+        assert torch.equal(out, stage(x, _steered(torch.bfloat16)))
+
+
+def test_float64_takes_no_steering_of_fewer_bits() -> None:
+    """Probabilities go by it: what was made in float32 must not pass for float64."""
+    stage, x = make_stage(), torch.randn(1, 8, 16, 16, dtype=torch.float64)
+    for dtype in (torch.float32, torch.bfloat16):
+        with pytest.raises(RuntimeError, match="same dtype"):
+            stage(x, {0: BlockSteer((Prompt(torch.zeros(3, 8, dtype=dtype)),))})
+    plain = stage(x)
+    assert plain.dtype == torch.float64
+    steer = {0: BlockSteer((Prompt(torch.zeros(3, 8, dtype=torch.float64)),))}
+    assert stage(x, steer).dtype == torch.float64
+
+
+@pytest.mark.parametrize("name", ["tic", "nano", "song", "ngram", "s2c-hybrid-s"])
+def test_latents_are_not_rounded_to_bfloat16(name: str) -> None:
+    """The last layer is float32; in song, places where steering acts stand behind it."""
+    torch.manual_seed(0)
+    model, x = CompressionModel(narrow(CONFIGURATIONS[name]())).eval(), torch.rand(1, 3, 128, 128)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        y = model.g_a(x)
+        for latent in (y, model.h_a(y)):
+            assert latent.dtype == torch.float32
+            assert (latent != latent.bfloat16()).float().mean() > 0.5

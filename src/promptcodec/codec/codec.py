@@ -325,10 +325,10 @@ class Codec:
         self, y: Tensor, height: int, width: int, steered: Steered | None = None, z_hat: Tensor | None = None
     ) -> np.ndarray:
         y = y.to(self.device).contiguous(memory_format=torch.channels_last)
-        steer = None
-        if steered is not None and z_hat is not None:
-            steer = steered.for_decoder(Decoded(z_hat.float().to(self.device), y)).within("g_s")
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            steer = None
+            if steered is not None and z_hat is not None:
+                steer = steered.for_decoder(Decoded(z_hat.float().to(self.device), y)).within("g_s")
             x = self.network.g_s(y, steer)[0, :, :height, :width].float()
         pixels = (x.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0)
         return np.ascontiguousarray(pixels.cpu().numpy())

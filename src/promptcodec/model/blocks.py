@@ -54,7 +54,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, steer: BlockSteer | None = None, region: Tensor | None = None) -> Tensor:
         """``region``: see ``NgramContext``. Raises UsageError for prompts where there is no attention to take them."""
-        prompts = self._prompts(steer)
+        prompts = self._prompts(steer, x)
         if isinstance(self.mixer, WindowAttention):
             if self._in_strips_helps(x, self.mixer):
                 return _finish(steer, in_strips(x, self.mixer, prompts, (self.norm1, self.norm2), self.ffn))
@@ -80,15 +80,15 @@ class Block(nn.Module):
         self, x: Tensor, steer: BlockSteer, region: Tensor | None = None
     ) -> tuple[Tensor, tuple[Prompt, ...]]:
         """As ``forward``, and the prompts that are carried on to the next block, updated."""
-        prompts = self._prompts(steer)
+        prompts = self._prompts(steer, x)
         if not isinstance(self.mixer, WindowAttention):
             return self(x, steer, region), ()
         mixed, carried = self.mixer.forward_carrying(x if self.post_norm else self.norm1(x), prompts, region)
         x = x + self._drop(self.norm1(mixed) if self.post_norm else mixed)
         return _finish(steer, self._fed_forward(x)), carried
 
-    def _prompts(self, steer: BlockSteer | None) -> tuple[Prompt, ...]:
-        prompts = tuple(prompt.made() for prompt in steer.prompts) if steer is not None else ()
+    def _prompts(self, steer: BlockSteer | None, x: Tensor) -> tuple[Prompt, ...]:
+        prompts = steer.prompts_for(x) if steer is not None else ()
         if prompts and not isinstance(self.mixer, WindowAttention):
             raise UsageError(f"a block with {_describe(self.mixer)} takes no prompt tokens")
         return prompts

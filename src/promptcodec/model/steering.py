@@ -1,6 +1,9 @@
 """Steering as data: tensors that condition a frozen model, kept by the place in the network where they act.
 
 A model takes a ``Steering`` and asks nothing of where it came from. ``Steering()`` changes no bit of any output.
+
+Under autocast a transform runs in bfloat16 but for its last layer, which is float32, while steering is of the type that
+its adapter made it in. Where it meets tokens it is brought to their precision: ``in_precision_of``.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
+import torch
 from torch import Tensor
 
 # h_m: what makes contextual means, the features' stages and then the mean network; other models have no such sites.
@@ -88,11 +92,23 @@ class Affine:
     def __call__(self, x: Tensor) -> Tensor:
         """x: (B, C, H, W)."""
         if self.scale is not None:
-            x = x * (1 + self.scale)
-        return x if self.shift is None else x + self.shift
+            x = x * (1 + in_precision_of(x, self.scale))
+        return x if self.shift is None else x + in_precision_of(x, self.shift)
 
 
-Output = Affine | Callable[[Tensor], Tensor]  # maps (B, C, H, W) to the same shape
+@dataclass(frozen=True)
+class Conditioned:
+    """``layer(x, condition)``, for a layer of an adapter and the condition (B, P, h, w) that it made beforehand."""
+
+    layer: Callable[[Tensor, Tensor], Tensor]
+    condition: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W)."""
+        return self.layer(x, in_precision_of(x, self.condition))
+
+
+Output = Affine | Conditioned | Callable[[Tensor], Tensor]  # maps (B, C, H, W) to the same shape
 
 
 @dataclass(frozen=True)
@@ -106,10 +122,15 @@ class BlockSteer:
         """Both: prompts concatenate, outputs apply one after the other."""
         return BlockSteer(self.prompts + other.prompts, self.outputs + other.outputs)
 
+    def prompts_for(self, x: Tensor) -> tuple[Prompt, ...]:
+        """The prompts, made by now, as the attention over tokens x (B, H, W, C) takes them."""
+        made = (prompt.made() for prompt in self.prompts)
+        return tuple(replace(prompt, tokens=in_precision_of(x, prompt.tokens)) for prompt in made)
+
     def finish(self, x: Tensor) -> Tensor:
-        """Apply the outputs to x (B, C, H, W)."""
+        """Apply the outputs to x (B, C, H, W), whose precision stays."""
         for output in self.outputs:
-            x = output(x)
+            x = in_precision_of(x, output(x))
         return x
 
 
@@ -221,6 +242,14 @@ class Constant:
 
     def importance(self) -> None:
         """All places count the same."""
+
+
+def in_precision_of(x: Tensor, steering: Tensor) -> Tensor:
+    """``steering`` as it acts on tokens ``x``: in their type, but for float64, which nothing is promoted to.
+
+    Probabilities go by float64: what was made in fewer bits must not pass for it.
+    """
+    return steering if x.dtype == torch.float64 else steering.to(x.dtype)
 
 
 def _times(a: Tensor | float, b: Tensor | float) -> Tensor | float:

@@ -38,6 +38,7 @@ class Transform(nn.Module):
                 channels = layer.channels
             else:
                 self.layers.append(_plain(channels, layer))
+        self._last = max(i for i, layer in enumerate(cfg.layers) if not _only_a_site(layer))
         self.shortcut: BlockAnalysis | BlockSynthesis | None = None
         self.gate: nn.Conv2d | None = None
         if cfg.shortcut:
@@ -53,24 +54,27 @@ class Transform(nn.Module):
 
     def forward(self, x: Tensor, steer: TransformSteer | None = None, region: Tensor | None = None) -> Tensor:
         """``region`` (B, 1, H, W) in [0, 1]: where N-gram context acts, everywhere by default (paper 003)."""
-        out, stage = x, 0
+        stage = 0
 
-        def run(layer: nn.Module, tokens: Tensor) -> Tensor:
-            result: Tensor
-            if not isinstance(layer, Stage):
-                result = layer(tokens)
-                return result
-            own = {site[1]: s for site, s in steer.items() if site[0] == stage} if steer else None
-            result = layer(tokens, own, region)
-            return result
+        def run(layers: list[nn.Module], tokens: Tensor) -> Tensor:
+            nonlocal stage
+            for layer in layers:
+                if isinstance(layer, Stage):
+                    own = {site[1]: s for site, s in steer.items() if site[0] == stage} if steer else None
+                    tokens = layer(tokens, own, region)
+                    stage += 1
+                else:
+                    tokens = layer(tokens)
+            return tokens
 
-        *before, last = self.layers
-        gate: Tensor | None = None
-        for i, layer in enumerate(before):
-            out = run(layer, out)
-            stage += isinstance(layer, Stage)
-            if self.gate is not None and i == self.gate_after:
-                gate = 1 + _not_bfloat16(self.gate(out))
+        layers = list(self.layers)
+        gate, begin, out = None, 0, x
+        if self.gate is not None:
+            begin = self.gate_after + 1
+            out = run(layers[:begin], x)
+            gate = 1 + _not_bfloat16(self.gate(out))
+        last = layers[self._last :]
+        out = run(layers[begin : self._last], out)
         if self.shortcut is None:
             with full_precision(x.device):  # bfloat16 would round latents to 1/16, pixels to 1/256
                 out = run(last, _not_bfloat16(out))
@@ -181,6 +185,11 @@ def _plain(channels: int, layer: config.Relu | config.Bottlenecks | config.Atten
     if isinstance(layer, config.Bottlenecks):
         return nn.Sequential(*(Bottleneck(channels) for _ in range(layer.count)))
     return AttentionModule(channels) if isinstance(layer, config.AttentionGate) else nn.ReLU()
+
+
+def _only_a_site(layer: config.Layer) -> bool:
+    """Whether a layer computes nothing itself."""
+    return isinstance(layer, config.Stage) and layer.depth == 0
 
 
 def depth(cfg: config.Transform) -> int:

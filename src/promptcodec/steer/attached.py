@@ -10,6 +10,7 @@ from torch import Tensor
 from promptcodec.errors import UsageError
 from promptcodec.model import config
 from promptcodec.model.steering import Decoded, Gains, Steering
+from promptcodec.model.transforms import full_precision
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.controls import Controls
 from promptcodec.steer.sites import check_steering
@@ -45,7 +46,8 @@ class Attached:
             adapter.for_encoder(x, self.controls.replaced(own.scalars))
             for adapter, own in zip(self.adapters, self.signalled, strict=True)
         ]
-        return self._composed(parts).then(Steering(gains=self.gains()))
+        with full_precision(x.device):  # gains decide probabilities, which are never computed in bfloat16
+            return self._composed(parts).then(Steering(gains=self.gains()))
 
     def for_hyper(self, y: Tensor) -> Steering:
         """Further sites in h_a, and masks, from y (B, M, h/16, w/16) before gains."""

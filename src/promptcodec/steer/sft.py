@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from promptcodec.model import config
-from promptcodec.model.steering import BlockSteer, Decoded, Steering, TransformName
+from promptcodec.model.steering import BlockSteer, Conditioned, Decoded, Steering, TransformName
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.controls import Controls, plane
 from promptcodec.steer.modulation import ConditionSteps, SFTLayer, SFTResidual, with_planes
@@ -97,7 +96,7 @@ class _Half(nn.Module):
     def forward(self, x: Tensor, planes: list[Tensor]) -> Steering:
         conditions = self.condition(with_planes(x, planes))
         return Steering({
-            stage.output: BlockSteer(outputs=(partial(layer, condition=condition),))
+            stage.output: BlockSteer(outputs=(Conditioned(layer, condition),))
             for stage, layer, condition in zip(self.stages, self.layers, conditions, strict=True)
         })  # fmt: skip
 

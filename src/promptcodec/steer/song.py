@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from promptcodec.errors import UsageError
 from promptcodec.model import config
-from promptcodec.model.steering import BlockSteer, Decoded, Output, Steering, TransformName
+from promptcodec.model.steering import BlockSteer, Conditioned, Decoded, Output, Steering, TransformName
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.controls import Controls
 from promptcodec.steer.modulation import ConditionSteps, SFTLayer, SFTResidual, with_planes
@@ -65,7 +64,7 @@ class QualityMap(Adapter, kind="quality-map"):
         found = {}
         for stage, group, condition in zip(stages(self.base, transform), layers, conditions, strict=True):
             assert isinstance(group, nn.ModuleList)
-            outputs: tuple[Output, ...] = tuple(partial(layer, condition=condition) for layer in group)
+            outputs: tuple[Output, ...] = tuple(Conditioned(layer, condition) for layer in group)
             found[stage.output] = BlockSteer(outputs=outputs)
         return Steering(found)
 
