@@ -29,11 +29,10 @@ from typing import Any
 import numpy as np
 import torch
 from intermediates import FACTOR, ROUNDING, Noise, Record, Seen, largest_deviation
-from probability_path import coded, coder, forced, random_latents
+from probability_path import ProbabilityPath, coded, coder, forced, random_latents
 from torch import Tensor
 
 from promptcodec.codec.exact import BIN_MARGIN, GRID, MEAN_MARGIN, choose_offsets, mean_margin, quantise_parameters
-from promptcodec.codec.latents import LatentCoder
 from promptcodec.codec.tables import BINS, SIGMA_MAX, SIGMA_MIN
 from promptcodec.model.presets import PRESETS
 from promptcodec.zoo.shipped import shipped_models
@@ -133,7 +132,7 @@ def probe(folder: Path) -> None:
         print(json.dumps({"model": path.stem, **worst}), flush=True)
 
 
-def _probe_one(one: LatentCoder, name: str, held: dict[str, Any]) -> tuple[list[int], float, float]:
+def _probe_one(one: ProbabilityPath, name: str, held: dict[str, Any]) -> tuple[list[int], float, float]:
     mode = Record()
     found = forced(one, held["z"], held["q"], held["y_hat"], mode)
     if [t.shape for t in mode.kept] != [t.shape for t in held["kept"]]:
@@ -182,7 +181,7 @@ def deviations(names: list[str], latents: int = BATCH, prior: bool = False, one_
     return results
 
 
-def digest(one: LatentCoder, offsets: list[bytes] | None) -> dict[str, Any]:
+def digest(one: ProbabilityPath, offsets: list[bytes] | None) -> dict[str, Any]:
     """SHA-256 over the bins and means of fixed latents, settled here or by given offsets, and samples of what they
     were made of."""
     rng = np.random.default_rng(3)

@@ -16,11 +16,13 @@ from torch import Tensor, nn
 import promptcodec
 from promptcodec.codec.exact import GRID, choose_offsets, quantise_parameters
 from promptcodec.codec.latents import LatentCoder
+from promptcodec.codec.one_shot import OneShotCoder, SymbolCoder
 from promptcodec.codec.tables import gaussian_tables
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.config import Model, Resample, Transform
+from promptcodec.model.contextual_mean import ContextualMean
 from promptcodec.model.presets import PRESETS
-from promptcodec.model.schedule import Step, run
+from promptcodec.model.schedule import Schedule, Step, all_at_once, run
 from promptcodec.zoo.model_file import StoredModel
 from promptcodec.zoo.shipped import shipped_models
 
@@ -28,10 +30,15 @@ from promptcodec.zoo.shipped import shipped_models
 WANTED = {"SpaceChannelContext": 2.0, "CausalContext": 0.5}
 
 
-def coder(name: str) -> LatentCoder:
+# A path to a probability: of models with contextual means, that of scales alone.
+ProbabilityPath = LatentCoder | SymbolCoder
+
+
+def coder(name: str) -> ProbabilityPath:
     """Of the shipped model where there is one, else of weights made of integers."""
     if name in shipped_models():
-        return promptcodec.load(name).coder
+        shipped = promptcodec.load(name).coder
+        return shipped.symbols if isinstance(shipped, OneShotCoder) else shipped
     network = CompressionModel(_without_transforms(PRESETS[name]())).eval()
     rng = np.random.default_rng(0)
     with torch.no_grad():
@@ -42,17 +49,27 @@ def coder(name: str) -> LatentCoder:
             norm = value.dim() == 1 and key.endswith("weight")
             value.copy_(torch.from_numpy(norm + integers * width).half().float())
     stored = StoredModel(name, "integers", network, gaussian_tables(), b"", b"")
-    one = LatentCoder(stored)
+    scales_alone = isinstance(network.context, ContextualMean)
+    path = SymbolCoder if scales_alone else LatentCoder
+    one = path(stored)
     z, q, shape = random_latents(one, 4, np.random.default_rng(4))
     steps = forced(one, z, q, torch.from_numpy(rng.integers(-1000, 1001, shape) / GRID), Seen())
     heads = list(_heads(network))
     with torch.no_grad():
         wanted = WANTED.get(type(network.context).__name__, 8.0)
         for i, head in enumerate(heads):
-            spread = float(steps[i * len(steps) // len(heads)][1].std())
+            spread = float(steps[i * len(steps) // len(heads)][0 if scales_alone else 1].std())
             for parameter in head.parameters():
                 parameter.mul_(2.0 ** round(math.log2(wanted / spread)))
-    return LatentCoder(stored)
+    return path(stored)
+
+
+def steps_of(one: ProbabilityPath, z: Tensor, q: float) -> Schedule:
+    """The steps in which what decides tables is made; means that decide none stand as zeros."""
+    if isinstance(one, LatentCoder):
+        return one.schedule(z, q)
+    log_scale = one.log_scales(z, q)
+    return all_at_once(log_scale, torch.zeros_like(log_scale))
 
 
 def _without_transforms(cfg: Model) -> Model:
@@ -67,19 +84,20 @@ def _without_transforms(cfg: Model) -> Model:
 def _heads(network: CompressionModel) -> Iterator[nn.Module]:
     """The last layers on the path to a probability."""
     context = network.context
-    ends = [network.h_s] if context is None else getattr(context, "aggregation", None) or [context.parameters_net]
+    plain = context is None or isinstance(context, ContextualMean)
+    ends = [network.h_s] if plain else getattr(context, "aggregation", None) or [context.parameters_net]
     for end in ends:
         yield [m for m in end.modules() if getattr(m, "weight", None) is not None and m.weight.dim() > 1][-1]
 
 
 def random_latents(
-    one: LatentCoder, count: int, rng: np.random.Generator, prior: bool = False
+    one: ProbabilityPath, count: int, rng: np.random.Generator, prior: bool = False
 ) -> tuple[Tensor, float, tuple[int, ...]]:
     """Integers of z (count, N, s, s) of all magnitudes, a rate, and the shape of y; s is 1 before a context, else 2.
 
     With ``prior`` every element is drawn by itself from the table that codes it, as z of pictures are distributed.
     """
-    side = 1 if one.context is not None else 2
+    side = 1 if isinstance(one, LatentCoder) and one.context is not None else 2
     shape = (count, one.config.hyper_channels, side, side)
     if prior:
         z = torch.from_numpy(_prior_samples(one, count * side**2, rng).reshape(shape))
@@ -90,7 +108,7 @@ def random_latents(
     return z, q, (count, one.config.latent_channels, 4 * side, 4 * side)
 
 
-def _prior_samples(one: LatentCoder, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def _prior_samples(one: ProbabilityPath, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Symbols of z (count, N) by the frequencies of each channel's table, without the escape."""
     tables = one.hyper_tables
     drawn = [
@@ -101,7 +119,9 @@ def _prior_samples(one: LatentCoder, count: int, rng: np.random.Generator) -> ND
 
 
 @torch.inference_mode()
-def forced(one: LatentCoder, z: Tensor, q: float, y_hat: Tensor, mode: Intermediates) -> list[tuple[Tensor, Tensor]]:
+def forced(
+    one: ProbabilityPath, z: Tensor, q: float, y_hat: Tensor, mode: Intermediates
+) -> list[tuple[Tensor, Tensor]]:
     """log sigma and mean of every step, with ``mode`` watching the networks; y_hat is what the schedule is told."""
     found = []
 
@@ -113,13 +133,13 @@ def forced(one: LatentCoder, z: Tensor, q: float, y_hat: Tensor, mode: Intermedi
         return part
 
     with mode:
-        run(one.schedule(z, q), code, tuple(y_hat.shape))
+        run(steps_of(one, z, q), code, tuple(y_hat.shape))
     return found
 
 
 @torch.inference_mode()
 def coded(
-    one: LatentCoder, z: Tensor, q: float, rng: np.random.Generator, shape: tuple[int, ...]
+    one: ProbabilityPath, z: Tensor, q: float, rng: np.random.Generator, shape: tuple[int, ...]
 ) -> tuple[Any, Tensor]:
     """Of every step offsets, bins, means, and where; and ŷ of random symbols: what an encoder settles."""
     steps = []
@@ -131,5 +151,5 @@ def coded(
         symbols = torch.from_numpy(rng.integers(-4, 5, tuple(settled.means.shape)))
         return symbols + settled.means / GRID
 
-    y_hat = run(one.schedule(z, q), code, shape)
+    y_hat = run(steps_of(one, z, q), code, shape)
     return steps, y_hat

@@ -18,6 +18,9 @@ def narrow(model: config.Model) -> config.Model:
         context = dataclasses.replace(context, groups=groups, hidden=hidden)
     elif isinstance(context, config.CausalAttention):
         context = dataclasses.replace(context, heads=HEADS)
+    elif isinstance(context, config.ContextualMean):
+        features = _transform(context.features)
+        context = dataclasses.replace(context, features=features, hidden=_width(context.hidden))
     names = ("analysis", "synthesis", "hyper_analysis", "hyper_synthesis")
     return dataclasses.replace(model, context=context, **{name: _transform(getattr(model, name)) for name in names})
 
