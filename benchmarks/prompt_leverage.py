@@ -1,6 +1,6 @@
 """How far a frozen encoder can be steered by prompts at all: prompts fitted to one picture, without a network.
 
-python benchmarks/prompt_leverage.py --test FOLDER [--model nano] [--crops 8] [--steps 60]
+python benchmarks/prompt_leverage.py --test FOLDER [--model nano --model FILE …] [--crops 8] [--steps 60]
 
 On crops of 256 x 256 pixels with a rectangle that counts four times as much as the rest (as in steering_effect.py), a
 prompt map of its own for every block of the encoder is fitted by gradient descent to that very crop and region. An
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 import promptcodec
 from promptcodec.model import config
 from promptcodec.model.base import CompressionModel
+from promptcodec.model.presets import CONFIGURATIONS
 from promptcodec.model.steering import BlockSteer, Prompt, Steering
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.attached import Attached
@@ -85,26 +86,27 @@ def fall(model: CompressionModel, crop: Crop, steps: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--test", type=Path, required=True)
-    parser.add_argument("--model", default="nano")
+    parser.add_argument("--model", action="append", help="name of a shipped model, or a model file; nano by default")
     parser.add_argument("--crops", type=int, default=8)
     parser.add_argument("--steps", type=int, default=60)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    torch.manual_seed(0)
-    codec = promptcodec.load(options.model)
-    model = codec.network.eval().requires_grad_(False)
-    found = [fall(model, crop, options.steps) for crop in crops(options.test, options.crops)]
-    mean, error = float(np.mean(found)), float(np.std(found, ddof=1) / math.sqrt(len(found)))
-    row = {"model": options.model, "base": codec.fingerprint, "steps": options.steps, "fall_percent": found}
-    RESULTS.write_text(json.dumps(row) + "\n")
-    line = (
-        f"Fitted to the very picture, with no network that has to guess them, prompts in the encoder lower the\n"
-        f"region's loss of `{options.model}` by {mean:.2f} ± {error:.2f} % over {len(found)} crops "
-        "(`python benchmarks/prompt_leverage.py --test KODAK`):\n"
-        "an adapter, which does have to guess them, can hardly be expected to do more."
-    )
-    print(line)
-    replace_marked(PAGE, "leverage", line)
+    rows = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    for name in options.model or ["nano"]:
+        torch.manual_seed(0)
+        codec = promptcodec.load(name)
+        model = codec.network.eval().requires_grad_(False)
+        falls = [round(fall(model, crop, options.steps), 3) for crop in crops(options.test, options.crops)]
+        rows[codec.name] = {"base": codec.fingerprint, "steps": options.steps, "fall_percent": falls}
+        print(codec.name, falls, flush=True)
+    RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+    lines = ["| base | the region's loss falls by | crops | prompted blocks of the encoder |", "|---|---|---|---|"]
+    for name, row in rows.items():
+        falls = row["fall_percent"]
+        mean, error = float(np.mean(falls)), float(np.std(falls, ddof=1) / math.sqrt(len(falls)))
+        blocks = sum(len(stage.blocks) for stage in stages_with_tokens(CONFIGURATIONS[name](), "g_a", None))
+        lines.append(f"| `{name}` | {mean:.2f} ± {error:.2f} % | {len(falls)} | {blocks} |")
+    replace_marked(PAGE, "leverage", "\n".join(lines))
 
 
 if __name__ == "__main__":
