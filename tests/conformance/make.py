@@ -34,19 +34,24 @@ from promptcodec.codec import container
 from promptcodec.codec.codec import Codec
 from promptcodec.codec.container import pack, unpack
 from promptcodec.codec.leb128 import leb128
+from promptcodec.codec.one_shot import OneShotCoder, SymbolCoder, Symbols
 from promptcodec.codec.picture_write import to_pil
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.config import (
     Attention,
     CausalAttention,
+    ContextualMean,
     Depthwise,
     Gain,
+    Layer,
+    LeakyReLU,
     Model,
     Resample,
     SpaceChannel,
     Stage,
     Transform,
 )
+from promptcodec.model.contextual_mean import ContextualMean as ContextualMeanNetwork
 from promptcodec.steer.adapter_file import base_fingerprint, load_adapter, save_adapter
 from promptcodec.steer.files import SteeredCodec
 from promptcodec.steer.gain_units import GainUnits
@@ -60,22 +65,27 @@ FOLDER = Path(__file__).parent
 LATENT, HYPER = 12, 6
 
 
-def tiny(name: str, context: SpaceChannel | CausalAttention | None, gain: bool) -> Model:
-    """Every kind of layer of ``nano``, as narrow as can be."""
+def tiny(name: str, context: SpaceChannel | CausalAttention | ContextualMean | None, gain: bool) -> Model:
+    """Every kind of layer of ``nano``, as narrow as can be; with contextual means, also of ``small``."""
     coarse, local = Stage(2, Attention(2, 8), residual=False), Stage(1, Depthwise(3), residual=False)
     parameters = 24 if context is not None else 2 * LATENT
+    hyper: tuple[Layer, ...] = (Resample("up", 8), Resample("shuffle", parameters, 1))
+    means = isinstance(context, ContextualMean)
+    if means:
+        hyper = (Resample("up", 8), LeakyReLU(0.125), Resample("shuffle", LATENT, 1))
+        coarse = dataclasses.replace(coarse, ffn="gated")
     return Model(
         name=name,
         analysis=Transform(3, (
             Resample("down", 6, 0, 4), local, Resample("down", 8), Resample("down", 8), coarse,
             Resample("down", LATENT, 1, 1),
-        ), shortcut=16),
+        ), shortcut=16, gate=means),
         synthesis=Transform(LATENT, (
             Resample("down", 8, 1, 1), coarse, Resample("shuffle", 8, 1), Resample("shuffle", 6, 1), local,
             Resample("shuffle", 3, 3, 4),
-        ), shortcut=16),
-        hyper_analysis=Transform(LATENT, (Resample("down", 8), Resample("down", HYPER))),
-        hyper_synthesis=Transform(HYPER, (Resample("up", 8), Resample("shuffle", parameters, 1))),
+        ), shortcut=16, gate=means),
+        hyper_analysis=Transform(LATENT, (Resample("down", 8), Resample("down", HYPER)), bound=64.0 if means else 0.0),
+        hyper_synthesis=Transform(HYPER, hyper, bound=6.0 if means else 0.0),
         scale="log", gain=Gain(0.001, 0.1, 3) if gain else None, context=context,
     )  # fmt: skip
 
@@ -84,7 +94,10 @@ MODELS = {
     "tiny": tiny("conformance-tiny", None, True),
     "tiny-space-channel": tiny("conformance-space-channel", SpaceChannel((4, 8), hidden=(8, 8)), True),
     "tiny-causal": tiny("conformance-causal", CausalAttention(5, 2, 1.0), False),
-}
+    "tiny-contextual-mean": tiny("conformance-contextual-mean", ContextualMean(
+        Transform(HYPER, (Resample("up", 8), Resample("shuffle", 8, 1), Stage(1, Attention(2, 8)))), hidden=8,
+    ), True),
+}  # fmt: skip
 
 
 def new(name: str, data: bytes) -> None:
@@ -105,7 +118,10 @@ def picture(height: int, width: int) -> np.ndarray:
 
 
 def latents_of(codec: Codec, data: bytes, steered: SteeredCodec | None) -> str:
-    """SHA-256 over all tiles' integers: z's symbols as int32 and 256 ŷ as int64, both little-endian, in C order."""
+    """SHA-256 over all tiles' integers: z's symbols as int32 and 256 ŷ as int64, or with contextual means y's symbols
+    as int32; all little-endian, in C order."""
+    if isinstance(codec.coder, OneShotCoder):
+        return symbols_of(codec.coder.symbols, codec, data, steered)
     digest, decode_both = hashlib.sha256(), codec.coder.decode_both
 
     def hashed(coded: Any, height: int, width: int, q: float, steering: Any) -> tuple[Tensor, Tensor]:
@@ -123,6 +139,24 @@ def latents_of(codec: Codec, data: bytes, steered: SteeredCodec | None) -> str:
         (steered or codec).verify(pack(plain))
     finally:
         del codec.coder.decode_both
+    return digest.hexdigest()
+
+
+def symbols_of(coder: SymbolCoder, codec: Codec, data: bytes, steered: SteeredCodec | None) -> str:
+    """As ``latents_of``, with contextual means."""
+    digest, decode = hashlib.sha256(), coder.decode
+
+    def hashed(*arguments: Any) -> tuple[Symbols, Tensor]:
+        symbols, log_scale = decode(*arguments)
+        for part in (symbols.z, symbols.y):
+            digest.update(part.contiguous().numpy().astype("<i4").tobytes())
+        return symbols, log_scale
+
+    coder.decode = hashed  # type: ignore[method-assign]
+    try:
+        (steered or codec).verify(pack(dataclasses.replace(unpack(data), preview=None)))
+    finally:
+        del coder.decode
     return digest.hexdigest()
 
 
@@ -162,6 +196,9 @@ def features() -> None:
         with torch.no_grad():  # so that latents are not all zero
             network.g_a.shortcut.weight.mul_(30)  # type: ignore[union-attr]
             network.h_a.layers[-1].weight.mul_(20)
+            if isinstance(network.context, ContextualMeanNetwork):  # nor means, or the gates all one
+                for layer in (network.context.first, network.context.out, network.g_a.gate, network.g_s.gate):
+                    layer.weight.normal_(std=0.1)  # type: ignore[union-attr]
         path = FOLDER / f"{name}.safetensors"
         if path.exists():
             sys.exit(f"{path} exists: what is there is never changed")
@@ -190,7 +227,7 @@ def features() -> None:
     entries = {name: add(name, tiny, data, "tiny") for name, data in made.items()}
     data = steered.encode(photo, 50, settings={"rate": 0.25})
     entries["adapter"] = add("adapter", tiny, data, "tiny", "gain-units.safetensors")
-    for name, quality in (("tiny-space-channel", 50.0), ("tiny-causal", None)):
+    for name, quality in (("tiny-space-channel", 50.0), ("tiny-causal", None), ("tiny-contextual-mean", 50.0)):
         codec, short = codecs[name], name.removeprefix("tiny-")
         entries[short] = add(short, codec, codec.encode(photo, quality), name)
         tiles = in_tiles(codec, picture(70, 300), quality, preview=False)
