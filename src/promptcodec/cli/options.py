@@ -39,12 +39,9 @@ Maps = Annotated[
     list[str] | None,
     typer.Option("--map", help="NAME=MAP for an adapter that takes it: a grey picture, x,y,w,h, or a number."),
 ]
-Refine = Annotated[
+Effort = Annotated[
     int,
-    typer.Option("--refine", min=0, help="Steps of gradient descent on this picture's latents: smaller files, slowly."),
-]
-RefineLambda = Annotated[
-    float | None, typer.Option("--refine-lambda", help="The trade-off to refine for; by default the quality's.")
+    typer.Option("--effort", min=0, max=10, help="0 (quickest) to 10 (smallest): what may be spent on a smaller file."),
 ]
 TargetSize = Annotated[
     str | None, typer.Option("--target-size", help="Largest size of the file: bytes, or such as 40k, 1.5M, 64KiB.")

@@ -14,7 +14,7 @@ from promptcodec.model.causal import CausalContext
 from promptcodec.model.context import context_model
 from promptcodec.model.entropy import FactorizedPrior, gaussian_likelihood
 from promptcodec.model.gain import RateGain
-from promptcodec.model.schedule import EVERYWHERE, Schedule, Step, Where, all_at_once, in_units, run
+from promptcodec.model.schedule import Schedule, Step, Where, all_at_once, assembled, in_units, run
 from promptcodec.model.steering import Constant, Decoded, Gains, Steerer, Steering, TransformSteer
 from promptcodec.model.transforms import Transform, depth, full_precision, pad_to_multiple
 
@@ -139,7 +139,7 @@ class CompressionModel(nn.Module):
             steer_entropy = steerer.for_entropy(decoded).within("h_s")
             y_hat = run(self.schedule(z_hat, gains, known, steer_entropy), code, tuple(y.shape))
         likelihoods = {
-            "y": _assembled(likelihood, y),
+            "y": assembled(likelihood, y.shape),
             "z": self.prior.likelihood(z_round if mode == "round" else z_noisy),
         }
         y_hat = y_hat * gains.y_inverse
@@ -153,16 +153,6 @@ Network = TypeVar("Network", bound=nn.Module)
 def channels_last(network: Network) -> Network:
     """``network`` with its convolution weights in the order that convolutions are fastest in."""
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-
-
-def _assembled(parts: list[tuple[Where, Tensor]], y: Tensor) -> Tensor:
-    """The parts that a schedule's steps gave, as one tensor of y's shape."""
-    if parts[0][0] is EVERYWHERE:
-        return parts[0][1]
-    whole = torch.zeros(y.shape, dtype=parts[0][1].dtype, device=y.device)
-    for where, part in parts:
-        whole[where] = part
-    return whole
 
 
 def _straight_through(x: Tensor) -> Tensor:
