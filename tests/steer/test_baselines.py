@@ -15,7 +15,7 @@ from promptcodec.steer.gain_units import GainUnits
 from promptcodec.steer.lpm import LPM
 from promptcodec.steer.modulation import SFTLayer, SFTResidual
 from promptcodec.steer.objectives import bits_per_pixel, transformed_loss
-from promptcodec.steer.quantisation_step import best_step
+from promptcodec.steer.quantisation_step import QuantisationStep, best_step
 from promptcodec.steer.sft import SFT
 
 SMALL = tic(16, 32)

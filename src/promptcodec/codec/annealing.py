@@ -11,18 +11,19 @@ from promptcodec.codec.latent_cost import LatentCost, Quantised
 from promptcodec.codec.proximal import ProximalSearch, Report
 
 CHECKED = 10  # after how many steps the latents' cost as a file is looked at
+_INSIDE = 0.4  # of a symbol's half unit
 _FIRST_TEMPERATURE, _LAST_TEMPERATURE = 0.5, 0.07
 
 
 @dataclass(frozen=True)
 class AnnealedRefinement:
-    """Stochastic Gumbel annealing (Yang et al., NeurIPS 2020; Gao et al. 2022) of y and z with Adam, then a proximal
-    search from what it found.
+    """Stochastic Gumbel annealing (Yang et al., NeurIPS 2020; Gao et al. 2022) between two proximal searches.
 
-    Latents are rounded down or up at random, with probabilities that sharpen. Every ten steps the cost with plain
-    rounding, which a file would have, is looked at; the best seen goes on. ``learning_rate`` is in units of the
-    symbols. What a proximal search from the plain latents finds is returned where annealing found nothing better. Draws
-    are the same in every run.
+    Adam moves y and z from what the search ``before`` found, put back towards the analysis' own y as far as the symbols
+    allow: there gradients know which way is cheap. Latents are rounded down or up at random, with probabilities that
+    sharpen. Every ten steps the cost with plain rounding, which a file would have, is looked at; the best seen goes on
+    to the search ``after``, so the result is never worse than that of the first search. ``learning_rate`` is in units
+    of the symbols. Draws are the same in every run.
     """
 
     steps: int
@@ -32,9 +33,9 @@ class AnnealedRefinement:
 
     def __call__(self, cost: LatentCost, y: Tensor, z: Tensor, report: Report = lambda: None) -> Quantised:
         """Starts from y and z (gained)."""
-        plain = self.before(cost, y, z, report)
-        found = self.after(cost, *self._annealed(cost, y, z, report), report)
-        return min((plain, found), key=cost.of)
+        found = self.before(cost, y, z, report)
+        start = found.y + (y - found.y).clamp(-_INSIDE, _INSIDE)
+        return self.after(cost, *self._annealed(cost, start, z, report), report)
 
     def _annealed(self, cost: LatentCost, y: Tensor, z: Tensor, report: Report) -> tuple[Tensor, Tensor]:
         generator = torch.Generator(y.device).manual_seed(0)

@@ -18,8 +18,9 @@ from promptcodec.model.base import CompressionModel
 from promptcodec.model.steering import Steerer, Steering
 
 MOST_EFFORT = 10
-_PROXIMAL_STEPS = (2, 3, 4, 6, 9, 13, 20, 32)  # of the levels from 1
-_ANNEALING_STEPS = {9: 60, 10: 200}
+_PROXIMAL_STEPS = (2, 3, 4, 6, 9, 13, 20, 30)  # of the levels from 1
+_ANNEALING_STEPS = {9: 60, 10: 180}
+_POLISHING_STEPS = 10  # of a proximal search behind the annealing
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Effort:
         if self.level == 0:
             return 0
         if (annealing := _ANNEALING_STEPS.get(self.level)) is not None:
-            return annealing + 2 * _PROXIMAL_STEPS[-1] + 2
+            return annealing + _PROXIMAL_STEPS[-1] + 1 + _POLISHING_STEPS + 1
         return _PROXIMAL_STEPS[self.level - 1] + 1
 
     def __call__(
@@ -68,8 +69,7 @@ class Effort:
     @property
     def _search(self) -> ProximalSearch | AnnealedRefinement:
         if (annealing := _ANNEALING_STEPS.get(self.level)) is not None:
-            longest = ProximalSearch(_PROXIMAL_STEPS[-1])
-            return AnnealedRefinement(annealing, longest, longest)
+            return AnnealedRefinement(annealing, ProximalSearch(_PROXIMAL_STEPS[-1]), ProximalSearch(_POLISHING_STEPS))
         return ProximalSearch(_PROXIMAL_STEPS[self.level - 1])
 
 
