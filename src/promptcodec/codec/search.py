@@ -13,7 +13,7 @@ from promptcodec.errors import TargetError, UsageError
 Kind = Literal["size", "bpp", "psnr", "ms_ssim"]
 
 MOST_ENCODES = 6
-MOST_REFINED = 3
+MOST_REFINED = 4
 SIZE_TOLERANCE = 0.01  # of the wanted size, below it
 QUALITY_TOLERANCE = 0.1  # dB, above the wanted quality
 _UNBRACKETED = 3  # trials on one side of the target after which the end of the range is tried
