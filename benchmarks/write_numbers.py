@@ -2,9 +2,9 @@
 
     python benchmarks/write_numbers.py KODAK_FOLDER [--threads 2] [--only SECTION ...]
 
-``--only`` measures the named sections (speed, speed-pass, coder, rate, precision, effort, package) and keeps the others as they
-are. The sections speed-pass and effort show what speed_pass.py and effort.py measured last. Rate and distortion are in docs/results.md, see
-write_results.py.
+``--only`` measures the named sections (speed, speed-pass, coder, rate, precision, effort, package) and keeps the others
+as they are. The sections speed-pass and effort show what speed_pass.py and effort.py measured last. Rate and distortion
+are in docs/results.md, see write_results.py.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import effort as effort_benchmark
+import numpy as np
 import speed_pass
 from marked import replace_marked
 
