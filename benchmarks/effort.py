@@ -72,8 +72,8 @@ def described(results: dict[str, Any]) -> str:
     names = ", ".join(_all(results["rows"], "picture"))
     return (
         f"**{results['model']}** ({results['fingerprint']}): BD-rate (PSNR) of real files against effort 0, and "
-        "seconds of processor time to encode with one thread, by `benchmarks/effort.py`. Pictures, of which the table says how "
-        f"many of the first: {names}.\n\n{table(results['rows'])}"
+        "seconds of processor time to encode with one thread, by `benchmarks/effort.py`. Pictures, of which the table "
+        f"says how many of the first: {names}.\n\n{table(results['rows'])}"
     )
 
 
