@@ -17,6 +17,7 @@ from promptcodec.cli import jobs, options, runtime
 from promptcodec.codec.atomic import atomic_write
 from promptcodec.codec.budget import DEFAULT_MEMORY
 from promptcodec.codec.container import HASH_BYTES, SIGNATURE, unpack
+from promptcodec.codec.effort import effort_of
 from promptcodec.codec.search import Target, one_target
 from promptcodec.errors import PromptcodecError, UsageError
 from promptcodec.zoo.shipped import DEFAULT, find_model, read_metadata
@@ -116,7 +117,7 @@ def command(
     scalars = options.settings_of(look, set_)
     settings = Settings(
         quality, target, model, strip, device, overwrite, skip_existing, stamped, tuple(adapter or ()), scalars,
-        options.maps_of(roi, map_), effort, int(options.parse_size(memory)), preview,
+        options.maps_of(roi, map_), effort_of(effort).level, int(options.parse_size(memory)), preview,
         precision,
     )  # fmt: skip
     processes = min(processes, len(planned))

@@ -40,8 +40,8 @@ Maps = Annotated[
     typer.Option("--map", help="NAME=MAP for an adapter that takes it: a grey picture, x,y,w,h, or a number."),
 ]
 Effort = Annotated[
-    int,
-    typer.Option("--effort", min=0, max=10, help="0 (quickest) to 10 (smallest): what may be spent on a smaller file."),
+    float,  # what is not whole is refused in our own words
+    typer.Option("--effort", metavar="0..10", help="What may be spent: 0 the quickest, 10 the smallest file."),
 ]
 TargetSize = Annotated[
     str | None, typer.Option("--target-size", help="Largest size of the file: bytes, or such as 40k, 1.5M, 64KiB.")

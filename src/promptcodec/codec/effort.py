@@ -1,4 +1,4 @@
-"""Effort: one scale for what an encoder may spend on a picture."""
+"""Effort: one scale for what an encoder may spend on a picture. Torch is imported where a search begins."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from promptcodec.codec.annealing import AnnealedRefinement
-from promptcodec.codec.latent_cost import LatentCost
-from promptcodec.codec.proximal import ProximalSearch
 from promptcodec.errors import UsageError
-from promptcodec.model.base import CompressionModel
-from promptcodec.model.steering import Steerer, Steering
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from promptcodec.codec.annealing import AnnealedRefinement
+    from promptcodec.codec.proximal import ProximalSearch
+    from promptcodec.model.base import CompressionModel
+    from promptcodec.model.steering import Steerer, Steering
 
 MOST_EFFORT = 10
 _PROXIMAL_STEPS = (2, 3, 4, 6, 9, 13, 20, 30)  # of the levels from 1
@@ -38,7 +39,7 @@ class Effort:
     def __post_init__(self) -> None:
         whole = isinstance(self.level, Integral) and not isinstance(self.level, bool)
         if not whole or not 0 <= self.level <= MOST_EFFORT:
-            raise UsageError(f"an effort is a whole number from 0 to {MOST_EFFORT}, not {self.level}")
+            raise UsageError(f"an effort is a whole number from 0 to {MOST_EFFORT}, not {self.level!r}")
         if self.rate_lambda is not None and not 0 < self.rate_lambda < math.inf:
             raise UsageError(f"the trade-off of an effort is a positive number, not {self.rate_lambda}")
 
@@ -58,6 +59,10 @@ class Effort:
 
         ``report`` is called ``steps`` times. Level 0 is not for this.
         """
+        import torch
+
+        from promptcodec.codec.latent_cost import LatentCost
+
         with torch.inference_mode(False):  # gradients do not pass what inference mode made
             rate = None if model.gain is None else torch.tensor([q], device=x.device)
             cost = LatentCost(model, x.clone(), rate, steerer, self.rate_lambda)
@@ -68,11 +73,16 @@ class Effort:
 
     @property
     def _search(self) -> ProximalSearch | AnnealedRefinement:
+        from promptcodec.codec.annealing import AnnealedRefinement
+        from promptcodec.codec.proximal import ProximalSearch
+
         if (annealing := _ANNEALING_STEPS.get(self.level)) is not None:
             return AnnealedRefinement(annealing, ProximalSearch(_PROXIMAL_STEPS[-1]), ProximalSearch(_POLISHING_STEPS))
         return ProximalSearch(_PROXIMAL_STEPS[self.level - 1])
 
 
-def effort_of(value: int | Effort) -> Effort:
-    """An effort, of its level where that is what is given. Raises UsageError for impossible values."""
-    return value if isinstance(value, Effort) else Effort(value)
+def effort_of(value: float | Effort) -> Effort:
+    """An effort, of its level where that is what is given, whole. Raises UsageError for impossible values."""
+    if isinstance(value, Effort):
+        return value
+    return Effort(int(value) if isinstance(value, float) and value.is_integer() else value)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from PIL import Image
 import promptcodec
 from promptcodec.codec.codec import Q_STEPS
 from promptcodec.codec.container import unpack
-from promptcodec.codec.effort import Effort
+from promptcodec.codec.effort import effort_of
 from promptcodec.codec.picture_write import to_pil
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.codecs import OURS, EvaluatedCodec
@@ -46,7 +46,7 @@ class OurCodec(EvaluatedCodec):
             self.settings = (0.0,)  # one rate: any quality is the same file
         self._steered = SteeredCodec.load(self._codec, adapters) if adapters else None
         self._controls = dict(controls or {})
-        self._effort = _effort(self._controls.pop("effort", 0))
+        self._effort = effort_of(self._controls.pop("effort", 0))
         self._takes_roi = False
         self._mask: NDArray[np.uint8] | None = None
         self.name = f"{OURS}:{self._codec.name}"
@@ -108,10 +108,6 @@ class OurCodec(EvaluatedCodec):
 def _at(controls: Mapping[str, float] | None) -> str:
     """Of a codec's name."""
     return "@" * bool(controls) + "&".join(f"{k}={v:g}" for k, v in sorted((controls or {}).items()))
-
-
-def _effort(level: float) -> Effort:
-    return Effort(int(level) if level == int(level) else level)  # type: ignore[arg-type]  # which refuses it
 
 
 def open_ours(spec: str) -> OurCodec:
