@@ -32,7 +32,10 @@ from marked import replace_marked
 from torch import Tensor
 
 import promptcodec
+from promptcodec.codec.annealing import AnnealedRefinement
+from promptcodec.codec.latent_cost import LatentCost
 from promptcodec.codec.picture_io import read
+from promptcodec.codec.proximal import ProximalSearch
 from promptcodec.evaluate.bdrate import quality_at
 from promptcodec.evaluate.datasets import find_pictures
 from promptcodec.model.base import CompressionModel
@@ -40,7 +43,6 @@ from promptcodec.model.steering import Steerer
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls
-from promptcodec.steer.editing import edit_latents
 from promptcodec.steer.objectives import bits_per_pixel, feature_distance, squared_error
 from promptcodec.train.features import FeatureDistance, FeatureNetwork
 from promptcodec.train.loop import Trainer
@@ -266,7 +268,10 @@ def cost_saved(
 
 def edited(model: CompressionModel, x: Tensor, q: Tensor, target: float) -> dict[str, Any]:
     """A pass with latents refined for ``target``."""
-    y, z, steer = edit_latents(model, x, target, q, steps=30)
+    cost = LatentCost(model, x, q, Attached(model.config, []), target)
+    search = ProximalSearch(0)
+    found = AnnealedRefinement(30, search, search)(cost, cost.y, cost.z)
+    y, z, steer = cost.latents(found.y, found.z)
     return model.reconstruct(y, z, model.gains(q), "round", Attached(model.config, []), steer)
 
 

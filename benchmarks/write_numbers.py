@@ -2,9 +2,9 @@
 
     python benchmarks/write_numbers.py KODAK_FOLDER [--threads 2] [--only SECTION ...]
 
-``--only`` measures the named sections (speed, speed-pass, coder, rate, precision, package) and keeps the others as they
-are. The section speed-pass shows what speed_pass.py measured last. Rate and distortion are in docs/results.md, see
-write_results.py.
+``--only`` measures the named sections (speed, speed-pass, coder, rate, precision, effort, package) and keeps the others
+as they are. The sections speed-pass and effort show what speed_pass.py and effort.py measured last. Rate and distortion
+are in docs/results.md, see write_results.py.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import effort as effort_benchmark
 import numpy as np
 import speed_pass
 from marked import replace_marked
@@ -110,6 +111,11 @@ def precision(folder: Path) -> str:
     return table(head, rows)
 
 
+def effort() -> str:
+    kept = sorted(effort_benchmark.RESULTS.glob("effort-*.json"))
+    return "\n\n".join(effort_benchmark.described(json.loads(path.read_text())) for path in kept)
+
+
 def package() -> str:
     code = "import time; t = time.perf_counter(); import promptcodec; print(time.perf_counter() - t)"
     seconds = min(float(run("-c", code)) for _ in range(5))
@@ -125,6 +131,7 @@ TITLES = {
     "coder": "Entropy coder, one core",
     "rate": "Estimated and real bytes on Kodak",
     "precision": "Networks in bfloat16 against float32, on Kodak",
+    "effort": "Effort",
     "package": "Package",
 }
 
@@ -160,6 +167,7 @@ def main() -> None:
         "coder": coder,
         "rate": lambda: rate(options.folder),
         "precision": lambda: precision(options.folder),
+        "effort": effort,
         "package": package,
     }
     for name in options.only:

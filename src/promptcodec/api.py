@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from promptcodec.codec.codec import Codec
+    from promptcodec.codec.effort import Effort
     from promptcodec.codec.picture_io import Source
     from promptcodec.model.precision import Precision
-    from promptcodec.steer.editing import Refinement
     from promptcodec.steer.files import SteeredCodec
 
 PREVIEW_SIDE = 256  # pixels of the longer side of a preview that a file does not hold
@@ -78,8 +78,7 @@ def encode(
     settings: Mapping[str, float] | None = None,
     roi: str | Path | Tensor | None = None,
     maps: Mapping[str, str | Path | Tensor] | None = None,
-    refine: int = 0,
-    refine_lambda: float | None = None,
+    effort: int | Effort = 0,
     precision: Precision = "float32",
     **options: Any,
 ) -> bytes:
@@ -90,16 +89,15 @@ def encode(
     reaches. ``roi``: what matters most, a grey picture of any size or ``x,y,w,h``. ``adapters``: files, or names of
     those in the package, in the order in which they act; ``settings``, ``roi`` and ``maps`` are what they are asked
     for, see ``steer.files.SteeredCodec.encode``: what no given adapter takes goes to one of the package that does.
-    ``refine``: steps of gradient descent on the latents of this picture (slow; any decoder opens the file), for the
-    trade-off ``refine_lambda``, by default that of the quality. ``precision``: see ``load``. ``options``: ``strip``,
-    ``memory``, ``preview`` and ``progress`` of ``Codec.encode``. Raises TargetError where the target is out of this
-    picture's range, UsageError for a target together with a refinement.
+    ``effort``: 0 to 10, how much time may be spent on a smaller file of the same quality; any decoder opens it. An
+    ``Effort`` may say the trade-off too. ``precision``: see ``load``. ``options``: ``strip``, ``memory``, ``preview``
+    and ``progress`` of ``Codec.encode``. Raises TargetError where the target is out of this picture's range.
     """
     from promptcodec.codec.search import one_target
 
     target = one_target(target_size, target_bpp, target_psnr, target_ms_ssim)
     codec = load(model, device, precision)
-    given = {"target": target, "refine": refinement_of(refine, refine_lambda), **options}
+    given = {"target": target, "effort": effort, **options}
     if not adapters and not settings and roi is None and not maps:
         return codec.encode(image, quality, **given)
     return steered(codec, adapters).encode(image, quality, settings=settings, roi=roi, maps=maps, **given)
@@ -169,15 +167,6 @@ def steered(codec: Codec, adapters: Sequence[str | Path], *, to_decode: bool = F
     from promptcodec.steer.files import SteeredCodec
 
     return SteeredCodec.load(codec, adapters, to_decode=to_decode)
-
-
-def refinement_of(steps: int, rate_lambda: float | None = None) -> Refinement | None:
-    """How latents are refined, None for no steps. Raises UsageError for impossible values."""
-    if not steps and rate_lambda is None:
-        return None
-    from promptcodec.steer.editing import Refinement
-
-    return Refinement(steps, rate_lambda)
 
 
 def codec_for(file: bytes | Header, device: str | torch.device = "cpu", precision: Precision = "float32") -> Codec:
@@ -261,5 +250,5 @@ def read_bytes(file: File, max_pixels: int | None = MAX_PIXELS) -> bytes:
 
 __all__ = [
     "codec_for", "decode", "encode", "info", "load", "model_of", "opened", "preview", "read_bytes", "read_header",
-    "refinement_of", "steered",
+    "steered",
 ]  # fmt: skip

@@ -22,7 +22,7 @@ from promptcodec.errors import PromptcodecError
 FORMAT = "PTC"
 OPTIONS = (
     "quality", "target_size", "target_bpp", "target_psnr", "target_ms_ssim", "model", "device", "adapters", "settings",
-    "roi", "maps", "refine", "refine_lambda", "precision", "strip", "memory", "preview",
+    "roi", "maps", "effort", "precision", "strip", "memory", "preview",
 )  # fmt: skip
 
 

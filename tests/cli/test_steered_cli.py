@@ -90,8 +90,8 @@ def test_what_makes_no_sense(run, older):
     assert (code, "cannot be read" in error) == (1, True)
 
 
-def test_refined_and_maps_by_name(run, tmp_path):
-    assert run("encode a.png --refine 1 -o r.ptc")[0] == 0
+def test_an_effort_and_maps_by_name(run, tmp_path):
+    assert run("encode a.png --effort 1 -o r.ptc")[0] == 0
     assert run("encode a.png -o p.ptc")[0] == 0
     assert run("decode r.ptc")[0] == 0
     steer = "encode a.png --adapter region.safetensors --overwrite"
@@ -102,7 +102,10 @@ def test_refined_and_maps_by_name(run, tmp_path):
     assert run("decode s.ptc --adapter step")[0] == 0
     for line, message in (
         ("encode a.png -o x.ptc --map roi", "--map takes NAME=MAP"),
-        ("encode a.png -o x.ptc --refine 2 --target-size 2k", "exclude each other"),
+        ("encode a.png -o x.ptc --effort 11", "an effort is a whole number from 0 to 10, not 11"),
+        ("encode a.png -o x.ptc --effort -1", "from 0 to 10, not -1"),
+        ("encode a.png -o x.ptc --effort 2.5", "from 0 to 10, not 2.5"),
+        ("encode a.png -o x.ptc --refine 2", "No such option"),
     ):
         code, error = run(line)
         assert (code, message in error) == (2, True), error

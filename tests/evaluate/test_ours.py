@@ -47,18 +47,18 @@ def test_models_adapters_and_controls(adapters, photo):
         open_codec(f"promptcodec+{adapters}/look.safetensors@size=1").encode(photo, 50)
 
 
-def test_refined_latents(photo):
-    plain, refined = open_codec("promptcodec"), open_codec("promptcodec:nano@refine=2")
-    assert refined.name == "promptcodec:nano@refine=2"
+def test_an_effort(photo):
+    plain, refined = open_codec("promptcodec"), open_codec("promptcodec:nano@effort=2")
+    assert refined.name == "promptcodec:nano@effort=2"
     assert plain.key(50) != refined.key(50)
     small = photo[:64, :64]
     data = refined.encode(small, 50)
-    assert data == promptcodec.encode(small, 50, refine=2) != plain.encode(small, 50)
+    assert data == promptcodec.encode(small, 50, effort=2) != plain.encode(small, 50)
     assert refined.decode(data).shape == small.shape
-    region = open_codec("promptcodec:nano+region@background=0.5&refine=1")
+    region = open_codec("promptcodec:nano+region@background=0.5&effort=1")
     region.use_mask(np.full((64, 64), 255, np.uint8))
     assert region.decode(region.encode(small, 50)).shape == small.shape
-    for wrong in ("promptcodec@refine=1.5", "promptcodec@refine=-1", "promptcodec@refine=2&look=1"):
+    for wrong in ("promptcodec@effort=1.5", "promptcodec@effort=-1", "promptcodec@effort=2&look=1"):
         with pytest.raises(UsageError):
             open_codec(wrong)
 

@@ -1,4 +1,4 @@
-"""LPM, SFT, beta, gain units, channel selection and code editing: counts, and that they do what they are for."""
+"""LPM, SFT, beta, gain units, channel selection and quantisation steps: counts, and that they do what they are for."""
 
 import pytest
 import torch
@@ -11,11 +11,11 @@ from promptcodec.steer.attached import Attached
 from promptcodec.steer.beta import Beta
 from promptcodec.steer.channels import ChannelSelection, FeatureTransform
 from promptcodec.steer.controls import Controls, constant
-from promptcodec.steer.editing import QuantisationStep, annealed_rounding, best_step, edit_latents
 from promptcodec.steer.gain_units import GainUnits
 from promptcodec.steer.lpm import LPM
 from promptcodec.steer.modulation import SFTLayer, SFTResidual
 from promptcodec.steer.objectives import bits_per_pixel, transformed_loss
+from promptcodec.steer.quantisation_step import QuantisationStep, best_step
 from promptcodec.steer.sft import SFT
 
 SMALL = tic(16, 32)
@@ -82,41 +82,6 @@ def test_channel_selection_saves_bits_and_any_decoder_opens_the_result() -> None
     assert keep is not None
     assert 0 < keep.sum() < keep.numel()
     assert -masked["likelihoods"]["y"].log2().sum() < -model(x)["likelihoods"]["y"].log2().sum()
-
-
-def test_code_editing_lowers_the_cost_that_it_states() -> None:
-    torch.manual_seed(0)
-    model, x = CompressionModel(nano()).eval().requires_grad_(False), torch.rand(1, 3, 40, 70)
-    q, attached = (
-        torch.tensor([0.5]),
-        Attached(model.config, [QuantisationStep(model.config)], Controls({"step": constant(0.6)})),
-    )
-
-    def cost(y: torch.Tensor, z: torch.Tensor) -> float:
-        steer = attached.for_encoder(x)
-        out = model.reconstruct(y, z, model.gains(q).times(steer.gains), "round", attached, steer)
-        bits = sum(-p.log2().sum() for p in out["likelihoods"].values())
-        return float(0.01 * 255**2 * (out["x_hat"][..., :40, :70] - x).square().mean() + bits / (40 * 70))
-
-    with torch.no_grad():
-        y, z, _ = model.analyse(nn.functional.pad(x, (0, 58, 0, 24), mode="replicate"), attached)
-    edited = edit_latents(model, x, 0.01, q, attached, steps=15, learning_rate=0.02)[:2]
-    with torch.no_grad():
-        assert cost(*edited) < 0.98 * cost(y, z)
-    again = edit_latents(model, x, 0.01, q, attached, steps=15, learning_rate=0.02)[:2]
-    assert torch.equal(edited[0], again[0])
-
-
-def test_annealed_rounding() -> None:
-    values = torch.tensor([0.0, 0.3, 0.5, 0.9, -1.2]).repeat(4000, 1)
-    generator = torch.Generator().manual_seed(0)
-    cold = annealed_rounding(values, 0.02, generator)
-    assert torch.allclose(cold[:, [0, 1, 3, 4]], values[:, [0, 1, 3, 4]].round(), atol=0.05)
-    warm = annealed_rounding(values, 0.5, generator).mean(0) - values[0].floor()
-    assert warm[0] < 0.05
-    assert warm[1] < 0.4
-    assert warm[2] == pytest.approx(0.5, abs=0.03)
-    assert warm[3] > 0.9
 
 
 def test_a_step_brings_a_model_near_another_rate() -> None:

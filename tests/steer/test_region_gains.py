@@ -67,8 +67,8 @@ def test_a_region_is_better_at_the_same_size(gains, example):
         promptcodec.encode(example, adapters=[gains])
 
 
-def test_a_refinement_cares_for_the_region(codec, gains):
-    """Refined files cost less where errors are weighted as the region says, which an even refinement does not see."""
+def test_an_effort_cares_for_the_region(codec, gains):
+    """Its files cost less where errors are weighted as the region says, which an even effort does not see."""
     picture = np.asarray(Image.open(EXAMPLE).convert("RGB").resize((192, 128), Image.Resampling.LANCZOS))
     asked = {"adapters": [gains], "roi": "64,32,64,64"}
     (record,) = unpack(promptcodec.encode(picture, 40, **asked)).adapters
@@ -80,11 +80,11 @@ def test_a_refinement_cares_for_the_region(codec, gains):
         error = np.asarray(promptcodec.decode(data, adapters=[gains])).astype(float) - picture
         return rate_lambda * float((weight[..., None].numpy() * error**2).mean()) + 8 * len(data) / (192 * 128)
 
-    plain, refined = (promptcodec.encode(picture, 40, refine=refine, **asked) for refine in (0, 30))
+    plain, refined = (promptcodec.encode(picture, 40, effort=effort, **asked) for effort in (0, 6))
     assert cost(refined) < 0.995 * cost(plain)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RegionGains, "importance", lambda *_: None)
-        even = promptcodec.encode(picture, 40, refine=30, **asked)
+        even = promptcodec.encode(picture, 40, effort=6, **asked)
     assert cost(refined) < 0.995 * cost(even)
 
 
@@ -98,7 +98,7 @@ def test_tiles_take_their_part_of_the_map(codec, gains, example, monkeypatch):
     assert psnr(one, two) > 45
     part = np.asarray(promptcodec.decode(data, adapters=[gains], crop=(260, 30, 90, 40)))
     assert (part == two[30:70, 260:350]).all()
-    refined = promptcodec.encode(example[:128], 40, refine=2, **asked)
+    refined = promptcodec.encode(example[:128], 40, effort=1, **asked)
     assert promptcodec.decode(refined, adapters=[gains]).size == (384, 128)
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 import promptcodec
 from promptcodec.codec.container import ADAPTERS, AdapterRecord, Header, PtcFile, Tile, pack, unpack
+from promptcodec.codec.effort import Effort
 from promptcodec.codec.search import Target
 from promptcodec.errors import FormatError, ImageError, ModelMismatchError, UsageError
 from promptcodec.evaluate.metrics import psnr
@@ -19,10 +20,10 @@ from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import StoredAdapter, save_adapter
 from promptcodec.steer.channels import ChannelSelection
 from promptcodec.steer.controls import Controls
-from promptcodec.steer.editing import QuantisationStep, Refinement
 from promptcodec.steer.files import SteeredCodec
 from promptcodec.steer.gain_units import GainUnits
 from promptcodec.steer.pyramid import Pyramid, look, region
+from promptcodec.steer.quantisation_step import QuantisationStep
 from promptcodec.steer.region_map import region_map
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "photo.jpg"
@@ -189,45 +190,24 @@ def _insert(data: bytes, chunk: bytes) -> bytes:
     return data[:end] + chunk + data[end:]
 
 
-def test_refined_files_cost_less_and_open_anywhere(codec, paths):
-    """Of a real picture, by what the files hold: bits, and the error of the decoded pixels."""
+def test_an_effort_with_adapters(codec, paths):
     rgb = np.asarray(Image.open(EXAMPLE).convert("RGB").resize((192, 128), Image.Resampling.LANCZOS))
-    rate_lambda = float(codec.network.gain.rate_lambda(torch.tensor([0.4])))
-
-    def cost(data: bytes) -> float:
-        picture = np.asarray(promptcodec.decode(data)).astype(float)
-        return rate_lambda * ((picture - rgb) ** 2).mean() + 8 * len(data) / (192 * 128)
-
-    plain, refined = promptcodec.encode(rgb, 40), promptcodec.encode(rgb, 40, refine=20)
-    assert unpack(refined).adapters == ()
-    assert cost(refined) < 0.995 * cost(plain)
-    assert refined == promptcodec.encode(rgb, 40, refine=20)
-    small = promptcodec.encode(rgb, 40, refine=20, refine_lambda=rate_lambda / 4)
-    assert len(small) < len(refined)
-    settings = {"step": 0.6}
-    data = promptcodec.encode(rgb, 40, adapters=["step", paths["region"]], settings=settings, roi="0,0,64,64", refine=2)
+    asked = {"adapters": ["step", paths["region"]], "settings": {"step": 0.6}, "roi": "0,0,64,64"}
+    plain, data = (promptcodec.encode(rgb, 40, effort=effort, **asked) for effort in (0, 4))
     assert [a.name for a in unpack(data).adapters] == ["step"]
+    assert data != plain
     assert promptcodec.decode(data, adapters=["step"]).size == (192, 128)
     assert promptcodec.decode(data) == promptcodec.decode(data, adapters=["step"])  # it needs no file to be found
-    for options, message in (
-        ({"refine": -1}, "1 to 100000 steps, not -1"),
-        ({"refine": 3, "refine_lambda": -1.0}, "positive number"),
-        ({"refine": 3, "target_size": 900}, "target size and a refinement exclude each other"),
-        ({"refine_lambda": 0.01}, "1 to 100000 steps, not 0"),
-    ):
-        with pytest.raises(UsageError, match=message):
-            promptcodec.encode(rgb, **options)
 
 
-def test_a_refinement_chooses_the_step_of_its_trade_off(codec):
+def test_an_effort_chooses_the_step_of_its_trade_off(codec):
     """Far from the quality's own trade-off, a step that is not given brings a file nearer; one that is given stays."""
     rgb = np.asarray(Image.open(EXAMPLE).convert("RGB").resize((192, 128), Image.Resampling.LANCZOS))
     own = float(codec.network.gain.rate_lambda(torch.tensor([0.6])))
 
     def made(rate_lambda: float, **settings: float) -> tuple[float, float]:
         """The step in the file, and the file's cost."""
-        given = {"adapters": ["step"], "refine": 1, "refine_lambda": rate_lambda, "settings": settings}
-        data = promptcodec.encode(rgb, 60, **given)
+        data = promptcodec.encode(rgb, 60, adapters=["step"], effort=Effort(1, rate_lambda), settings=settings)
         (record,) = unpack(data).adapters
         picture = np.asarray(promptcodec.decode(data, adapters=["step"])).astype(float)
         step = float(QuantisationStep(codec.network.config).read(record.signal).scalar("step"))
@@ -239,11 +219,20 @@ def test_a_refinement_chooses_the_step_of_its_trade_off(codec):
     assert made(own / 8, step=0.25)[0] == pytest.approx(0.25, abs=1e-4)
 
 
-def test_a_model_of_one_rate_is_told_the_trade_off(tic, photo):
-    with pytest.raises(UsageError, match="tic has one rate: a refinement wants to be told"):
-        tic.encode(photo[:64, :64], refine=Refinement(1))
-    data = tic.encode(photo[:64, :64], refine=Refinement(1, 0.01))
-    assert tic.decode_picture(data).rgb.shape == (64, 64, 3)
+def test_a_model_of_one_rate_with_an_effort(tic, photo):
+    """It measures its own trade-off, keeps its own step unless told another trade-off, and takes one that is given."""
+    part = photo[:64, :64]
+    steered = SteeredCodec.load(tic, ["step"])
+    for effort, data in (
+        (1, tic.encode(part, effort=1)),
+        (1, steered.encode(part, effort=1)),
+        (2, tic.encode(part, effort=Effort(2, 0.01))),
+        (2, steered.encode(part, effort=Effort(2, 0.01))),
+    ):
+        assert steered.decode_picture(data).rgb.shape == (64, 64, 3), effort
+    (record,) = unpack(steered.encode(part, effort=1)).adapters
+    step = QuantisationStep(tic.network.config).read(record.signal).scalar("step")
+    assert float(step) == pytest.approx(0.5, abs=1e-4)
 
 
 def test_maps_by_name(codec, paths, photo, tmp_path):

@@ -143,7 +143,7 @@ def _decoded(settings: Settings, job: jobs.Job) -> tuple[Picture, int]:
         )
         return read(image), size
     with opened(source, settings.max_pixels) as file:
-        asked: dict[str, Any] = {"crop": settings.crop, "progress": jobs.tile_done}
+        asked: dict[str, Any] = {"crop": settings.crop, "progress": jobs.part_done}
         model = settings.model or str(model_of(file.header))
         if settings.adapters or settings.scalars:
             steered = runtime.steered(model, settings.device, settings.adapters, settings.precision, to_decode=True)

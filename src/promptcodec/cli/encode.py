@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from promptcodec.api import refinement_of
 from promptcodec.cli import jobs, options, runtime
 from promptcodec.codec.atomic import atomic_write
 from promptcodec.codec.budget import DEFAULT_MEMORY
 from promptcodec.codec.container import HASH_BYTES, SIGNATURE, unpack
+from promptcodec.codec.effort import effort_of
 from promptcodec.codec.search import Target, one_target
 from promptcodec.errors import PromptcodecError, UsageError
 from promptcodec.zoo.shipped import DEFAULT, find_model, read_metadata
@@ -65,8 +65,7 @@ class Settings:
     adapters: tuple[str, ...] = ()
     scalars: tuple[tuple[str, float], ...] = ()
     maps: tuple[tuple[str, str], ...] = ()
-    refine: int = 0
-    refine_lambda: float | None = None
+    effort: int = 0
     memory: int = DEFAULT_MEMORY
     preview: bool | None = None
     precision: Precision = "float32"
@@ -81,6 +80,7 @@ def command(
     inputs: options.Inputs,
     output: options.Output = None,
     quality: Quality = None,
+    effort: options.Effort = 0,
     target_size: options.TargetSize = None,
     target_bpp: options.TargetBpp = None,
     target_psnr: options.TargetPsnr = None,
@@ -101,8 +101,6 @@ def command(
     map_: options.Maps = None,
     look: options.Look = None,
     set_: options.Set = None,
-    refine: options.Refine = 0,
-    refine_lambda: options.RefineLambda = None,
     as_json: options.Json = False,
 ) -> None:
     """Compress pictures into .ptc files."""
@@ -119,7 +117,7 @@ def command(
     scalars = options.settings_of(look, set_)
     settings = Settings(
         quality, target, model, strip, device, overwrite, skip_existing, stamped, tuple(adapter or ()), scalars,
-        options.maps_of(roi, map_), refine, refine_lambda, int(options.parse_size(memory)), preview,
+        options.maps_of(roi, map_), effort_of(effort).level, int(options.parse_size(memory)), preview,
         precision,
     )  # fmt: skip
     processes = min(processes, len(planned))
@@ -155,8 +153,7 @@ def encode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
 def _encoded(data: bytes | Path, settings: Settings, source_hash: bytes | None) -> bytes:
     given: dict[str, Any] = {
         "target": settings.target, "strip": settings.strip, "source_hash": source_hash, "memory": settings.memory,
-        "preview": settings.preview, "progress": jobs.tile_done,
-        "refine": refinement_of(settings.refine, settings.refine_lambda),
+        "preview": settings.preview, "progress": jobs.part_done, "effort": settings.effort,
     }  # fmt: skip
     if not settings.steered:
         codec = runtime.codec(settings.model, settings.device, settings.precision)
@@ -190,8 +187,8 @@ def _stamp(digest: bytes, settings: Settings) -> bytes:
     asked: list[object] = [rate, settings.strip, fingerprint, settings.memory, settings.preview]
     if settings.precision != "float32":
         asked.append(settings.precision)
-    if settings.refine:
-        asked += [settings.refine, settings.refine_lambda]
+    if settings.effort:
+        asked.append(settings.effort)
     if settings.steered:
         files = [_identity(path) for path in settings.adapters]
         drawn = [(name, _identity(source)) for name, source in settings.maps]

@@ -49,10 +49,10 @@ class Outcome:
 _bars: list[ProgressBar] = []  # the one of this process; workers have none
 
 
-def tile_done(done: int, total: int) -> None:
-    """To be called by ``work`` as the tiles of its file are done."""
+def part_done(done: int, total: int) -> None:
+    """To be called by ``work`` as the tiles of its file, or the steps of an effort, are done."""
     for bar in _bars:
-        bar.tile(done, total)
+        bar.part(done, total)
 
 
 def plan(

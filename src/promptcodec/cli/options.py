@@ -39,12 +39,9 @@ Maps = Annotated[
     list[str] | None,
     typer.Option("--map", help="NAME=MAP for an adapter that takes it: a grey picture, x,y,w,h, or a number."),
 ]
-Refine = Annotated[
-    int,
-    typer.Option("--refine", min=0, help="Steps of gradient descent on this picture's latents: smaller files, slowly."),
-]
-RefineLambda = Annotated[
-    float | None, typer.Option("--refine-lambda", help="The trade-off to refine for; by default the quality's.")
+Effort = Annotated[
+    float,  # what is not whole is refused in our own words
+    typer.Option("--effort", metavar="0..10", help="What may be spent: 0 the quickest, 10 the smallest file."),
 ]
 TargetSize = Annotated[
     str | None, typer.Option("--target-size", help="Largest size of the file: bytes, or such as 40k, 1.5M, 64KiB.")

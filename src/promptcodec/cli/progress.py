@@ -13,8 +13,8 @@ DELAY = 2.0  # seconds
 
 
 class ProgressBar:
-    """Counts ``total`` files, and of the one in hand its tiles; of a single file without tiles, whose end nobody knows,
-    only the time is shown.
+    """Counts ``total`` files, and of the one in hand its parts: tiles, or the steps of an effort. Of a single file
+    without parts, whose end nobody knows, only the time is shown.
     """
 
     def __init__(self, total: int) -> None:
@@ -37,8 +37,8 @@ class ProgressBar:
             self.done, self.share = self.done + 1, 0.0
             self._update()
 
-    def tile(self, done: int, total: int) -> None:
-        """So many tiles of the file in hand are done."""
+    def part(self, done: int, total: int) -> None:
+        """So many parts of the file in hand are done."""
         with self._lock:
             self.share = done / total if total > 1 else 0.0
             self._update()

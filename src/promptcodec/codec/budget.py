@@ -14,6 +14,8 @@ HALO = 128  # pixels at least: wide enough that no seam is found (tests/codec/te
 
 # Of a float32 map that are alive at once inside a layer, as measured; benchmarks/large_pictures.py shows what it gives.
 _COPIES = 6.0
+# And of those that a layer leaves behind for its gradient, of each of its blocks: its own, and of its wider half.
+_KEPT, _KEPT_WIDE = 7.2, 2.4
 _LATENT_BYTES = 100  # a pixel, for the latents of a tile in float64 and what their coding needs
 
 
@@ -27,13 +29,15 @@ def analysis_halo(config: Model) -> int:
     return _multiple(HALO, math.lcm(_period(config.analysis, 1), _period(config.hyper_analysis, 16)))
 
 
-def tile_size(height: int, width: int, config: Model, memory: int) -> tuple[int, int]:
+def tile_size(height: int, width: int, config: Model, memory: int, gradients: bool = False) -> tuple[int, int]:
     """Height and width of the tiles of a picture, multiples of 256, equal among themselves; (0, 0) for no division.
 
-    ``memory``: bytes that the networks may take for one tile. Warns where even the smallest tile takes more.
+    ``memory``: bytes that the networks may take for one tile, with ``gradients`` of the synthesis if they are needed.
+    Warns where even the smallest tile takes more.
     """
     halo = max(synthesis_halo(config), analysis_halo(config))
-    most = memory / bytes_a_pixel(config)
+    a_pixel = bytes_a_pixel(config, gradients)
+    most = memory / a_pixel
     if height * width <= most:
         return 0, 0
     side = math.isqrt(int(most))
@@ -44,7 +48,7 @@ def tile_size(height: int, width: int, config: Model, memory: int) -> tuple[int,
     elif width <= along:
         across, along = (int(most / width) - 2 * halo) // TILE_UNIT * TILE_UNIT, width
     if across <= 0 or along <= 0:
-        least = bytes_a_pixel(config) * (TILE_UNIT + 2 * halo) ** 2
+        least = a_pixel * (TILE_UNIT + 2 * halo) ** 2
         warnings.warn(
             f"{memory / 2**20:.0f} MiB are too few for {config.name}; its smallest tiles take {least / 2**20:.0f} MiB",
             stacklevel=3,
@@ -53,8 +57,15 @@ def tile_size(height: int, width: int, config: Model, memory: int) -> tuple[int,
     return _even(height, across), _even(width, along)
 
 
-def bytes_a_pixel(config: Model) -> float:
-    """Of the networks at their most hungry, an estimate: some copies of the largest map that they make."""
+def bytes_a_pixel(config: Model, gradients: bool = False) -> float:
+    """Of the networks at their most hungry, an estimate: some copies of the largest map that they make; with
+    ``gradients``, what all blocks of the synthesis keep for them."""
+    if gradients:
+        kept = 0.0
+        for layer, _, after, channels in _strides(config.synthesis, 16):
+            blocks = layer.depth * (_KEPT + _KEPT_WIDE * layer.ffn_ratio) if isinstance(layer, Stage) else 1.0
+            kept += channels / after**2 * blocks
+        return max(4 * kept + _LATENT_BYTES, bytes_a_pixel(config))
     largest = max(*_floats_a_pixel(config.analysis, 1), *_floats_a_pixel(config.synthesis, 16))
     return 4 * _COPIES * largest + _LATENT_BYTES
 

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
+from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ from promptcodec.codec.allocator import give_back
 from promptcodec.codec.alpha import decode_alpha, encode_alpha
 from promptcodec.codec.budget import DEFAULT_MEMORY, analysis_halo, synthesis_halo, tile_size
 from promptcodec.codec.container import MAX_PIXELS, Header, Metadata, Preview, PtcFile, PtcReader, Tile, pack
+from promptcodec.codec.effort import Effort, effort_of
 from promptcodec.codec.exact_hyper import PLAIN, LatentSteering
 from promptcodec.codec.goals import goal_of
 from promptcodec.codec.latents import LATENTS_A_SIDE, CodedLatents, LatentCoder
@@ -32,7 +34,7 @@ from promptcodec.codec.tile_latents import Analysed, DecodedTiles, cropped
 from promptcodec.codec.tiling import Grid, Rect
 from promptcodec.errors import ModelMismatchError, UnfitError, UsageError
 from promptcodec.model import config
-from promptcodec.model.base import STRIDE, CompressionModel
+from promptcodec.model.base import STRIDE
 from promptcodec.model.precision import Precision, autocast_pays
 from promptcodec.model.steering import Constant, Decoded, Steerer, Steering
 from promptcodec.model.transforms import pad_to_multiple
@@ -49,10 +51,7 @@ Q_STEPS = 2**16 - 1
 PREVIEW_SIDE = 256  # pixels of a preview's longer side
 PREVIEW_Q = Q_STEPS // 4  # at most
 
-Progress = Callable[[int, int], None]  # is told how many tiles are done, of how many
-
-# y, z and the encoder's steering of a picture (1, 3, H, W) at the rate q.
-Refine = Callable[[CompressionModel, Tensor, float, Steerer], tuple[Tensor, Tensor, Steering]]
+Progress = Callable[[int, int], None]  # is told how many tiles, or steps of an effort, are done, of how many
 
 _TRIM = 8  # tiles after which what lies free between blocks in use goes back: the heap creeps up otherwise
 
@@ -92,7 +91,7 @@ class Codec:
         source_hash: bytes | None = None,
         steered: Callable[[np.ndarray, float], Steered] | None = None,
         opener: Opener | None = None,
-        refine: Refine | None = None,
+        effort: int | Effort = 0,
         memory: int = DEFAULT_MEMORY,
         preview: bool | None = None,
         progress: Progress | None = None,
@@ -102,19 +101,19 @@ class Codec:
         ``quality``: 0 (smallest) to 100 (best), 50 by default; or a ``target``, whose quality is searched: the picture
         is analysed once. ``strip`` leaves out EXIF and XMP; ``source_hash`` (8 bytes) is stored for programs that
         compare. ``steered`` attaches adapters for a picture (H, W, 3) at a rate in [0, 1], and ``opener`` those that
-        a file names, for targets of quality; ``promptcodec.steer.files`` makes both. ``refine`` takes the
-        place of the analysis, such as a ``steer.editing.Refinement``; not together with a target. Pictures whose
-        networks would take more than ``memory`` bytes at once are divided into tiles. ``preview`` stores the picture in
-        small as well; by default where there are tiles. ``progress`` is told the tiles that are done, and how many
-        there are. Warns where a lossless PNG would be smaller.
+        a file names, for targets of quality; ``promptcodec.steer.files`` makes both. ``effort``: 0 to 10, how much
+        time may be spent for a smaller file, see ``Effort``; a target is searched without it first, then the quality
+        is corrected. Pictures whose networks would take more than ``memory`` bytes at once, which an effort's take
+        sooner, are divided into tiles. ``preview`` stores the picture in small as well; by default where there are
+        tiles. ``progress`` is told the tiles that are done, and how many there are; with an effort its steps.
+        Warns where a lossless PNG would be smaller.
         Raises ImageError, LimitError, UsageError, and TargetError for targets out of this picture's range.
         """
         picture = read(image)
         height, width = picture.rgb.shape[:2]
         q = self._rate_step(quality, target)
-        if refine is not None and target is not None:
-            raise UsageError(f"a target {target.name} and a refinement exclude each other; give a quality")
-        tile_height, tile_width = tile_size(height, width, self.network.config, memory)
+        effort = effort_of(effort)
+        tile_height, tile_width = tile_size(height, width, self.network.config, memory, effort.level > 0)
         plain = Header(
             width=width, height=height, grey=picture.grey, alpha=picture.alpha is not None,
             probability=self.model.probability, pixels=self.model.pixels, q=q, tile_width=tile_width,
@@ -129,20 +128,23 @@ class Codec:
         )  # fmt: skip
         wanted = plain.grid.count > 1 if preview is None else preview
         small = self._preview(picture, q) if wanted else None
-        analysed: Iterable[Analysed] = self._analysed(picture.rgb, plain, attached, refine, progress)
-        if target is not None:  # of a tile at a time where its latents are needed once
-            analysed = list(analysed)
 
-        def file_at(q: int) -> bytes:
+        def file_of(analysed: Iterable[Analysed], q: int) -> bytes:
             coded = (self.coder.encode(part.y, part.z, q / Q_STEPS, part.steering) for part in analysed)
             tiles = tuple(Tile(latents.checksum, latents.offsets, latents.stream) for latents in coded)
             return pack(PtcFile(replace(plain, q=q), tiles, metadata, records, small))
 
+        def refined(q: int) -> bytes:  # of a tile at a time: its latents are needed once
+            return file_of(self._analysed(picture.rgb, replace(plain, q=q), attached, effort, progress), q)
+
         if target is None:
-            data = file_at(q)
+            data = refined(q)
         else:
             goal = goal_of(target, picture, lambda data: self.decode_picture(data, opener))
-            data = search(file_at, *goal, Q_STEPS)
+            told = progress if effort.level == 0 else None
+            analysed = list(self._analysed(picture.rgb, plain, attached, Effort(0), told))
+            further = refined if effort.level else None
+            data = search(lambda q: file_of(analysed, q), *goal, Q_STEPS, further)
         if lossless_is_smaller(picture, len(data)):
             warnings.warn(
                 "a lossless PNG of this picture would be smaller; this codec is made for photos", stacklevel=2
@@ -268,15 +270,17 @@ class Codec:
         return Preview(image.width, image.height, q, Tile(coded.checksum, coded.offsets, coded.stream))
 
     def _analysed(
-        self, rgb: np.ndarray, header: Header, steered: Steered | None, refine: Refine | None, progress: Progress | None
+        self, rgb: np.ndarray, header: Header, steered: Steered | None, effort: Effort, progress: Progress | None
     ) -> Iterator[Analysed]:
         """The tiles' own latents, of analyses that see more of the picture than the tile."""
         halo, grid, q = analysis_halo(self.network.config), header.grid, header.q / Q_STEPS
+        steps = max(effort.steps, 1)
         for index in range(grid.count):
             tile = grid.tile(index)
             region = grid.around(tile, halo)
-            own = steered.within(region) if steered is not None else None
-            y, z, steer = self._analyse(rgb[region.rows, region.columns], own or Constant(), refine, q)
+            own = (steered.within(region) if steered is not None else None) or Constant()
+            report = _reporting(progress, index * steps, grid.count * steps)
+            y, z, steer = self._analyse(rgb[region.rows, region.columns], own, effort, q, report)
             here = tile.seen_from(region)
             steer = replace(
                 steer, keep_y=cropped(steer.keep_y, here, STRIDE // LATENTS_A_SIDE),
@@ -285,7 +289,7 @@ class Codec:
             latents = steered.within(tile).latents(steer) if steered is not None else PLAIN
             yield Analysed(cropped(y, here, STRIDE // LATENTS_A_SIDE), cropped(z, here, STRIDE), latents)
             if progress is not None:
-                progress(index + 1, grid.count)
+                progress((index + 1) * steps, grid.count * steps)
 
     def check_model(self, header: Header) -> None:
         """Raise ModelMismatchError where a file with this header needs another model."""
@@ -302,12 +306,17 @@ class Codec:
 
     @torch.inference_mode()
     def _analyse(
-        self, rgb: np.ndarray, steerer: Steerer, refine: Refine | None = None, q: float = 0.0
+        self,
+        rgb: np.ndarray,
+        steerer: Steerer,
+        effort: Effort | None = None,
+        q: float = 0.0,
+        report: Callable[[], None] = lambda: None,
     ) -> tuple[Tensor, Tensor, Steering]:
         pixels = torch.from_numpy(np.require(rgb, requirements=["C", "W"])).to(self.device)
         x = pixels.permute(2, 0, 1)[None].float() / 255
-        if refine is not None:
-            return refine(self.network, x, q, steerer)
+        if effort is not None and effort.level:
+            return effort(self.network, x, q, steerer, report)
         x = pad_to_multiple(x, STRIDE).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             return self.network.analyse(x, steerer)
@@ -345,6 +354,12 @@ class Codec:
         if not 0 <= quality <= 100:
             raise UsageError(f"quality {quality} is outside 0..100")
         return round(quality / 100 * Q_STEPS)
+
+
+def _reporting(progress: Progress | None, done: int, total: int) -> Callable[[], None]:
+    """A function that tells ``progress`` of one step more at every call."""
+    counted = count(done + 1)
+    return lambda: progress(min(next(counted), total), total) if progress is not None else None
 
 
 def _remedy(header: Header) -> str:

@@ -13,6 +13,7 @@ from promptcodec.errors import TargetError, UsageError
 Kind = Literal["size", "bpp", "psnr", "ms_ssim"]
 
 MOST_ENCODES = 6
+MOST_REFINED = 4
 SIZE_TOLERANCE = 0.01  # of the wanted size, below it
 QUALITY_TOLERANCE = 0.1  # dB, above the wanted quality
 _UNBRACKETED = 3  # trials on one side of the target after which the end of the range is tried
@@ -80,6 +81,10 @@ class Goal:
         """The score that was asked for."""
         return self.high if self.limits_size else self.low
 
+    def hit(self, score: float) -> bool:
+        """Whether the goal is reached."""
+        return self.low <= score <= self.high
+
     def safe(self, score: float) -> bool:
         """Whether a file with this score may be handed out."""
         return score <= self.limit if self.limits_size else score >= self.limit
@@ -94,12 +99,29 @@ class Trial:
     data: bytes
 
 
-def search(encode: Callable[[int], bytes], goal: Goal, score: Callable[[bytes], float], last_step: int) -> bytes:
+def search(
+    encode: Callable[[int], bytes],
+    goal: Goal,
+    score: Callable[[bytes], float],
+    last_step: int,
+    refined: Callable[[int], bytes] | None = None,
+) -> bytes:
     """A file that ``goal`` accepts, in at most MOST_ENCODES encodes of steps from 0 to ``last_step``.
 
     The score grows with the step. Where no step hits the goal (small files change by leaps), the closest safe file is
-    returned, with a warning. Raises TargetError, which gives the range, for goals beyond it.
+    returned, with a warning. ``refined`` encodes better and more slowly: then the step is corrected in at most
+    MOST_REFINED such encodes from the step that was found, and the file is one of them if any is safe. Raises
+    TargetError, which gives the range of ``encode``, for goals beyond it.
     """
+    best = _search(encode, goal, score, last_step)
+    if refined is not None:
+        best = _corrected(refined, goal, score, last_step, best.step) or best
+    if not goal.hit(best.score):
+        warnings.warn(f"the closest that this picture comes to the target is {goal.text(best.score)}", stacklevel=3)
+    return best.data
+
+
+def _search(encode: Callable[[int], bytes], goal: Goal, score: Callable[[bytes], float], last_step: int) -> Trial:
     trials: list[Trial] = []
 
     def attempt(step: int) -> Trial:
@@ -112,8 +134,8 @@ def search(encode: Callable[[int], bytes], goal: Goal, score: Callable[[bytes], 
         if step is None:
             break
         trial = attempt(step)
-        if goal.low <= trial.score <= goal.high:
-            return trial.data
+        if goal.hit(trial.score):
+            return trial
         above = trial.score > goal.high
         if trial.step == (0 if above else last_step):  # even the end of the range is on the wrong side
             other = next((t for t in trials if t.step == last_step - trial.step), None)
@@ -121,9 +143,29 @@ def search(encode: Callable[[int], bytes], goal: Goal, score: Callable[[bytes], 
             ends = sorted((trial.score, other.score))
             wanted, lowest, highest = (goal.text(score) for score in (goal.limit, *ends))
             raise TargetError(f"{wanted} is out of range: with this model the picture gives {lowest} to {highest}")
-    best = min((t for t in trials if goal.safe(t.score)), key=lambda t: abs(t.score - goal.aim))
-    warnings.warn(f"the closest that this picture comes to the target is {goal.text(best.score)}", stacklevel=3)
-    return best.data
+    return _closest(trials, goal)
+
+
+def _corrected(
+    encode: Callable[[int], bytes], goal: Goal, score: Callable[[bytes], float], last_step: int, step: int
+) -> Trial | None:
+    """The best of a few encodes of another kind than those that found ``step``; None where none is safe."""
+    trials: list[Trial] = []
+    while len(trials) < MOST_REFINED and all(t.step != step for t in trials):
+        data = encode(step)
+        trials.append(Trial(step, score(data), data))
+        if goal.hit(trials[-1].score):
+            return trials[-1]
+        slope = goal.span / last_step
+        if len(trials) > 1:
+            measured = (trials[-1].score - trials[-2].score) / (trials[-1].step - trials[-2].step)
+            slope = measured if measured > slope / 8 else slope
+        step = min(max(round(step + (goal.aim - trials[-1].score) / slope), 0), last_step)
+    return _closest(trials, goal) if any(goal.safe(t.score) for t in trials) else None
+
+
+def _closest(trials: list[Trial], goal: Goal) -> Trial:
+    return min((t for t in trials if goal.safe(t.score)), key=lambda t: abs(t.score - goal.aim))
 
 
 def _next_step(trials: list[Trial], goal: Goal, last_step: int) -> int | None:

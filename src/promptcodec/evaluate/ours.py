@@ -14,12 +14,12 @@ from PIL import Image
 import promptcodec
 from promptcodec.codec.codec import Q_STEPS
 from promptcodec.codec.container import unpack
+from promptcodec.codec.effort import effort_of
 from promptcodec.codec.picture_write import to_pil
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.codecs import OURS, EvaluatedCodec
 from promptcodec.evaluate.metrics import Pixels
 from promptcodec.evaluate.timed import TimedCodec
-from promptcodec.steer.editing import Refinement
 from promptcodec.steer.files import SteeredCodec
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class OurCodec(EvaluatedCodec):
         self, model: str | None = None, adapters: Sequence[str] = (), controls: Mapping[str, float] | None = None
     ) -> None:
         """``model``: name or path, None for the default; ``adapters``: files, or names of those in the package;
-        ``controls``: scalars by name, and ``refine``, the steps that latents are refined for.
+        ``controls``: scalars by name, and ``effort``.
 
         Adapters that take a region of interest get the picture's mask. Raises ModelMismatchError where there is no
         such model and for adapters of another one, UsageError for controls that no adapter takes.
@@ -46,7 +46,7 @@ class OurCodec(EvaluatedCodec):
             self.settings = (0.0,)  # one rate: any quality is the same file
         self._steered = SteeredCodec.load(self._codec, adapters) if adapters else None
         self._controls = dict(controls or {})
-        self._refine = _refinement(self._controls.pop("refine", 0))
+        self._effort = effort_of(self._controls.pop("effort", 0))
         self._takes_roi = False
         self._mask: NDArray[np.uint8] | None = None
         self.name = f"{OURS}:{self._codec.name}"
@@ -76,9 +76,9 @@ class OurCodec(EvaluatedCodec):
         start = self._codec.begin()
         given = None if self._codec.network.gain is None else quality
         if self._steered is None:
-            data = self._codec.encode(image, given, refine=self._refine)
+            data = self._codec.encode(image, given, effort=self._effort)
         else:
-            data = self._steered.encode(image, given, settings=self._controls, roi=self._roi(rgb), refine=self._refine)
+            data = self._steered.encode(image, given, settings=self._controls, roi=self._roi(rgb), effort=self._effort)
         self._codec.end("encode latents and file", start)
         return data
 
@@ -110,15 +110,9 @@ def _at(controls: Mapping[str, float] | None) -> str:
     return "@" * bool(controls) + "&".join(f"{k}={v:g}" for k, v in sorted((controls or {}).items()))
 
 
-def _refinement(steps: float) -> Refinement | None:
-    if steps != int(steps):
-        raise UsageError(f"refine={steps:g} are no whole steps")
-    return Refinement(int(steps)) if steps else None
-
-
 def open_ours(spec: str) -> OurCodec:
     """``promptcodec[:MODEL][+ADAPTER]...[@NAME=VALUE[&NAME=VALUE]...]``: models and adapters by name or path, then
-    scalars, and ``refine``.
+    scalars, and ``effort``.
 
     Raises UsageError for what cannot be read, and what ``OurCodec`` raises.
     """

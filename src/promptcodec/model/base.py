@@ -17,16 +17,16 @@ from promptcodec.model.contextual_mean import ContextualMean
 from promptcodec.model.entropy import FactorizedPrior, gaussian_likelihood
 from promptcodec.model.gain import RateGain
 from promptcodec.model.schedule import (
-    EVERYWHERE,
     MeanSchedule,
     Schedule,
     Step,
     Where,
     all_at_once,
+    assembled,
     in_units,
     run,
     with_scales,
-)  # fmt: skip
+)
 from promptcodec.model.steering import Constant, Decoded, Gains, Steerer, Steering, TransformSteer
 from promptcodec.model.transforms import Transform, depth, full_precision, pad_to_multiple
 
@@ -177,7 +177,7 @@ class CompressionModel(nn.Module):
             schedule = self.schedule(z_hat, gains, known, steering.within("h_s"), steering.within("h_m"))
             y_hat = run(schedule, code, tuple(y.shape))
         likelihoods = {
-            "y": _assembled(likelihood, y),
+            "y": assembled(likelihood, y.shape),
             "z": self.prior.likelihood(z_round if mode == "round" else z_noisy),
         }
         y_hat = y_hat * gains.y_inverse
@@ -191,16 +191,6 @@ Network = TypeVar("Network", bound=nn.Module)
 def channels_last(network: Network) -> Network:
     """``network`` with its convolution weights in the order that convolutions are fastest in."""
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-
-
-def _assembled(parts: list[tuple[Where, Tensor]], y: Tensor) -> Tensor:
-    """The parts that a schedule's steps gave, as one tensor of y's shape."""
-    if parts[0][0] is EVERYWHERE:
-        return parts[0][1]
-    whole = torch.zeros(y.shape, dtype=parts[0][1].dtype, device=y.device)
-    for where, part in parts:
-        whole[where] = part
-    return whole
 
 
 def _straight_through(x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ in training, quantise-and-encode, and decode; so a step that looks at what came 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -88,6 +88,16 @@ def run(
             step = schedule.send(y_hat)
         except StopIteration:
             return y_hat
+
+
+def assembled(parts: Sequence[tuple[Where, Tensor]], shape: Sequence[int]) -> Tensor:
+    """What the steps of a schedule gave, part by part, as one tensor of y's shape."""
+    if parts[0][0] is EVERYWHERE:
+        return parts[0][1]
+    whole = torch.zeros(tuple(shape), dtype=parts[0][1].dtype, device=parts[0][1].device)
+    for where, part in parts:
+        whole[where] = part
+    return whole
 
 
 def in_units(schedule: Schedule, gain: Tensor | float, scale: Callable[[Tensor, Tensor | float], Tensor]) -> Schedule:

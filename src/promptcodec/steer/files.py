@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 
 from promptcodec.codec.codec import Codec
 from promptcodec.codec.container import MAX_PIXELS, PtcReader
+from promptcodec.codec.effort import effort_of
 from promptcodec.codec.picture import Picture
 from promptcodec.codec.records import AdapterRecord
 from promptcodec.errors import ModelMismatchError, OtherBaseError, UnfitError, UsageError
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import StoredAdapter, base_fingerprint, load_adapter
 from promptcodec.steer.controls import Controls, constant
-from promptcodec.steer.editing import QuantisationStep, Refinement
 from promptcodec.steer.file_steering import FileSteering
 from promptcodec.steer.kinds import PARAMETER_FREE
+from promptcodec.steer.quantisation_step import OWN_STEP, QuantisationStep, step_for
 from promptcodec.steer.region_map import MapSource, region_map
 from promptcodec.zoo.shipped_adapters import shipped_adapters
 
@@ -76,24 +77,24 @@ class SteeredCodec:
         Raises UsageError for what an adapter lacks, and for what neither an attached one takes nor one in the package.
 
         ``settings``: scalars by name, 0 to 1. ``maps``: maps by name, each a grey picture of any size, ``x,y,w,h`` in
-        pixels, a number for everywhere, or a map (1, 1, H, W) in [0, 1]; ``roi`` is the one of that name. With a
-        refinement, ``step`` is chosen where it is not set: the one at which the picture, before it is refined, costs
-        least.
+        pixels, a number for everywhere, or a map (1, 1, H, W) in [0, 1]; ``roi`` is the one of that name. With an
+        effort, ``step`` is chosen where it is not set: the one at which the picture, without the effort, costs least;
+        models of one rate, unless the effort says their trade-off, stay with their own.
         """
         given = dict(settings or {})
         drawn = dict(maps or {}) | ({} if roi is None else {"roi": roi})
         adapters = self._taking(given, drawn)
         scalars = {name: constant(value) for name, value in given.items()}
 
-        refine, chooses = options.get("refine"), None
+        effort = effort_of(options.get("effort", 0))
         steps = any(isinstance(stored.adapter, QuantisationStep) for stored in adapters)
-        if steps and "step" not in given and isinstance(refine, Refinement):
-            chooses = refine
+        chooses = steps and "step" not in given and effort.level > 0
 
         def steered(rgb: NDArray[np.uint8], q: float) -> FileSteering:
             height, width = rgb.shape[:2]
-            if chooses is not None:
-                scalars["step"] = constant(chooses.best_step(self.codec.network, rgb, q))
+            if chooses:
+                step = step_for(self.codec.network, rgb, q, effort.rate_lambda)
+                scalars["step"] = constant(OWN_STEP if step is None else step)
             planes = {k: region_map(source, height, width).to(self.codec.device) for k, source in drawn.items()}
             controls = Controls(scalars, planes)
             signals = [stored.adapter.signal(controls) for stored in adapters]

@@ -9,7 +9,7 @@ BUILT_IN = {
     "quality-map": "promptcodec.steer.song",
     "region-gains": "promptcodec.steer.region_gains",
     "sft": "promptcodec.steer.sft",
-    "step": "promptcodec.steer.editing",
+    "step": "promptcodec.steer.quantisation_step",
     "transtic": "promptcodec.steer.transtic",
 }
 PARAMETER_FREE = ("step",)  # need no file: their names stand for them
