@@ -12,7 +12,7 @@ from recogniser import save_recogniser
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.presets import CONFIGURATIONS, PRESETS
 from promptcodec.steer.adapter_file import save_adapter
-from promptcodec.train import loop
+from promptcodec.train import growth, loop
 from promptcodec.train.loop import Trainer
 from promptcodec.train.queue import QueuedRun, read_queue
 from promptcodec.train.recipe import Recipe
@@ -49,6 +49,9 @@ def start(run: QueuedRun, runs: Path, pictures: Path, networks: dict[str, str]) 
         "precision": "bfloat16",
     }  # fmt: skip
     files = {key: path for key, path in networks.items() if getattr(recipe, key)}
+    grown = runs.parent / f"{recipe.start}.safetensors"  # where models are narrow, so is what they grow from
+    if recipe.train == "model" and not run.start and grown.is_file():
+        files["start"] = str(grown)
     try:
         trainer = Trainer(run.load(runs, small | files), runs / run.name, say=lambda _: None)
         trainer.begin()
@@ -76,8 +79,10 @@ def photos(tmp_path: Path) -> Path:
 def test_every_kind_of_run_starts(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One run of each kind, on narrow models of the same structure."""
     monkeypatch.setattr(loop, "LINEAR_START_CROPS", 16)
+    monkeypatch.setattr(growth, "FIT_STEPS", 2)
     for name, model in dict(CONFIGURATIONS).items():
         monkeypatch.setitem(PRESETS, name, lambda model=model: narrow(model()))
+    save_model(CompressionModel(CONFIGURATIONS["nano"]()), tmp_path / "nano.safetensors", "0")
     networks, runs = save_recogniser(tmp_path, LEVEL), tmp_path / "runs"
     models: dict[str, str] = {}  # the configuration of every run
     started: dict[str, str] = {}  # the run of each kind
