@@ -50,13 +50,12 @@ def measured(path: Path, quality: float, effort: int, model: str) -> dict[str, A
 
 def table(rows: list[dict[str, Any]]) -> str:
     """BD-rate and seconds of every effort, in Markdown."""
-    anchors = {name: _curve(rows, name, 0) for name in _all(rows, "picture")}
     usual = float(np.mean([row["seconds_a_megapixel"] for row in rows if row["effort"] == 0]))
     lines = []
     for effort in _all(rows, "effort"):
         mine = [row for row in rows if row["effort"] == effort]
-        pictures = [name for name in _all(mine, "picture") if len(_curve(mine, name, effort)) > 1]
-        saved = [bd_rate(_curve(mine, name, effort), anchors[name]).percent for name in pictures]
+        pictures = _all(mine, "picture")
+        saved = [_saved(rows, name, effort) for name in pictures]
         known = [each for each in saved if each is not None]
         seconds = float(np.mean([row["seconds_a_megapixel"] for row in mine]))
         spread = f"{min(known):+.2f} to {max(known):+.2f}" if effort and known else ""
@@ -71,14 +70,18 @@ def described(results: dict[str, Any]) -> str:
     """The table with what it was measured on."""
     names = ", ".join(_all(results["rows"], "picture"))
     return (
-        f"**{results['model']}** ({results['fingerprint']}): BD-rate (PSNR) of real files against effort 0, and "
+        f"Model {results['model']} ({results['fingerprint']}): BD-rate (PSNR) of real files against effort 0, and "
         "seconds of processor time to encode with one thread, by `benchmarks/effort.py`. Pictures, of which the table "
         f"says how many of the first: {names}.\n\n{table(results['rows'])}"
     )
 
 
-def _curve(rows: Iterable[dict[str, Any]], picture: str, effort: int) -> list[tuple[float, float]]:
-    return [(row["bpp"], row["psnr"]) for row in rows if (row["picture"], row["effort"]) == (picture, effort)]
+def _saved(rows: list[dict[str, Any]], picture: str, effort: int) -> float | None:
+    """BD-rate of one picture, by the same qualities on both sides."""
+    both = [{r["quality"]: r for r in rows if (r["picture"], r["effort"]) == (picture, e)} for e in (effort, 0)]
+    shared = sorted(both[0].keys() & both[1].keys())
+    codec, anchor = ([(found[quality]["bpp"], found[quality]["psnr"]) for quality in shared] for found in both)
+    return bd_rate(codec, anchor).percent if len(shared) > 1 else None
 
 
 def _all(rows: Iterable[dict[str, Any]], key: str) -> list[Any]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MOST_EFFORT = 10
 _PROXIMAL_STEPS = (2, 3, 4, 6, 9, 13, 20, 30)  # of the levels from 1
-_ANNEALING_STEPS = {9: 40, 10: 150}
+_ANNEALING_STEPS = {9: 60, 10: 150}
 _POLISHING_STEPS = 10  # of a proximal search behind the annealing
 
 
