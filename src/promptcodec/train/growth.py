@@ -38,23 +38,23 @@ def grow(model: CompressionModel, trained: CompressionModel, pictures: Tensor) -
     """Set ``model`` to what ``trained`` is; ``grows`` must hold. ``pictures``: (B, 3, H, W) crops in [0, 1] that scales
     are fitted on, a thousand or so. Returns the root mean square error of the fitted log scales, 0 where none are."""
     small, large, state = trained.config, model.config, model.state_dict()
-    taken = {name: value for name, value in trained.state_dict().items() if name.startswith(("prior.", "gain."))}
+    tensors = {name: value for name, value in trained.state_dict().items() if name.startswith(("prior.", "gain."))}
     for name, part in _PLACES.items():
         old, new = getattr(small, part), getattr(large, part)
-        taken |= _moved(trained, f"{name}.layers", f"{name}.layers", _places(old.layers, new.layers) or {})
-        taken |= {k: v for k, v in trained.state_dict().items() if k.startswith(f"{name}.shortcut.")}
+        tensors |= _moved(trained, f"{name}.layers", f"{name}.layers", _places(old.layers, new.layers) or {})
+        tensors |= {k: v for k, v in trained.state_dict().items() if k.startswith(f"{name}.shortcut.")}
     if not isinstance(model.context, ContextualMean):
-        taken |= {name: value for name, value in trained.state_dict().items() if name.startswith("h_s.")}
-        model.load_state_dict(state | taken)
+        tensors |= {name: value for name, value in trained.state_dict().items() if name.startswith("h_s.")}
+        model.load_state_dict(state | tensors)
         return 0.0
     assert isinstance(large.context, config.ContextualMean)
     places = _places(small.hyper_synthesis.layers[:-1], large.context.features.layers) or {}
-    taken |= _moved(trained, "h_s.layers", "context.features.layers", places)
+    tensors |= _moved(trained, "h_s.layers", "context.features.layers", places)
     head, channels = trained.h_s.layers[-1], large.latent_channels
     assert isinstance(head, nn.Conv2d)
     assert head.bias is not None
-    taken |= {"context.first.weight": head.weight[channels:], "context.first.bias": head.bias[channels:]}
-    model.load_state_dict(state | taken)
+    tensors |= {"context.first.weight": head.weight[channels:], "context.first.bias": head.bias[channels:]}
+    model.load_state_dict(state | tensors)
     return _fit_scales(model, trained, pictures)
 
 
