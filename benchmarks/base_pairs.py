@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from marked import replace_marked
-from train_levers import OPTIMISERS, change_in_rate
+from train_levers import change_in_rate, exchange_optimiser
 
 from promptcodec.codec.allocator import keep_large_blocks
 from promptcodec.train.checkpoint import load_checkpoint
@@ -62,9 +62,7 @@ def trainer_of(recipe: Recipe, folder: Path, optimiser: str) -> Trainer:
     """A trainer at its first step, or at its checkpoint."""
     trainer = Trainer(recipe, folder, say=lambda _: None)
     if optimiser:
-        own = trainer.optimiser
-        groups = [{"params": g["params"], "base": g["base"], "lr": g["base"]} for g in own.networks.param_groups]
-        own.networks = OPTIMISERS[optimiser](groups)
+        exchange_optimiser(trainer, optimiser)
     trainer.begin()
     return trainer
 

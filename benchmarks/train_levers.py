@@ -132,6 +132,14 @@ OPTIMISERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] =
 }
 
 
+def exchange_optimiser(trainer: Trainer, name: str) -> None:
+    """Let the networks of ``trainer`` learn by another one of OPTIMISERS, at the same rates."""
+    groups = trainer.optimiser.networks.param_groups
+    trainer.optimiser.networks = OPTIMISERS[name](
+        [{"params": group["params"], "base": group["base"], "lr": group["base"]} for group in groups]
+    )
+
+
 def cosine(recipe: Recipe, samples: int, restarted: int | None = None) -> float:
     """The recipe's warm-up, and half a cosine to zero."""
     return rate_factor(recipe, samples, restarted) * 0.5 * (1 + math.cos(math.pi * samples / recipe.samples))
@@ -151,9 +159,7 @@ class Bench:
         trainer = Trainer(recipe, folder, portable, say=lambda _: None)
         trainer.__dict__["sampler"] = CropSampler(self.store, recipe.patch, recipe.min_scale, recipe.seed)
         if optimiser:
-            own = trainer.optimiser
-            groups = [{"params": g["params"], "base": g["base"], "lr": g["base"]} for g in own.networks.param_groups]
-            own.networks = OPTIMISERS[optimiser](groups)
+            exchange_optimiser(trainer, optimiser)
         trainer.begin()
         return trainer
 
