@@ -30,16 +30,16 @@ import numpy as np
 from marked import replace_marked
 from numpy.typing import NDArray
 
-from promptcodec.codec.allocator import keep_large_blocks
 from promptcodec.evaluate.bdrate import bd_rate
-from promptcodec.evaluate.complexity import build, parts, total
-from promptcodec.evaluate.extras import import_extra
-from promptcodec.model.presets import CONFIGURATIONS
+from promptcodec.evaluate.cost.complexity import build, parts, total
+from promptcodec.model.presets.registry import CONFIGURATIONS
+from promptcodec.store.model_file import save_model
+from promptcodec.system.allocator import keep_large_blocks
+from promptcodec.system.extras import import_extra
+from promptcodec.train.data.pictures import load_pictures
 from promptcodec.train.loop import Trainer
-from promptcodec.train.pictures import load_pictures
 from promptcodec.train.recipe import Recipe
 from promptcodec.train.validation import validate
-from promptcodec.zoo.model_file import save_model
 
 QUALITIES = (0.0, 0.33, 0.67, 1.0)
 CROP = 256  # pixels a side, from the middle of the validation pictures

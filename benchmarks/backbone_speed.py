@@ -26,14 +26,14 @@ import torch
 from torch.nn import functional as F
 from train_speed import our_step, plain_step
 
-from promptcodec.codec.allocator import keep_large_blocks
-from promptcodec.evaluate.bench import untrained
-from promptcodec.model import ffn, mixers, s2c
+from promptcodec.evaluate.cost.bench import untrained
 from promptcodec.model.base import CompressionModel, channels_last
-from promptcodec.model.blocks import Block
-from promptcodec.model.precision import autocast_pays
-from promptcodec.model.presets import PRESETS
-from promptcodec.model.schedule import run
+from promptcodec.model.entropy.schedule import run
+from promptcodec.model.inference.precision import autocast_pays
+from promptcodec.model.layers import ffn, mixers, s2c
+from promptcodec.model.layers.blocks import Block
+from promptcodec.model.presets.registry import PRESETS
+from promptcodec.system.allocator import keep_large_blocks
 
 
 @contextlib.contextmanager

@@ -20,11 +20,11 @@ from typing import Any
 from marked import replace_marked
 from train_levers import change_in_rate, exchange_optimiser
 
-from promptcodec.codec.allocator import keep_large_blocks
-from promptcodec.train.checkpoint import load_checkpoint
+from promptcodec.system.allocator import keep_large_blocks
+from promptcodec.train.data.pictures import load_pictures
 from promptcodec.train.loop import Trainer
-from promptcodec.train.pictures import load_pictures
 from promptcodec.train.recipe import Recipe
+from promptcodec.train.run.checkpoint import load_checkpoint
 from promptcodec.train.validation import validate
 
 ROOT = Path(__file__).resolve().parents[1]

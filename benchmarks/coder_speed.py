@@ -10,8 +10,8 @@ import time
 
 import numpy as np
 
-from promptcodec.codec.coder import BACKENDS, Decoder, encode
-from promptcodec.codec.tables import BINS, SIGMA_MAX, SIGMA_MIN, gaussian_tables
+from promptcodec.bitstream.rans import BACKENDS, Decoder, encode
+from promptcodec.bitstream.tables import BINS, SIGMA_MAX, SIGMA_MIN, gaussian_tables
 
 
 def workload(name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -15,10 +15,10 @@ import torch
 
 from promptcodec.codec.latents import LatentCoder
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.presets import PRESETS
-from promptcodec.model.schedule import run
-from promptcodec.zoo.model_file import StoredModel
-from promptcodec.zoo.prior_tables import prior_tables
+from promptcodec.model.entropy.schedule import run
+from promptcodec.model.presets.registry import PRESETS
+from promptcodec.store.model_file import StoredModel
+from promptcodec.store.prior_tables import prior_tables
 
 TIMED = ("tic", "tic-context", "elic", "s2c-conv")
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 import promptcodec
 from promptcodec.errors import PromptcodecError
-from promptcodec.evaluate.datasets import find_pictures
+from promptcodec.evaluate.data.datasets import find_pictures
 
 QUALITIES = (10, 50, 90)
 

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 
 import promptcodec
-from promptcodec.codec.picture_io import read
-from promptcodec.evaluate import page
 from promptcodec.evaluate.bdrate import bd_rate
-from promptcodec.evaluate.metrics import psnr
+from promptcodec.evaluate.pages import page
+from promptcodec.evaluate.quality.metrics import psnr
+from promptcodec.picture.read import read
 
 RESULTS = Path(__file__).resolve().parent / "results"
 QUALITIES = (10, 30, 50, 70, 90)

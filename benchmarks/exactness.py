@@ -32,10 +32,10 @@ from intermediates import FACTOR, ROUNDING, Noise, Record, Seen, largest_deviati
 from probability_path import ProbabilityPath, coded, coder, forced, random_latents
 from torch import Tensor
 
+from promptcodec.bitstream.tables import BINS, SIGMA_MAX, SIGMA_MIN
 from promptcodec.codec.exact import BIN_MARGIN, GRID, MEAN_MARGIN, choose_offsets, mean_margin, quantise_parameters
-from promptcodec.codec.tables import BINS, SIGMA_MAX, SIGMA_MIN
-from promptcodec.model.presets import PRESETS
-from promptcodec.zoo.shipped import shipped_models
+from promptcodec.model.presets.registry import PRESETS
+from promptcodec.store.shipped import shipped_models
 
 FOLDER = Path(__file__).parent / "results"
 RESULTS, REFERENCE = FOLDER / "exactness.json", FOLDER / "exactness_reference.json"

@@ -31,11 +31,11 @@ from PIL import Image
 
 import promptcodec
 from promptcodec.cli import app
-from promptcodec.codec import atomic
 from promptcodec.errors import PromptcodecError
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.config import Model, Resample, Transform
-from promptcodec.zoo.model_file import save_model
+from promptcodec.store.model_file import save_model
+from promptcodec.system import atomic
 
 RESULTS = Path(__file__).parent / "results" / "interruptions.json"
 PICTURES = 24

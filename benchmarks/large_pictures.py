@@ -48,12 +48,12 @@ def measure(path: Path, model: str, threads: int, memory: int) -> dict[str, obje
     import torch
 
     import promptcodec
-    from promptcodec.codec.allocator import keep_large_blocks
-    from promptcodec.codec.container import unpack
-    from promptcodec.evaluate.bench import untrained
-    from promptcodec.evaluate.memory import begin_peak, peak_mib
-    from promptcodec.model.presets import PRESETS
-    from promptcodec.zoo.shipped import shipped_models
+    from promptcodec.bitstream.container import unpack
+    from promptcodec.evaluate.cost.bench import untrained
+    from promptcodec.evaluate.cost.memory import begin_peak, peak_mib
+    from promptcodec.model.presets.registry import PRESETS
+    from promptcodec.store.shipped import shipped_models
+    from promptcodec.system.allocator import keep_large_blocks
 
     keep_large_blocks()
     torch.set_num_threads(threads)
@@ -111,7 +111,7 @@ def plot() -> None:
 
 def write_table() -> None:
     """Into docs/large.md, between its markers."""
-    from promptcodec.evaluate.page import table
+    from promptcodec.evaluate.pages.page import table
 
     rows = [
         [

@@ -22,7 +22,7 @@ from steering_effect import FAMILIES, PAGE, RESULTS, ROOT, Crop, Metrics, crops,
 
 import promptcodec
 from promptcodec.evaluate.bdrate import quality_at
-from promptcodec.evaluate.plots import new_figure, save_figure
+from promptcodec.evaluate.pages.plots import new_figure, save_figure
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.steering import Steerer
 from promptcodec.steer.attached import Attached

@@ -1,6 +1,6 @@
 """Make the Gaussian frequency tables that ship with the package: run once, the file is data from then on.
 
-python benchmarks/make_gaussian_tables.py src/promptcodec/codec/gaussian_tables.npz
+python benchmarks/make_gaussian_tables.py src/promptcodec/bitstream/gaussian_tables.npz
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from promptcodec.codec.tables import BINS, SIGMA_MAX, SIGMA_MIN, FrequencyTables, tables_from_pmfs
+from promptcodec.bitstream.tables import BINS, SIGMA_MAX, SIGMA_MIN, FrequencyTables, tables_from_pmfs
 
 REACH = 6.0  # standard deviations on either side, and
 EXTRA = 32  # more symbols: real latents have heavier tails than Gaussians, and an entry costs 2^-24

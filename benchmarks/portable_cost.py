@@ -24,8 +24,8 @@ import torch
 from marked import replace_marked
 from train_levers import DOCS, QUALITIES, ROOT, Bench, change_in_rate, narrow
 
-from promptcodec.codec.allocator import keep_large_blocks
-from promptcodec.model import presets
+from promptcodec.model.presets import registry as presets
+from promptcodec.system.allocator import keep_large_blocks
 from promptcodec.train.recipe import Recipe
 from promptcodec.train.validation import validate
 

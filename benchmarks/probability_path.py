@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import promptcodec
+from promptcodec.bitstream.tables import gaussian_tables
 from promptcodec.codec.exact import GRID, choose_offsets, quantise_parameters
 from promptcodec.codec.latents import LatentCoder
 from promptcodec.codec.one_shot import OneShotCoder, SymbolCoder
-from promptcodec.codec.tables import gaussian_tables
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.config import Model, Resample, Transform
-from promptcodec.model.contextual_mean import ContextualMean
-from promptcodec.model.presets import PRESETS
-from promptcodec.model.schedule import Schedule, Step, all_at_once, run
-from promptcodec.zoo.model_file import StoredModel
-from promptcodec.zoo.shipped import shipped_models
+from promptcodec.model.entropy.contextual_mean import ContextualMean
+from promptcodec.model.entropy.schedule import Schedule, Step, all_at_once, run
+from promptcodec.model.presets.registry import PRESETS
+from promptcodec.store.model_file import StoredModel
+from promptcodec.store.shipped import shipped_models
 
 # Spread of the means, so that many bins occur; with more, what a context makes of its own past grows without end.
 WANTED = {"SpaceChannelContext": 2.0, "CausalContext": 0.5}

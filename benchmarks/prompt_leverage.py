@@ -25,13 +25,13 @@ from torch import Tensor, nn
 import promptcodec
 from promptcodec.model import config
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.presets import CONFIGURATIONS
+from promptcodec.model.presets.registry import CONFIGURATIONS
 from promptcodec.model.steering import BlockSteer, Prompt, Steering
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls
-from promptcodec.steer.objectives import relative_region_loss
 from promptcodec.steer.sites import stages, stages_with_tokens
+from promptcodec.train.losses.steering import relative_region_loss
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, PAGE = ROOT / "benchmarks" / "results" / "prompt_leverage.json", ROOT / "docs" / "steering.md"

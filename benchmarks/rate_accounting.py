@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 
 import promptcodec
-from promptcodec.codec.coder import encode
-from promptcodec.codec.picture_io import read
-from promptcodec.evaluate.datasets import find_pictures
+from promptcodec.bitstream.rans import encode
+from promptcodec.evaluate.data.datasets import find_pictures
+from promptcodec.picture.read import read
 
 TINY = 2.0**-40  # a probability that the likelihood's own arithmetic cannot tell from zero
 

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import torch
 
-from promptcodec.codec.allocator import keep_large_blocks
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.presets import CONFIGURATIONS
-from promptcodec.train.checkpoint import load_checkpoint
-from promptcodec.train.pictures import load_pictures
-from promptcodec.train.rd_log import NAME, add_rd, read_rd
+from promptcodec.model.presets.registry import CONFIGURATIONS
+from promptcodec.store.model_file import load_model
+from promptcodec.system.allocator import keep_large_blocks
+from promptcodec.train.data.pictures import load_pictures
+from promptcodec.train.run.checkpoint import load_checkpoint
+from promptcodec.train.run.rd_log import NAME, add_rd, read_rd
 from promptcodec.train.validation import validate
-from promptcodec.zoo.model_file import load_model
 
 
 def network(path: Path) -> CompressionModel:

@@ -29,12 +29,12 @@ import torch
 from backbone_speed import plain
 
 import promptcodec
-from promptcodec.codec.allocator import keep_large_blocks
-from promptcodec.codec.picture_io import read
-from promptcodec.evaluate.bench import bench, convolution_peak, untrained
-from promptcodec.evaluate.page import table as markdown_table
-from promptcodec.model.transforms import pad_to_multiple
-from promptcodec.zoo.shipped import shipped_models
+from promptcodec.evaluate.cost.bench import bench, convolution_peak, untrained
+from promptcodec.evaluate.pages.page import table as markdown_table
+from promptcodec.model.layers.transforms import pad_to_multiple
+from promptcodec.picture.read import read
+from promptcodec.store.shipped import shipped_models
+from promptcodec.system.allocator import keep_large_blocks
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "speed_pass.json"
@@ -50,7 +50,7 @@ def measured(model: str, picture: Path, threads: int, how: str) -> dict[str, flo
         if how in ("plain", "openvino"):
             stack.enter_context(plain())
         if how == "torch":
-            from promptcodec.model.workers import torch_alone  # not yet in sources before
+            from promptcodec.model.kernels.workers import torch_alone  # not yet in sources before
 
             stack.enter_context(torch_alone())
         if how == "openvino":

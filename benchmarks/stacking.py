@@ -40,10 +40,10 @@ from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import load_adapter
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls
-from promptcodec.steer.gain_units import GainUnits
-from promptcodec.steer.objectives import bits_per_pixel, lambda_to_index, squared_error
-from promptcodec.train.features import FeatureDistance
-from promptcodec.train.ms_ssim import ms_ssim
+from promptcodec.steer.methods.gain_units import GainUnits
+from promptcodec.train.losses.features import FeatureDistance
+from promptcodec.train.losses.ms_ssim import ms_ssim
+from promptcodec.train.losses.steering import bits_per_pixel, lambda_to_index, squared_error
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "stacking.json"

@@ -23,24 +23,24 @@ import torch
 from marked import replace_marked
 
 import promptcodec
-from promptcodec.codec.allocator import keep_large_blocks
 from promptcodec.codec.codec import Codec
-from promptcodec.evaluate.adapter_complexity import adapter_parts
-from promptcodec.evaluate.bench import convolution_peak, untrained
-from promptcodec.evaluate.complexity import parts, total
+from promptcodec.evaluate.cost.adapter_complexity import adapter_parts
+from promptcodec.evaluate.cost.bench import convolution_peak, untrained
+from promptcodec.evaluate.cost.complexity import parts, total
 from promptcodec.model import config
-from promptcodec.model.presets import PRESETS
+from promptcodec.model.presets.registry import PRESETS
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import StoredAdapter
-from promptcodec.steer.beta import Beta
-from promptcodec.steer.channels import ChannelSelection
 from promptcodec.steer.files import SteeredCodec
-from promptcodec.steer.gain_units import GainUnits
-from promptcodec.steer.lpm import LPM
-from promptcodec.steer.pyramid import look, rate, rate_and_region, region
-from promptcodec.steer.region_gains import RegionGains
-from promptcodec.steer.sft import SFT
-from promptcodec.steer.transtic import TransTIC
+from promptcodec.steer.methods.beta import Beta
+from promptcodec.steer.methods.channels import ChannelSelection
+from promptcodec.steer.methods.gain_units import GainUnits
+from promptcodec.steer.methods.lpm import LPM
+from promptcodec.steer.methods.pyramid import look, rate, rate_and_region, region
+from promptcodec.steer.methods.region_gains import RegionGains
+from promptcodec.steer.methods.sft import SFT
+from promptcodec.steer.methods.transtic import TransTIC
+from promptcodec.system.allocator import keep_large_blocks
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "steering_cost.json"

@@ -32,21 +32,21 @@ from marked import replace_marked
 from torch import Tensor
 
 import promptcodec
-from promptcodec.codec.annealing import AnnealedRefinement
-from promptcodec.codec.latent_cost import LatentCost
-from promptcodec.codec.picture_io import read
-from promptcodec.codec.proximal import ProximalSearch
 from promptcodec.evaluate.bdrate import quality_at
-from promptcodec.evaluate.datasets import find_pictures
+from promptcodec.evaluate.data.datasets import find_pictures
 from promptcodec.model.base import CompressionModel
+from promptcodec.model.inference.annealing import AnnealedRefinement
+from promptcodec.model.inference.latent_cost import LatentCost
+from promptcodec.model.inference.proximal import ProximalSearch
 from promptcodec.model.steering import Steerer
+from promptcodec.picture.read import read
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls
-from promptcodec.steer.objectives import bits_per_pixel, feature_distance, squared_error
-from promptcodec.train.features import FeatureDistance, FeatureNetwork
 from promptcodec.train.loop import Trainer
-from promptcodec.train.ms_ssim import ms_ssim
+from promptcodec.train.losses.features import FeatureDistance, FeatureNetwork
+from promptcodec.train.losses.ms_ssim import ms_ssim
+from promptcodec.train.losses.steering import bits_per_pixel, feature_distance, squared_error
 from promptcodec.train.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,4 +1,4 @@
-"""Write src/promptcodec/evaluate/curves/compressai.json from CompressAI's result files.
+"""Write src/promptcodec/evaluate/data/curves/compressai.json from CompressAI's result files.
 
     python benchmarks/store_curves.py kodak=FOLDER clic2020=FOLDER
 
@@ -11,9 +11,9 @@ import argparse
 import json
 from pathlib import Path
 
-from promptcodec.evaluate.stored import read_compressai
+from promptcodec.evaluate.data.stored import read_compressai
 
-TARGET = Path(__file__).resolve().parents[1] / "src/promptcodec/evaluate/curves/compressai.json"
+TARGET = Path(__file__).resolve().parents[1] / "src/promptcodec/evaluate/data/curves/compressai.json"
 SOURCE = (
     "InterDigital CompressAI, results/image of https://github.com/InterDigitalInc/CompressAI at commit 869a9f5 "
     "(BSD-3-Clause-Clear); published, not measured here."

@@ -29,16 +29,16 @@ from unittest import mock
 import torch
 from marked import replace_marked
 
-from promptcodec.codec.allocator import keep_large_blocks
 from promptcodec.evaluate.bdrate import bd_rate
-from promptcodec.model import presets
 from promptcodec.model.config import Attention, Depthwise, Model, Resample, Stage, Transform
+from promptcodec.model.presets import registry as presets
+from promptcodec.system.allocator import keep_large_blocks
 from promptcodec.train import loop
-from promptcodec.train.crops import CropSampler
+from promptcodec.train.data.crops import CropSampler
+from promptcodec.train.data.pictures import PictureStore, load_pictures
 from promptcodec.train.loop import Trainer
-from promptcodec.train.pictures import PictureStore, load_pictures
 from promptcodec.train.recipe import Recipe
-from promptcodec.train.schedule import rate_factor
+from promptcodec.train.run.schedule import rate_factor
 from promptcodec.train.validation import validate
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -24,16 +24,16 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from promptcodec.codec.allocator import keep_large_blocks
-from promptcodec.model import mixers
 from promptcodec.model.base import CompressionModel, channels_last
-from promptcodec.model.precision import autocast_pays
-from promptcodec.model.presets import PRESETS
-from promptcodec.train.distortion import Distortion
-from promptcodec.train.objective import Objective
+from promptcodec.model.inference.precision import autocast_pays
+from promptcodec.model.layers import mixers
+from promptcodec.model.presets.registry import PRESETS
+from promptcodec.system.allocator import keep_large_blocks
+from promptcodec.train.losses.distortion import Distortion
+from promptcodec.train.losses.objective import Objective
 from promptcodec.train.optimiser import Optimiser
-from promptcodec.train.progress import flops_per_sample
 from promptcodec.train.recipe import Recipe
+from promptcodec.train.run.progress import flops_per_sample
 
 Step = Callable[[], None]
 

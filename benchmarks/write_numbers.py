@@ -25,9 +25,9 @@ import speed_pass
 from marked import replace_marked
 
 import promptcodec
-from promptcodec.codec.picture_io import read
-from promptcodec.evaluate.metrics import psnr
-from promptcodec.evaluate.page import table
+from promptcodec.evaluate.pages.page import table
+from promptcodec.evaluate.quality.metrics import psnr
+from promptcodec.picture.read import read
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "docs" / "numbers.md"

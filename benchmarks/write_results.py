@@ -25,10 +25,10 @@ from PIL import Image
 
 import promptcodec
 from promptcodec.evaluate.packed import Results, pack, unpack
-from promptcodec.evaluate.page import table
+from promptcodec.evaluate.pages.page import table
 from promptcodec.evaluate.results import ResultsFile, Row
 from promptcodec.evaluate.summary import is_ours, summarise
-from promptcodec.zoo.shipped_adapters import shipped_adapters
+from promptcodec.store.shipped_adapters import shipped_adapters
 
 ROOT = Path(__file__).resolve().parents[1]
 STORE = Path("benchmarks/results/eval")
@@ -244,7 +244,7 @@ def speed(options: argparse.Namespace) -> None:
 
 
 def _macs() -> tuple[float, float]:
-    from promptcodec.evaluate.complexity import parts, total
+    from promptcodec.evaluate.cost.complexity import parts, total
 
     found = parts(promptcodec.load().network, 512, 768)
     encode, decode = (total(found, *names, "h_s", "context").macs.needed for names in (("g_a", "h_a"), ("g_s",)))

@@ -1,7 +1,7 @@
 """Damage that checksums do not see: mutated files with every CRC made right again."""
 
-from promptcodec.codec import container
-from promptcodec.codec.leb128 import read_leb128
+from promptcodec.bitstream import container
+from promptcodec.bitstream.leb128 import read_leb128
 from promptcodec.errors import FormatError
 
 

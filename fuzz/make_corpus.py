@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from promptcodec.codec import coder
-from promptcodec.codec.alpha import encode_alpha
-from promptcodec.codec.container import Header, Metadata, Preview, PtcFile, Tile, pack
-from promptcodec.codec.offsets import pack_offsets
-from promptcodec.codec.records import AdapterRecord
-from promptcodec.codec.tables import gaussian_tables
+from promptcodec.bitstream import rans as coder
+from promptcodec.bitstream.container import Header, Metadata, Preview, PtcFile, Tile, pack
+from promptcodec.bitstream.offsets import pack_offsets
+from promptcodec.bitstream.records import AdapterRecord
+from promptcodec.bitstream.tables import gaussian_tables
+from promptcodec.picture.alpha import encode_alpha
 
 FOLDER = Path(__file__).parent / "corpus"
 

@@ -11,11 +11,12 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 
-from promptcodec.codec import coder, container
-from promptcodec.codec.alpha import decode_alpha
-from promptcodec.codec.offsets import OffsetReader, pack_offsets
-from promptcodec.codec.tables import FrequencyTables, gaussian_tables, quantise_pmf
+from promptcodec.bitstream import container
+from promptcodec.bitstream import rans as coder
+from promptcodec.bitstream.offsets import OffsetReader, pack_offsets
+from promptcodec.bitstream.tables import FrequencyTables, gaussian_tables, quantise_pmf
 from promptcodec.errors import PromptcodecError
+from promptcodec.picture.alpha import decode_alpha
 
 SMALL = 2**16  # bytes or pixels beyond which what is only slow is left out
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import promptcodec
-from promptcodec.codec import container
+from promptcodec.bitstream import container
 from promptcodec.errors import PromptcodecError
 
 torch.set_num_threads(1)

@@ -41,8 +41,8 @@ def tic_file(tmp_path_factory) -> Path:
     import torch
 
     from promptcodec.model.base import CompressionModel
-    from promptcodec.model.presets import PRESETS
-    from promptcodec.zoo.model_file import save_model
+    from promptcodec.model.presets.registry import PRESETS
+    from promptcodec.store.model_file import save_model
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("models") / "tic.safetensors"
@@ -61,7 +61,7 @@ def tic(tic_file):
 @pytest.fixture
 def older(monkeypatch) -> Path:
     """The file of a tiny model that ships as ``older`` beside the default one; no adapter of the package is for it."""
-    from promptcodec.zoo import shipped
+    from promptcodec.store import shipped
 
     path = ROOT / "tests" / "conformance" / "tiny.safetensors"
     both = shipped.shipped_models() | {"older": shipped.read_metadata(path) | {"path": str(path)}}

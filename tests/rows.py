@@ -1,7 +1,7 @@
 """Rows of an evaluation that were not measured but follow a known curve."""
 
+from promptcodec.evaluate.data.stored import stored_curves
 from promptcodec.evaluate.results import Row
-from promptcodec.evaluate.stored import stored_curves
 
 
 def curve(codec, factor=1.0, decode=0.1, **scores):

@@ -14,7 +14,7 @@ import promptcodec
 import promptcodec.pillow
 from promptcodec.codec.codec import Codec
 from promptcodec.errors import FormatError, LimitError, ModelMismatchError, PromptcodecError, UsageError
-from promptcodec.evaluate.metrics import psnr
+from promptcodec.evaluate.quality.metrics import psnr
 
 
 def test_round_trip_of_all_kinds(tmp_path, photo):
@@ -74,7 +74,7 @@ def test_grey_alpha_and_metadata_come_back(photo):
 
 
 def test_file_overhead(photo):
-    from promptcodec.codec.container import unpack
+    from promptcodec.bitstream.container import unpack
 
     data = promptcodec.encode(photo)
     assert len(data) - len(unpack(data).tiles[0].stream) <= 44
@@ -170,7 +170,7 @@ def test_damaged_latents_are_errors(codec, photo):
     """Files whose CRCs are right and whose streams are not: an error, and no pixels."""
     from dataclasses import replace
 
-    from promptcodec.codec.container import pack, unpack
+    from promptcodec.bitstream.container import pack, unpack
 
     file = unpack(codec.encode(photo, 30))
     (tile,) = file.tiles
@@ -196,9 +196,9 @@ def test_damaged_latents_are_errors(codec, photo):
 def test_a_large_claim_with_little_behind_it(codec, photo, monkeypatch):
     from dataclasses import replace
 
-    from promptcodec.codec.container import pack, unpack
+    from promptcodec.bitstream.container import pack, unpack
 
-    monkeypatch.setattr("promptcodec.codec.memory.available_bytes", lambda: None)  # as where the system does not tell
+    monkeypatch.setattr("promptcodec.system.memory.available_bytes", lambda: None)  # as where the system does not tell
     file = unpack(codec.encode(photo, 30))
     count = -(-(2**14 // 16) * (2**14 // 16) * 320 // 2**18)
     tile = replace(file.tiles[0], offsets=bytes(count))
@@ -208,7 +208,7 @@ def test_a_large_claim_with_little_behind_it(codec, photo, monkeypatch):
 
 def test_what_does_not_fit_into_memory(codec, photo, monkeypatch):
     data = codec.encode(photo)
-    monkeypatch.setattr("promptcodec.codec.memory.available_bytes", lambda: 2**20)
+    monkeypatch.setattr("promptcodec.system.memory.available_bytes", lambda: 2**20)
     for call in (lambda: codec.encode(photo), lambda: codec.decode(data)):
         with pytest.raises(LimitError, match="208 x 160 pixels needs more than"):
             call()

@@ -79,7 +79,7 @@ def test_processes_that_begin_with_many_threads(codec, pictures, tmp_path):
 
 def test_writers_of_one_name(tmp_path):
     """Whoever comes first has the name; nobody sees a file that is two."""
-    from promptcodec.codec.atomic import atomic_write
+    from promptcodec.system.atomic import atomic_write
 
     def write(number):
         try:

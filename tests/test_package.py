@@ -15,6 +15,6 @@ def test_the_package_stays_small():
         for path in folder.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert Path("zoo/weights/nano.safetensors") in sizes
+    assert Path("store/weights/nano.safetensors") in sizes
     largest = sorted(sizes, key=lambda path: -sizes[path])[:5]
     assert sum(sizes.values()) < LARGEST, f"the largest: {', '.join(map(str, largest))}"

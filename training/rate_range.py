@@ -3,7 +3,7 @@
     python training/rate_range.py recipes/nano.toml --data train-00.tar --from 1e-4 --to 1e-1 --samples 8000
 
 Everything but the rate is the recipe's (`--set KEY=VALUE` as with `promptcodec train`); nothing is kept. A row is the
-median of 16 steps; the last column says what the guard of a run thinks of it (`train/divergence.py`). Take a rate well
+median of 16 steps; the last column says what the guard of a run thinks of it (`train/run/divergence.py`). Take a rate well
 below the first one that is doubtful, for a long run is less stable than this one, and not above the one of the lowest
 loss. Rows differ by their crops as well: a test of few samples says where a run diverges, and little about where its
 loss is lowest. Where a model diverges at once at a rate that it bears later on, lengthen the warm-up.
@@ -19,11 +19,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from promptcodec.codec.allocator import keep_large_blocks
-from promptcodec.train.distributed import World
-from promptcodec.train.divergence import LOOK_EVERY, DivergenceMonitor, Verdict
+from promptcodec.system.allocator import keep_large_blocks
 from promptcodec.train.loop import Trainer
 from promptcodec.train.recipe import Recipe
+from promptcodec.train.run.distributed import World
+from promptcodec.train.run.divergence import LOOK_EVERY, DivergenceMonitor, Verdict
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@
     python training/slice.py status --work WORK
 
 ``start`` returns at once; what it starts outlives the shell that it was started from. Data arrives in IN as tar files,
-or as folders of parts of at most 16 MiB with an index (``train/shards.py`` reads them). Training begins with the first
+or as folders of parts of at most 16 MiB with an index (``train/run/shards.py`` reads them). Training begins with the first
 that is complete, and takes up the others as they come. OUT holds, for each run, the copy that continues it elsewhere:
 put it there again before the next slice. Needs nothing but the installed package, and no network.
 """
@@ -20,10 +20,10 @@ import time
 from pathlib import Path
 
 from promptcodec.errors import PromptcodecError
+from promptcodec.train.data.sources import Unit
 from promptcodec.train.ledger import take_over
 from promptcodec.train.queue import DONE, mark_done, read_queue
-from promptcodec.train.shards import complete, read_shards
-from promptcodec.train.sources import Unit
+from promptcodec.train.run.shards import complete, read_shards
 
 ROOT = Path(__file__).resolve().parents[1]
 POLL = 0.5  # seconds between looks at the inbox

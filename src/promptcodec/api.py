@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from promptcodec.codec.container import (
+from promptcodec.bitstream.container import (
     HEADER_BYTES,
     MAX_PIXELS,
     VERSION,
@@ -19,10 +19,10 @@ from promptcodec.codec.container import (
     read_header,
     read_preview,
 )
-from promptcodec.codec.tiling import Rect
+from promptcodec.bitstream.tiling import Rect
 from promptcodec.errors import ModelMismatchError, UsageError
-from promptcodec.zoo.shipped import DEFAULT, find_model, model_for, shipped_models
-from promptcodec.zoo.versions import described
+from promptcodec.store.shipped import DEFAULT, find_model, model_for, shipped_models
+from promptcodec.store.versions import described
 
 if TYPE_CHECKING:
     import torch
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from promptcodec.codec.codec import Codec
     from promptcodec.codec.effort import Effort
-    from promptcodec.codec.picture_io import Source
-    from promptcodec.model.precision import Precision
+    from promptcodec.model.inference.precision import Precision
+    from promptcodec.picture.read import Source
     from promptcodec.steer.files import SteeredCodec
 
 PREVIEW_SIDE = 256  # pixels of the longer side of a preview that a file does not hold
@@ -56,8 +56,8 @@ def load(
         key = (str(path), device, precision)
         if key not in _loaded:
             from promptcodec.codec.codec import Codec
-            from promptcodec.codec.device import check_device
-            from promptcodec.zoo.model_file import load_model
+            from promptcodec.model.inference.device import check_device
+            from promptcodec.store.model_file import load_model
 
             check_device(device)
             _loaded[key] = Codec(load_model(path, device), device, precision)
@@ -127,7 +127,7 @@ def decode(
         codec = codec_for(reader.header, device, precision)
         if not adapters and not settings:
             return codec.decode(reader, crop=part, progress=progress)
-        from promptcodec.codec.picture_write import to_pil
+        from promptcodec.picture.write import to_pil
 
         return to_pil(
             steered(codec, adapters, to_decode=True).decode_picture(reader, settings, crop=part, progress=progress)
@@ -148,7 +148,7 @@ def preview(
     whole. ``codec``: that of the file's model, where it is not shipped. ``precision``: see ``load``. Raises as
     ``decode`` does.
     """
-    from promptcodec.codec.picture_write import to_pil
+    from promptcodec.picture.write import to_pil
 
     with _seekable(file, max_pixels) as stream:
         begin = stream.tell()

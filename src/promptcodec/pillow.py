@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from promptcodec.codec.container import EXIF_PREFIX, SIGNATURE, VERSION, read_header, read_preview, unpack
+from promptcodec.bitstream.container import EXIF_PREFIX, SIGNATURE, VERSION, read_header, read_preview, unpack
 from promptcodec.errors import PromptcodecError
 
 FORMAT = "PTC"

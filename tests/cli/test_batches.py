@@ -15,7 +15,7 @@ from pictures import make_photo
 from PIL import Image
 
 from promptcodec.cli import jobs
-from promptcodec.codec import atomic
+from promptcodec.system import atomic
 
 
 def files(folder):
@@ -104,7 +104,7 @@ def test_a_killed_writer_leaves_what_the_next_one_recognises(tmp_path):
     script = f"""
 import os, signal
 from pathlib import Path
-from promptcodec.codec.atomic import atomic_write
+from promptcodec.system.atomic import atomic_write
 with atomic_write(Path({str(tmp_path / "x.ptc")!r})) as file:
     file.write(b"half")
     file.flush()

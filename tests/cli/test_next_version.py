@@ -12,15 +12,15 @@ from PIL import Image
 
 import promptcodec
 import promptcodec.pillow
+from promptcodec.bitstream.container import pack, unpack
 from promptcodec.cli import runtime
-from promptcodec.codec.container import pack, unpack
 from promptcodec.errors import ModelMismatchError, OtherBaseError
-from promptcodec.evaluate.codecs import open_codec
+from promptcodec.evaluate.codecs.registry import open_codec
 from promptcodec.model.base import CompressionModel
 from promptcodec.steer.adapter_file import save_adapter
-from promptcodec.steer.gain_units import GainUnits
-from promptcodec.zoo import shipped, versions
-from promptcodec.zoo.model_file import load_model, save_model
+from promptcodec.steer.methods.gain_units import GainUnits
+from promptcodec.store import shipped, versions
+from promptcodec.store.model_file import load_model, save_model
 
 VERSIONS = {"nano-1": "", "nano-2": "g_s.", "nano": "h_s."}  # what each changes of the first
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from promptcodec.cli.app import app
 from promptcodec.errors import UsageError
-from promptcodec.model.presets import PRESETS
+from promptcodec.model.presets.registry import PRESETS
 
 
 def run(*arguments):

@@ -9,12 +9,12 @@ from PIL import Image
 
 from promptcodec.cli import app
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.presets import tic
+from promptcodec.model.presets.registry import tic
 from promptcodec.steer.adapter_file import save_adapter
-from promptcodec.steer.lpm import LPM
-from promptcodec.steer.pyramid import look, rate_and_region, region
-from promptcodec.steer.sft import SFT
-from promptcodec.zoo.model_file import save_model
+from promptcodec.steer.methods.lpm import LPM
+from promptcodec.steer.methods.pyramid import look, rate_and_region, region
+from promptcodec.steer.methods.sft import SFT
+from promptcodec.store.model_file import save_model
 
 
 @pytest.fixture

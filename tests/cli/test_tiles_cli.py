@@ -4,7 +4,7 @@ import numpy as np
 from pictures import make_photo
 from PIL import Image
 
-from promptcodec.codec.container import unpack
+from promptcodec.bitstream.container import unpack
 
 
 def test_tiles_crop_and_preview(tmp_path, run):

@@ -7,8 +7,8 @@ import sys
 import pytest
 import torch
 
-from promptcodec.codec import container
-from promptcodec.codec.container import ANCILLARY, pack, unpack
+from promptcodec.bitstream import container
+from promptcodec.bitstream.container import ANCILLARY, pack, unpack
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_missing_models(run, coded, tic_file):
 
 def test_adapters(run, coded, codec):
     from promptcodec.steer.adapter_file import save_adapter
-    from promptcodec.steer.pyramid import look
+    from promptcodec.steer.methods.pyramid import look
 
     torch.manual_seed(0)
     adapter = coded / "look.safetensors"

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from promptcodec.codec.alpha import decode_alpha, encode_alpha
 from promptcodec.errors import FormatError
+from promptcodec.picture.alpha import decode_alpha, encode_alpha
 
 
 @given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=20)))

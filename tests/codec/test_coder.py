@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from promptcodec.codec.coder import BACKENDS, Decoder, encode
-from promptcodec.codec.tables import PRECISION, FrequencyTables, gaussian_tables
+from promptcodec.bitstream.rans import BACKENDS, Decoder, encode
+from promptcodec.bitstream.tables import PRECISION, FrequencyTables, gaussian_tables
 from promptcodec.errors import FormatError, PromptcodecError
 
 

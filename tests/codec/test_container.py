@@ -9,9 +9,19 @@ from chunks import repaired
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from promptcodec.codec import container
-from promptcodec.codec.container import Header, Metadata, Preview, PtcFile, PtcReader, Tile, pack, read_header, unpack
-from promptcodec.codec.leb128 import leb128
+from promptcodec.bitstream import container
+from promptcodec.bitstream.container import (
+    Header,
+    Metadata,
+    Preview,
+    PtcFile,
+    PtcReader,
+    Tile,
+    pack,
+    read_header,
+    unpack,
+)
+from promptcodec.bitstream.leb128 import leb128
 from promptcodec.errors import FormatError, LimitError, PromptcodecError, VersionError
 
 HEADER = Header(768, 512, b"12345678", b"abcd", 40_000)

@@ -14,7 +14,7 @@ from pictures import make_photo
 from test_exact import SETTINGS, latents
 
 import promptcodec
-from promptcodec.codec.offsets import OffsetReader, pack_offsets
+from promptcodec.bitstream.offsets import OffsetReader, pack_offsets
 from promptcodec.errors import FormatError
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.config import (
@@ -27,9 +27,9 @@ from promptcodec.model.config import (
     Stage,
     Transform,
 )  # fmt: skip
-from promptcodec.model.paper_presets import elic, s2c, tic_context, with_ngram
-from promptcodec.model.presets import PRESETS, tic
-from promptcodec.zoo.model_file import save_model
+from promptcodec.model.presets.papers import elic, s2c, tic_context, with_ngram
+from promptcodec.model.presets.registry import PRESETS, tic
+from promptcodec.store.model_file import save_model
 
 S2C_SMALL = {"blocks": (1, 2, 1), "channels": (16, 16, 16), "latent": 48, "hyper": 16, "groups": (8, 16, 24)}
 BACKBONES = {

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from promptcodec.codec import container
+from promptcodec.bitstream import container
 from promptcodec.errors import PromptcodecError
 
 

@@ -12,18 +12,18 @@ from test_context_files import MATRIX
 
 import promptcodec
 import promptcodec.pillow
-from promptcodec.codec.annealing import AnnealedRefinement, annealed_rounding
+from promptcodec.bitstream.container import unpack
 from promptcodec.codec.budget import bytes_a_pixel, tile_size
 from promptcodec.codec.codec import Codec
-from promptcodec.codec.container import unpack
 from promptcodec.codec.effort import MOST_EFFORT, Effort
-from promptcodec.codec.latent_cost import LatentCost
-from promptcodec.codec.proximal import ProximalSearch
 from promptcodec.codec.search import MOST_REFINED
 from promptcodec.errors import UsageError
-from promptcodec.evaluate.metrics import psnr
+from promptcodec.evaluate.quality.metrics import psnr
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.presets import nano
+from promptcodec.model.inference.annealing import AnnealedRefinement, annealed_rounding
+from promptcodec.model.inference.latent_cost import LatentCost
+from promptcodec.model.inference.proximal import ProximalSearch
+from promptcodec.model.presets.registry import nano
 from promptcodec.model.steering import Constant, Gains, Steering
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "photo.jpg"

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from promptcodec.bitstream.container import unpack
+from promptcodec.bitstream.tables import BINS, SIGMA_MAX, SIGMA_MIN
 from promptcodec.codec import exact
-from promptcodec.codec.container import unpack
 from promptcodec.codec.exact import UnstableParametersError, choose_offsets, quantise_parameters
-from promptcodec.codec.exact_hyper import PLAIN
 from promptcodec.codec.latents import CodedLatents
 from promptcodec.codec.one_shot import OneShotCoder
-from promptcodec.codec.tables import BINS, SIGMA_MAX, SIGMA_MIN
 from promptcodec.errors import FormatError
+from promptcodec.model.inference.exact_hyper import PLAIN
 
 CENTRES = torch.logspace(math.log10(SIGMA_MIN), math.log10(SIGMA_MAX), BINS, dtype=torch.float64).log()
 
@@ -123,7 +123,7 @@ SETTINGS = {
 DECODE = """
 import sys, hashlib, torch, promptcodec
 {setup}
-from promptcodec.codec.container import unpack
+from promptcodec.bitstream.container import unpack
 from promptcodec.codec.codec import Q_STEPS
 from promptcodec.codec.latents import CodedLatents
 for path in sys.argv[2:]:

@@ -24,7 +24,8 @@ def test_corpus_and_neighbours(name):
 
 
 def test_targets_notice_what_they_are_for(monkeypatch):
-    from promptcodec.codec import coder, container
+    from promptcodec.bitstream import container
+    from promptcodec.bitstream import rans as coder
 
     data = (CORPUS / "container" / "plain").read_bytes()
     with monkeypatch.context() as patch:

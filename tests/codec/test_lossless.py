@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from promptcodec.codec import lossless
-from promptcodec.codec.lossless import FLAT, ROWS, lossless_is_smaller
-from promptcodec.codec.picture import Picture
+from promptcodec.picture import lossless
+from promptcodec.picture.lossless import FLAT, ROWS, lossless_is_smaller
+from promptcodec.picture.picture import Picture
 
 
 @pytest.mark.parametrize("grey", [True, False])

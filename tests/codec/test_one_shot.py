@@ -8,14 +8,14 @@ import torch
 from pictures import make_photo
 from test_context_files import codec_of, folder  # noqa: F401 (a fixture)
 
+from promptcodec.bitstream.container import unpack
+from promptcodec.bitstream.tiling import Rect
 from promptcodec.codec import codec as codec_module
-from promptcodec.codec.container import unpack
-from promptcodec.codec.exact_hyper import LatentSteering
 from promptcodec.codec.latents import CodedLatents
 from promptcodec.codec.one_shot import OneShotCoder, SymbolCoder
-from promptcodec.codec.tiling import Rect
 from promptcodec.errors import FormatError
-from promptcodec.model.schedule import MeanStep
+from promptcodec.model.entropy.schedule import MeanStep
+from promptcodec.model.inference.exact_hyper import LatentSteering
 from promptcodec.model.steering import Affine, BlockSteer, Site, Steering
 
 NAME = "tic, contextual means"

@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image, ImageCms, PngImagePlugin
 
-from promptcodec.codec.picture import Picture
-from promptcodec.codec.picture_io import read
-from promptcodec.codec.picture_write import to_pil, write
 from promptcodec.errors import ImageError, LimitError, PromptcodecError, UsageError
+from promptcodec.picture.picture import Picture
+from promptcodec.picture.read import read
+from promptcodec.picture.write import to_pil, write
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -14,7 +14,7 @@ from promptcodec.codec.codec import Codec
 from promptcodec.codec.latents import LatentCoder
 from promptcodec.codec.search import MOST_ENCODES, Goal, one_target, search
 from promptcodec.errors import TargetError, UsageError
-from promptcodec.evaluate.metrics import ms_ssim, psnr
+from promptcodec.evaluate.quality.metrics import ms_ssim, psnr
 
 LAST = 65_535
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from promptcodec.codec.tables import BINS, SIGMA_MAX, SIGMA_MIN, FrequencyTables, gaussian_tables, quantise_pmf
+from promptcodec.bitstream.tables import BINS, SIGMA_MAX, SIGMA_MIN, FrequencyTables, gaussian_tables, quantise_pmf
 from promptcodec.errors import PromptcodecError
 
 GAUSSIAN_SHA256 = "3a8ae5033c760b40d074369fb4841fb9aead0a20f40cc2ed1ca113014b06f7da"

@@ -12,13 +12,13 @@ from test_context_files import MATRIX, codec_of, folder  # noqa: F401 (a fixture
 
 import promptcodec
 import promptcodec.pillow  # (teaches Pillow the format)
+from promptcodec.bitstream.container import PtcReader, pack, read_preview, unpack
+from promptcodec.bitstream.tiling import Grid, Rect
 from promptcodec.codec import budget
 from promptcodec.codec import codec as codec_module
-from promptcodec.codec.container import PtcReader, pack, read_preview, unpack
 from promptcodec.codec.tile_latents import DecodedTiles
-from promptcodec.codec.tiling import Grid, Rect
 from promptcodec.errors import FormatError, UsageError
-from promptcodec.model.presets import PRESETS
+from promptcodec.model.presets.registry import PRESETS
 
 SMALLEST = 256
 

@@ -29,13 +29,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from promptcodec.bitstream import container
+from promptcodec.bitstream.container import pack, unpack
+from promptcodec.bitstream.leb128 import leb128
 from promptcodec.codec import codec as codec_module
-from promptcodec.codec import container
 from promptcodec.codec.codec import Codec
-from promptcodec.codec.container import pack, unpack
-from promptcodec.codec.leb128 import leb128
 from promptcodec.codec.one_shot import OneShotCoder, SymbolCoder, Symbols
-from promptcodec.codec.picture_write import to_pil
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.config import (
     Attention,
@@ -51,15 +50,16 @@ from promptcodec.model.config import (
     Stage,
     Transform,
 )
-from promptcodec.model.contextual_mean import ContextualMean as ContextualMeanNetwork
+from promptcodec.model.entropy.contextual_mean import ContextualMean as ContextualMeanNetwork
+from promptcodec.picture.write import to_pil
 from promptcodec.steer.adapter_file import base_fingerprint, load_adapter, save_adapter
 from promptcodec.steer.files import SteeredCodec
-from promptcodec.steer.gain_units import GainUnits
-from promptcodec.zoo.model_file import load_model, save_model
-from promptcodec.zoo.shipped import DEFAULT, find_model, read_metadata
-from promptcodec.zoo.shipped_adapters import REGISTER as ADAPTER_REGISTER
-from promptcodec.zoo.shipped_adapters import ShippedAdapter, shipped_adapters
-from promptcodec.zoo.versions import REGISTER
+from promptcodec.steer.methods.gain_units import GainUnits
+from promptcodec.store.model_file import load_model, save_model
+from promptcodec.store.shipped import DEFAULT, find_model, read_metadata
+from promptcodec.store.shipped_adapters import REGISTER as ADAPTER_REGISTER
+from promptcodec.store.shipped_adapters import ShippedAdapter, shipped_adapters
+from promptcodec.store.versions import REGISTER
 
 FOLDER = Path(__file__).parent
 LATENT, HYPER = 12, 6

@@ -12,13 +12,13 @@ from PIL import Image
 import promptcodec
 from promptcodec import errors
 from promptcodec.codec.codec import Codec
-from promptcodec.codec.picture_write import to_pil
+from promptcodec.picture.write import to_pil
 from promptcodec.steer.adapter_file import load_adapter
 from promptcodec.steer.files import SteeredCodec
-from promptcodec.zoo.model_file import load_model
-from promptcodec.zoo.shipped import shipped_models
-from promptcodec.zoo.shipped_adapters import ADAPTERS, find_adapter, shipped_adapters
-from promptcodec.zoo.versions import registered
+from promptcodec.store.model_file import load_model
+from promptcodec.store.shipped import shipped_models
+from promptcodec.store.shipped_adapters import ADAPTERS, find_adapter, shipped_adapters
+from promptcodec.store.versions import registered
 
 FOLDER = make.FOLDER
 LISTS = sorted(path for path in FOLDER.glob("*.json") if path.stem != "bad")

@@ -9,9 +9,9 @@ from PIL import Image
 
 from promptcodec.cli import app
 from promptcodec.errors import UsageError
-from promptcodec.evaluate.codecs import EvaluatedCodec, open_codec
+from promptcodec.evaluate.codecs.registry import EvaluatedCodec, open_codec
 from promptcodec.evaluate.compare import closest_setting
-from promptcodec.evaluate.montage import Tile, montage, most_detailed
+from promptcodec.evaluate.pages.montage import Tile, montage, most_detailed
 
 
 class Made(EvaluatedCodec):

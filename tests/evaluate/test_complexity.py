@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from promptcodec.evaluate.complexity import build, parts, total
-from promptcodec.evaluate.layer_times import layer_times
-from promptcodec.evaluate.paper_tables import COLUMNS, table
+from promptcodec.evaluate.cost.complexity import build, parts, total
+from promptcodec.evaluate.cost.layer_times import layer_times
+from promptcodec.evaluate.cost.paper_tables import COLUMNS, table
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.linear import onednn_linear_works
-from promptcodec.model.paper_presets import with_ngram
-from promptcodec.model.presets import PRESETS, tic
-from promptcodec.model.schedule import run
+from promptcodec.model.entropy.schedule import run
+from promptcodec.model.layers.linear import onednn_linear_works
+from promptcodec.model.presets.papers import with_ngram
+from promptcodec.model.presets.registry import PRESETS, tic
 
 onednn_linear_works()  # tries the operator, once a process: not while torch counts
 

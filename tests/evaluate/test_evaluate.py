@@ -9,10 +9,10 @@ from PIL import Image
 
 from promptcodec.cli import app
 from promptcodec.errors import ImageError, UsageError
-from promptcodec.evaluate.codecs import open_codec, peers
-from promptcodec.evaluate.datasets import find_pictures
-from promptcodec.evaluate.judge import Judge
-from promptcodec.evaluate.metrics import PSNR_CEILING, decibel, ms_ssim, psnr
+from promptcodec.evaluate.codecs.registry import open_codec, peers
+from promptcodec.evaluate.data.datasets import find_pictures
+from promptcodec.evaluate.quality.judge import Judge
+from promptcodec.evaluate.quality.metrics import PSNR_CEILING, decibel, ms_ssim, psnr
 from promptcodec.evaluate.results import ResultsFile
 from promptcodec.evaluate.runner import measure
 from promptcodec.evaluate.summary import summarise

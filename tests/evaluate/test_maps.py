@@ -13,11 +13,11 @@ from promptcodec.evaluate.maps import (
     receptive_field,
     strongest_channel,
 )
-from promptcodec.model import mixers
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.config import Resample
-from promptcodec.model.paper_presets import s2c, with_ngram
-from promptcodec.model.presets import PRESETS, tic
+from promptcodec.model.layers import mixers
+from promptcodec.model.presets.papers import s2c, with_ngram
+from promptcodec.model.presets.registry import PRESETS, tic
 from promptcodec.model.steering import BlockSteer, Prompt, Steering
 from promptcodec.steer.sites import sites, stages
 

@@ -13,14 +13,14 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from promptcodec.errors import ImageError, UsageError
-from promptcodec.evaluate.codecs import open_codec
-from promptcodec.evaluate.datasets import find_masks, find_pictures
-from promptcodec.evaluate.judge import Judge, psnr_yuv, weighted_psnr
-from promptcodec.evaluate.memory import begin_peak
-from promptcodec.evaluate.metrics import PSNR_CEILING, psnr
+from promptcodec.evaluate.codecs.registry import open_codec
+from promptcodec.evaluate.cost.memory import begin_peak
+from promptcodec.evaluate.data.datasets import find_masks, find_pictures
+from promptcodec.evaluate.quality.judge import Judge, psnr_yuv, weighted_psnr
+from promptcodec.evaluate.quality.metrics import PSNR_CEILING, psnr
+from promptcodec.evaluate.quality.ycbcr import double, halve, to_rgb, to_ycbcr
 from promptcodec.evaluate.results import ResultsFile
 from promptcodec.evaluate.runner import measure
-from promptcodec.evaluate.ycbcr import double, halve, to_rgb, to_ycbcr
 
 
 def test_ycbcr(photo):
@@ -58,7 +58,7 @@ def test_ms_ssim_agrees_with_a_second_implementation(shared):
     """Written out here from the paper: Gaussian of 11 taps and sigma 1.5, five scales, means of 2x2."""
     from torch.nn import functional as F
 
-    from promptcodec.evaluate.metrics import ms_ssim
+    from promptcodec.evaluate.quality.metrics import ms_ssim
 
     reference = np.asarray(Image.open(shared / "data/kodak/kodim07.png"))
     codec = open_codec("jpeg")
@@ -125,7 +125,7 @@ def test_peak_memory():
     if not begin_peak():
         pytest.skip("this system does not tell")
     code = (  # a process of its own: what earlier tests freed may still be resident
-        "import numpy as np; from promptcodec.evaluate.memory import begin_peak, peak_mib; begin_peak();"
+        "import numpy as np; from promptcodec.evaluate.cost.memory import begin_peak, peak_mib; begin_peak();"
         "a = peak_mib(); np.ones(2**25).sum(); b = peak_mib(); begin_peak(); print(a, b, peak_mib())"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

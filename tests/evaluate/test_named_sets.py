@@ -9,8 +9,8 @@ from PIL import Image
 
 from promptcodec.cli import app
 from promptcodec.errors import UsageError
-from promptcodec.evaluate.coco import instance_mask, prepare
-from promptcodec.evaluate.named_sets import open_set, split_name
+from promptcodec.evaluate.data.coco import instance_mask, prepare
+from promptcodec.evaluate.data.named_sets import open_set, split_name
 from promptcodec.evaluate.results import ResultsFile
 
 

@@ -9,13 +9,13 @@ from PIL import Image
 
 import promptcodec
 from promptcodec.errors import UsageError
-from promptcodec.evaluate.codecs import open_codec
-from promptcodec.evaluate.datasets import find_pictures
-from promptcodec.evaluate.judge import Judge
+from promptcodec.evaluate.codecs.registry import open_codec
+from promptcodec.evaluate.data.datasets import find_pictures
+from promptcodec.evaluate.quality.judge import Judge
 from promptcodec.evaluate.results import ResultsFile
 from promptcodec.evaluate.runner import measure
 from promptcodec.steer.adapter_file import save_adapter
-from promptcodec.steer.pyramid import look, region
+from promptcodec.steer.methods.pyramid import look, region
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import pytest
 from rows import curve
 
 from promptcodec.errors import UsageError
+from promptcodec.evaluate.data.stored import UNAVAILABLE
 from promptcodec.evaluate.packed import Results, pack, read_rows, unpack
-from promptcodec.evaluate.page import render
-from promptcodec.evaluate.stored import UNAVAILABLE
+from promptcodec.evaluate.pages.page import render
 
 ROOT = Path(__file__).resolve().parents[2]
 

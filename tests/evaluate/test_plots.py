@@ -10,12 +10,12 @@ from rows import curve
 
 from promptcodec.cli import app
 from promptcodec.errors import UsageError
-from promptcodec.evaluate import figures, plots
-from promptcodec.evaluate.figures import Speed, bd_bars, latency_plot
+from promptcodec.evaluate.data.stored import stored_curves
 from promptcodec.evaluate.packed import Results, pack
+from promptcodec.evaluate.pages import figures, plots
+from promptcodec.evaluate.pages.figures import Speed, bd_bars, latency_plot
+from promptcodec.evaluate.pages.speed import speeds, times
 from promptcodec.evaluate.results import ResultsFile
-from promptcodec.evaluate.speed import speeds, times
-from promptcodec.evaluate.stored import stored_curves
 from promptcodec.evaluate.summary import by_curve, summarise
 
 

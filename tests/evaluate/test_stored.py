@@ -9,8 +9,8 @@ import pytest
 
 from promptcodec.cli import app
 from promptcodec.errors import UsageError
+from promptcodec.evaluate.data.stored import UNAVAILABLE, open_curve, read_compressai, stored_curves, write_compressai
 from promptcodec.evaluate.results import ResultsFile, Row
-from promptcodec.evaluate.stored import UNAVAILABLE, open_curve, read_compressai, stored_curves, write_compressai
 from promptcodec.evaluate.summary import summarise
 
 
@@ -43,7 +43,7 @@ def test_stored_curves_are_compressais(shared, tmp_path):
         ("kodak", "compressai-kodak"), ("clic2020", "compressai-clic2020-professional"))]  # fmt: skip
     command = [sys.executable, "benchmarks/store_curves.py", *folders, "--out", str(tmp_path / "c.json")]
     subprocess.run(command, cwd=root, check=True, capture_output=True)
-    stored = root / "src/promptcodec/evaluate/curves/compressai.json"
+    stored = root / "src/promptcodec/evaluate/data/curves/compressai.json"
     assert (tmp_path / "c.json").read_bytes() == stored.read_bytes()
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from promptcodec.model.attention import window_attention
+from promptcodec.model.layers.attention import window_attention
 
 
 @pytest.mark.parametrize("masked", [False, True])

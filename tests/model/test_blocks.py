@@ -8,13 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from promptcodec.model import config, strip_attention
+from promptcodec.model import config
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.blocks import Block
-from promptcodec.model.mixers import WindowAttention
-from promptcodec.model.presets import nano, tic
+from promptcodec.model.kernels import strip_attention
+from promptcodec.model.kernels.strip_attention import PAIRS
+from promptcodec.model.layers.blocks import Block
+from promptcodec.model.layers.mixers import WindowAttention
+from promptcodec.model.presets.registry import nano, tic
 from promptcodec.model.steering import BlockSteer, Prompt
-from promptcodec.model.strip_attention import PAIRS
 
 WINDOW = 4
 

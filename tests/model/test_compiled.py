@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 pytest.importorskip("llvmlite", reason="compiled kernels need the extra 'fast'")
 
 from promptcodec.model import config
-from promptcodec.model.blocks import Block
-from promptcodec.model.compiled import attention as attention_code
-from promptcodec.model.compiled import code, windows
-from promptcodec.model.compiled import rows as rows_code
+from promptcodec.model.kernels.compiled import attention as attention_code
+from promptcodec.model.kernels.compiled import code, windows
+from promptcodec.model.kernels.compiled import rows as rows_code
+from promptcodec.model.kernels.workers import torch_alone
+from promptcodec.model.layers.blocks import Block
 from promptcodec.model.steering import BlockSteer, Prompt
-from promptcodec.model.workers import torch_alone
 
 
 @pytest.fixture(autouse=True)

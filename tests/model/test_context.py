@@ -7,15 +7,15 @@ import torch
 from golden import assert_matches, load, part
 
 from promptcodec.errors import UsageError
+from promptcodec.importers.bases import from_reference
 from promptcodec.model import config
 from promptcodec.model.base import CompressionModel, Gains
-from promptcodec.model.causal import CausalContext
-from promptcodec.model.context import CheckerboardConv, SpaceChannelContext, checkerboard
-from promptcodec.model.entropy import gaussian_likelihood
-from promptcodec.model.paper_presets import elic, s2c, tic_context
-from promptcodec.model.presets import PRESETS
-from promptcodec.model.schedule import run
-from promptcodec.zoo.reference import from_reference
+from promptcodec.model.entropy.causal import CausalContext
+from promptcodec.model.entropy.context import CheckerboardConv, SpaceChannelContext, checkerboard
+from promptcodec.model.entropy.prior import gaussian_likelihood
+from promptcodec.model.entropy.schedule import run
+from promptcodec.model.presets.papers import elic, s2c, tic_context
+from promptcodec.model.presets.registry import PRESETS
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ import torch
 
 from promptcodec.errors import UsageError
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.bounded import Bounded
 from promptcodec.model.config import Attention, ContextualMean, Gain, Model, Resample, Stage, Transform
-from promptcodec.model.contextual_mean import GRID
-from promptcodec.model.presets import CONFIGURATIONS
-from promptcodec.model.schedule import run
+from promptcodec.model.entropy.contextual_mean import GRID
+from promptcodec.model.entropy.schedule import run
+from promptcodec.model.layers.bounded import Bounded
+from promptcodec.model.presets.registry import CONFIGURATIONS
 from promptcodec.model.steering import Affine, BlockSteer, Site, Steering
 
 HYPER = Stage(1, None, residual=False)

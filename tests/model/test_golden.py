@@ -6,14 +6,14 @@ import pytest
 import torch
 from golden import assert_matches, load, part
 
+from promptcodec.importers.bases import from_reference
 from promptcodec.model import config
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.blocks import Block
-from promptcodec.model.entropy import SCALE_FLOOR, FactorizedPrior, gaussian_likelihood
-from promptcodec.model.presets import tic
+from promptcodec.model.entropy.prior import SCALE_FLOOR, FactorizedPrior, gaussian_likelihood
+from promptcodec.model.layers.blocks import Block
+from promptcodec.model.layers.windows import WindowGrid, relative_index
+from promptcodec.model.presets.registry import tic
 from promptcodec.model.steering import BlockSteer, Gains, Prompt
-from promptcodec.model.windows import WindowGrid, relative_index
-from promptcodec.zoo.reference import from_reference
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ from golden import assert_matches, load, part
 from promptcodec.errors import UsageError
 from promptcodec.model import config
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.blocks import Block
-from promptcodec.model.ngram import NgramContext, _reflected
-from promptcodec.model.paper_presets import with_ngram
-from promptcodec.model.presets import tic
+from promptcodec.model.layers.blocks import Block
+from promptcodec.model.layers.ngram import NgramContext, _reflected
+from promptcodec.model.presets.papers import with_ngram
+from promptcodec.model.presets.registry import tic
 from promptcodec.model.steering import BlockSteer, Prompt
 
 NAMES = {

@@ -5,9 +5,9 @@ import torch
 from golden import assert_matches, load, part
 
 from promptcodec.model import config
-from promptcodec.model.blocks import Block
-from promptcodec.model.context import CheckerboardConv
-from promptcodec.model.s2c import DepthwiseConv, S2CConv, S2CIdentity, SeparableConvMixer
+from promptcodec.model.entropy.context import CheckerboardConv
+from promptcodec.model.layers.blocks import Block
+from promptcodec.model.layers.s2c import DepthwiseConv, S2CConv, S2CIdentity, SeparableConvMixer
 
 NAMES = (
     ("mixer.conv1.0.", "mixer.into."), ("mixer.depth_conv.", "mixer.depthwise."), ("mixer.conv2.", "mixer.proj."),

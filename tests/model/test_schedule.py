@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.presets import PRESETS
-from promptcodec.model.schedule import EVERYWHERE, Step, all_at_once, run
+from promptcodec.model.entropy.schedule import EVERYWHERE, Step, all_at_once, run
+from promptcodec.model.presets.registry import PRESETS
 
 
 def in_groups(scale, mean, groups=4):

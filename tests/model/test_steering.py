@@ -9,8 +9,8 @@ from narrow import narrow
 from promptcodec.errors import UsageError
 from promptcodec.model import config
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.blocks import Block, Stage
-from promptcodec.model.presets import CONFIGURATIONS, nano, tic
+from promptcodec.model.layers.blocks import Block, Stage
+from promptcodec.model.presets.registry import CONFIGURATIONS, nano, tic
 from promptcodec.model.steering import (
     Affine,
     BlockSteer,

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from promptcodec.model import upsample
-from promptcodec.model.upsample import Upsample
-from promptcodec.model.workers import torch_alone
+from promptcodec.model.kernels.workers import torch_alone
+from promptcodec.model.layers import upsample
+from promptcodec.model.layers.upsample import Upsample
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (6, 5)])

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from promptcodec.model.workers import each, torch_alone
+from promptcodec.model.kernels.workers import each, torch_alone
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -81,7 +81,7 @@ def test_torch_alone_needs_no_thread(threads):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_fork_has_workers_of_its_own():
     code = (
-        "import os, torch\nfrom promptcodec.model.workers import each\ntorch.set_num_threads(2)\n"
+        "import os, torch\nfrom promptcodec.model.kernels.workers import each\ntorch.set_num_threads(2)\n"
         "each(4, lambda part: None)\nchild = os.fork()\n"
         "if child:\n    raise SystemExit(os.waitpid(child, 0)[1])\n"
         "done = []\neach(4, done.append)\nos._exit(len(done) - 4)\n"

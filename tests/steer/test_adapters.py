@@ -8,15 +8,15 @@ from safetensors.torch import load_file, save_file
 
 from promptcodec.errors import FormatError, ModelMismatchError, UsageError
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.presets import nano, tic
+from promptcodec.model.presets.registry import nano, tic
 from promptcodec.model.steering import BlockSteer, Decoded, Prompt, Site, Steering
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import base_fingerprint, load_adapter, save_adapter
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls, constant
-from promptcodec.steer.pyramid import Pyramid, look, rate, region
+from promptcodec.steer.methods.pyramid import Pyramid, look, rate, region
+from promptcodec.steer.methods.transtic import TransTIC
 from promptcodec.steer.sites import check_steering, sites, stages_with_tokens
-from promptcodec.steer.transtic import TransTIC
 
 SMALL = tic(16, 32)
 

@@ -9,27 +9,27 @@ import torch
 from pictures import make_photo
 from torch import nn
 
+from promptcodec.bitstream.container import unpack
 from promptcodec.codec.codec import Codec
-from promptcodec.codec.container import unpack
 from promptcodec.errors import ModelMismatchError, UsageError
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.blocks import Stage
 from promptcodec.model.config import CausalAttention, Model
-from promptcodec.model.paper_presets import elic, s2c, with_ngram
-from promptcodec.model.presets import PRESETS, song, tic
+from promptcodec.model.layers.blocks import Stage
+from promptcodec.model.presets.papers import elic, s2c, with_ngram
+from promptcodec.model.presets.registry import PRESETS, song, tic
 from promptcodec.model.steering import BlockSteer, Prompt, Site, Steering
 from promptcodec.steer.adapter_file import save_adapter
-from promptcodec.steer.beta import Beta
-from promptcodec.steer.channels import ChannelSelection
 from promptcodec.steer.files import SteeredCodec
-from promptcodec.steer.gain_units import GainUnits
-from promptcodec.steer.lpm import LPM
-from promptcodec.steer.pyramid import look, region
-from promptcodec.steer.sft import SFT
+from promptcodec.steer.methods.beta import Beta
+from promptcodec.steer.methods.channels import ChannelSelection
+from promptcodec.steer.methods.gain_units import GainUnits
+from promptcodec.steer.methods.lpm import LPM
+from promptcodec.steer.methods.pyramid import look, region
+from promptcodec.steer.methods.sft import SFT
+from promptcodec.steer.methods.song import QualityMap
+from promptcodec.steer.methods.transtic import TransTIC
 from promptcodec.steer.sites import sites, stages
-from promptcodec.steer.song import QualityMap
-from promptcodec.steer.transtic import TransTIC
-from promptcodec.zoo.model_file import load_model, save_model
+from promptcodec.store.model_file import load_model, save_model
 
 S2C = {"blocks": (1, 2, 2), "channels": (16, 16, 16), "latent": 20, "hyper": 16, "groups": (4, 16), "hidden": (8, 8)}
 BASES: dict[str, Model] = {

@@ -5,18 +5,18 @@ import torch
 from torch import nn
 
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.presets import nano, tic
+from promptcodec.model.presets.registry import nano, tic
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.attached import Attached
-from promptcodec.steer.beta import Beta
-from promptcodec.steer.channels import ChannelSelection, FeatureTransform
 from promptcodec.steer.controls import Controls, constant
-from promptcodec.steer.gain_units import GainUnits
-from promptcodec.steer.lpm import LPM
-from promptcodec.steer.modulation import SFTLayer, SFTResidual
-from promptcodec.steer.objectives import bits_per_pixel, transformed_loss
-from promptcodec.steer.quantisation_step import QuantisationStep, best_step
-from promptcodec.steer.sft import SFT
+from promptcodec.steer.methods.beta import Beta
+from promptcodec.steer.methods.channels import ChannelSelection, FeatureTransform
+from promptcodec.steer.methods.gain_units import GainUnits
+from promptcodec.steer.methods.lpm import LPM
+from promptcodec.steer.methods.modulation import SFTLayer, SFTResidual
+from promptcodec.steer.methods.quantisation_step import QuantisationStep, best_step
+from promptcodec.steer.methods.sft import SFT
+from promptcodec.train.losses.steering import bits_per_pixel, transformed_loss
 
 SMALL = tic(16, 32)
 

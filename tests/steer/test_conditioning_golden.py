@@ -8,14 +8,14 @@ from golden import assert_matches, load, part
 from torch import Tensor
 from torch.nn import functional as F
 
-from promptcodec.model.entropy import FactorizedPrior, gaussian_likelihood
-from promptcodec.model.presets import tic
+from promptcodec.importers.bases import from_reference
+from promptcodec.model.entropy.prior import FactorizedPrior, gaussian_likelihood
+from promptcodec.model.presets.registry import tic
 from promptcodec.model.steering import Affine
-from promptcodec.steer.beta import BetaEmbedding, beta_features
 from promptcodec.steer.controls import Controls
-from promptcodec.steer.gain_units import GainUnits, interpolate
-from promptcodec.steer.modulation import SFTLayer, SFTResidual
-from promptcodec.zoo.reference import from_reference
+from promptcodec.steer.methods.beta import BetaEmbedding, beta_features
+from promptcodec.steer.methods.gain_units import GainUnits, interpolate
+from promptcodec.steer.methods.modulation import SFTLayer, SFTResidual
 
 
 @pytest.fixture(scope="module")

@@ -9,19 +9,19 @@ import pytest
 import torch
 from torch import nn
 
-from promptcodec.evaluate.adapter_complexity import adapter_parts
-from promptcodec.evaluate.complexity import build, parts, total
+from promptcodec.evaluate.cost.adapter_complexity import adapter_parts
+from promptcodec.evaluate.cost.complexity import build, parts, total
 from promptcodec.model import config
-from promptcodec.model.presets import PRESETS, tic
+from promptcodec.model.presets.registry import PRESETS, tic
 from promptcodec.steer.adapter import Adapter
-from promptcodec.steer.beta import Beta
-from promptcodec.steer.channels import ChannelSelection
-from promptcodec.steer.gain_units import GainUnits
-from promptcodec.steer.lpm import LPM
-from promptcodec.steer.pyramid import look, rate_and_region
-from promptcodec.steer.sft import SFT
-from promptcodec.steer.song import QualityMap
-from promptcodec.steer.transtic import TransTIC
+from promptcodec.steer.methods.beta import Beta
+from promptcodec.steer.methods.channels import ChannelSelection
+from promptcodec.steer.methods.gain_units import GainUnits
+from promptcodec.steer.methods.lpm import LPM
+from promptcodec.steer.methods.pyramid import look, rate_and_region
+from promptcodec.steer.methods.sft import SFT
+from promptcodec.steer.methods.song import QualityMap
+from promptcodec.steer.methods.transtic import TransTIC
 
 TIC = tic()
 BASE_ENCODER, BASE_DECODER, BASE = 3_648_640, 3_862_083, 7_510_723

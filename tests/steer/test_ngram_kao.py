@@ -6,18 +6,18 @@ import pytest
 import torch
 
 import promptcodec
-from promptcodec.codec.container import unpack
+from promptcodec.bitstream.container import unpack
 from promptcodec.errors import UsageError
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.paper_presets import with_ngram
-from promptcodec.model.presets import tic
+from promptcodec.model.presets.papers import with_ngram
+from promptcodec.model.presets.registry import tic
 from promptcodec.model.steering import Steering
 from promptcodec.steer.adapter_file import load_adapter, save_adapter
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls
 from promptcodec.steer.files import SteeredCodec
-from promptcodec.steer.pyramid import Pyramid, rate_and_region
-from promptcodec.zoo.model_file import save_model
+from promptcodec.steer.methods.pyramid import Pyramid, rate_and_region
+from promptcodec.store.model_file import save_model
 
 BASE = with_ngram(tic(32, 32), "ngram-small")
 

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from promptcodec.steer import objectives
-from promptcodec.steer.objectives import look_loss, machine_loss, region_loss
-from promptcodec.steer.random_region import random_region
+from promptcodec.train.data.random_region import random_region
+from promptcodec.train.losses import steering as objectives
+from promptcodec.train.losses.steering import look_loss, machine_loss, region_loss
 
 
 def fake_out(x_hat: Tensor) -> dict:

@@ -6,15 +6,15 @@ import pytest
 import torch
 from golden import assert_matches, load, part
 
+from promptcodec.importers.bases import from_reference
+from promptcodec.importers.prompts import split_prompts
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.presets import tic
+from promptcodec.model.presets.registry import tic
 from promptcodec.model.steering import Decoded, Site
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls
-from promptcodec.steer.pyramid import rate_and_region
-from promptcodec.steer.transtic import TransTIC
-from promptcodec.zoo.reference import from_reference
-from promptcodec.zoo.reference_prompts import split_prompts
+from promptcodec.steer.methods.pyramid import rate_and_region
+from promptcodec.steer.methods.transtic import TransTIC
 
 
 @pytest.mark.parametrize("variant", ["ref", "fix"])

@@ -10,18 +10,18 @@ import torch
 from PIL import Image
 
 import promptcodec
-from promptcodec.codec.container import pack, unpack
-from promptcodec.codec.leb128 import leb128
+from promptcodec.bitstream.container import pack, unpack
+from promptcodec.bitstream.leb128 import leb128
 from promptcodec.errors import FormatError, UsageError
-from promptcodec.evaluate.metrics import psnr
+from promptcodec.evaluate.quality.metrics import psnr
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.config import CausalAttention, Gain, SpaceChannel
-from promptcodec.model.presets import tic
+from promptcodec.model.presets.registry import tic
 from promptcodec.steer.adapter_file import save_adapter
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls
-from promptcodec.steer.region_gains import LARGEST, RegionGains, levels_of
-from promptcodec.zoo.model_file import save_model
+from promptcodec.steer.methods.region_gains import LARGEST, RegionGains, levels_of
+from promptcodec.store.model_file import save_model
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "photo.jpg"
 

@@ -8,14 +8,14 @@ import torch
 from golden import assert_matches, load, part
 
 from promptcodec.errors import UsageError
+from promptcodec.importers.song import from_song
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.config import Model
-from promptcodec.model.presets import song, tic
+from promptcodec.model.presets.registry import song, tic
 from promptcodec.model.steering import Decoded
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls
-from promptcodec.steer.song import QualityMap, quality_to_lambda
-from promptcodec.zoo.reference_song import from_song
+from promptcodec.steer.methods.song import QualityMap, quality_to_lambda
 
 
 @torch.inference_mode()

@@ -10,20 +10,20 @@ from PIL import Image
 from torch import nn
 
 import promptcodec
-from promptcodec.codec.container import ADAPTERS, AdapterRecord, Header, PtcFile, Tile, pack, unpack
+from promptcodec.bitstream.container import ADAPTERS, AdapterRecord, Header, PtcFile, Tile, pack, unpack
 from promptcodec.codec.effort import Effort
 from promptcodec.codec.search import Target
 from promptcodec.errors import FormatError, ImageError, ModelMismatchError, UsageError
-from promptcodec.evaluate.metrics import psnr
+from promptcodec.evaluate.quality.metrics import psnr
 from promptcodec.model.steering import Affine, BlockSteer, Decoded, Site, Steering
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import StoredAdapter, save_adapter
-from promptcodec.steer.channels import ChannelSelection
 from promptcodec.steer.controls import Controls
 from promptcodec.steer.files import SteeredCodec
-from promptcodec.steer.gain_units import GainUnits
-from promptcodec.steer.pyramid import Pyramid, look, region
-from promptcodec.steer.quantisation_step import QuantisationStep
+from promptcodec.steer.methods.channels import ChannelSelection
+from promptcodec.steer.methods.gain_units import GainUnits
+from promptcodec.steer.methods.pyramid import Pyramid, look, region
+from promptcodec.steer.methods.quantisation_step import QuantisationStep
 from promptcodec.steer.region_map import region_map
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "photo.jpg"
@@ -166,7 +166,7 @@ def test_the_chunk_survives_no_damage():
     for name in ("", "x" * 101):
         with pytest.raises(FormatError, match="name of 1 to 100"):
             pack(PtcFile(header, tiles, adapters=(AdapterRecord(name, b"12345678"),)))
-    from promptcodec.codec import container
+    from promptcodec.bitstream import container
 
     for payload in (
         b"",
@@ -184,7 +184,7 @@ def test_the_chunk_survives_no_damage():
 
 def _insert(data: bytes, chunk: bytes) -> bytes:
     """``chunk`` after the header's."""
-    from promptcodec.codec.container import _one_chunk
+    from promptcodec.bitstream.container import _one_chunk
 
     end = _one_chunk(data, 5)[2]
     return data[:end] + chunk + data[end:]

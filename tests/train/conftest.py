@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from promptcodec.model import config, presets
+from promptcodec.model import config
+from promptcodec.model.presets import registry as presets
 from promptcodec.train import loop
 from promptcodec.train.recipe import Recipe
 

@@ -9,7 +9,7 @@ import torch
 
 from promptcodec.errors import UsageError
 from promptcodec.steer.adapter_file import load_adapter, save_adapter
-from promptcodec.steer.gain_units import GainUnits
+from promptcodec.steer.methods.gain_units import GainUnits
 
 SCRIPT = Path(__file__).resolve().parents[2] / "training" / "average.py"
 

@@ -16,16 +16,16 @@ from torch import nn
 from promptcodec.codec.codec import Codec
 from promptcodec.model import config
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.precision import Precision
-from promptcodec.model.presets import CONFIGURATIONS
+from promptcodec.model.inference.precision import Precision
+from promptcodec.model.presets.registry import CONFIGURATIONS
 from promptcodec.model.steering import TransformName
 from promptcodec.steer.adapter_file import save_adapter
 from promptcodec.steer.files import SteeredCodec
 from promptcodec.steer.kinds import BUILT_IN, PARAMETER_FREE
 from promptcodec.steer.sites import has_ngram_context, stages_with_tokens
+from promptcodec.store.model_file import load_model, save_model
 from promptcodec.train.loop import Trainer
 from promptcodec.train.recipe import Recipe
-from promptcodec.zoo.model_file import load_model, save_model
 
 BASES = [name for name in ("tic", "nano", "small", "ngram", "s2c-hybrid-s") if name in CONFIGURATIONS]
 QUICK = ("tic", "nano")  # tried every time; of the others, what is theirs alone

@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 from promptcodec.errors import UsageError
-from promptcodec.train.arrivals import Watch, take_up_arrivals
-from promptcodec.train.crops import CropSampler
+from promptcodec.train.data.arrivals import Watch, take_up_arrivals
+from promptcodec.train.data.crops import CropSampler
+from promptcodec.train.data.pictures import PictureStore, load_pictures
+from promptcodec.train.data.sources import find_units
 from promptcodec.train.loop import Trainer
-from promptcodec.train.pictures import PictureStore, load_pictures
 from promptcodec.train.recipe import Recipe
-from promptcodec.train.sources import find_units
 
 CPU = torch.device("cpu")
 

@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import save_file
 
 from promptcodec.errors import UsageError
-from promptcodec.train.distortion import MS_SSIM_LAMBDAS, Distortion
-from promptcodec.train.features import FeatureDistance
 from promptcodec.train.loop import Trainer
-from promptcodec.train.ms_ssim import ms_ssim
+from promptcodec.train.losses.distortion import MS_SSIM_LAMBDAS, Distortion
+from promptcodec.train.losses.features import FeatureDistance
+from promptcodec.train.losses.ms_ssim import ms_ssim
 from promptcodec.train.recipe import Recipe
 
 
@@ -42,7 +42,7 @@ def test_ms_ssim_is_the_usual_one(size: tuple[int, int]) -> None:
 
 def test_lpips_of_the_authors_pairs(shared: Path) -> None:
     """The example of the LPIPS repository: 0.722 and 0.138."""
-    from promptcodec.train.pictures import decode
+    from promptcodec.train.data.pictures import decode
 
     folder = shared / "data" / "networks"
     lpips = FeatureDistance(
@@ -94,7 +94,7 @@ def test_a_weighted_sum_trains(recipe: Recipe, network: Path, tmp_path: Path) ->
 def test_ms_ssim_trains(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from conftest import tiny
 
-    from promptcodec.model import presets
+    from promptcodec.model.presets import registry as presets
 
     big = tmp_path / "big"
     big.mkdir()

@@ -12,19 +12,19 @@ import pytest
 import torch
 
 from promptcodec.errors import UsageError
-from promptcodec.train.checkpoint import load_checkpoint
-from promptcodec.train.distributed import World
 from promptcodec.train.loop import Trainer
 from promptcodec.train.recipe import Recipe
+from promptcodec.train.run.checkpoint import load_checkpoint
+from promptcodec.train.run.distributed import World
 
 SCRIPT = """
 import json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from conftest import tiny
-from promptcodec.model import presets
+from promptcodec.model.presets import registry as presets
 from promptcodec.train import loop
-from promptcodec.train.distributed import World
+from promptcodec.train.run.distributed import World
 from promptcodec.train.recipe import Recipe
 presets.PRESETS["tiny"] = tiny
 loop.LINEAR_START_CROPS = 128

@@ -6,8 +6,8 @@ from pathlib import Path
 import ablation_grid as runner
 import pytest
 
-from promptcodec.evaluate.complexity import build, parts, total
-from promptcodec.model.presets import ABLATIONS, CONFIGURATIONS
+from promptcodec.evaluate.cost.complexity import build, parts, total
+from promptcodec.model.presets.registry import ABLATIONS, CONFIGURATIONS
 from promptcodec.train import loop
 from promptcodec.train.recipe import Recipe
 

@@ -8,7 +8,7 @@ import torch
 from promptcodec.errors import UsageError
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.config import Stage
-from promptcodec.model.presets import CONFIGURATIONS
+from promptcodec.model.presets.registry import CONFIGURATIONS
 from promptcodec.train import growth
 from promptcodec.train.growth import grow, grows
 from promptcodec.train.start import start_from

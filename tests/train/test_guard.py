@@ -17,11 +17,11 @@ from test_distributed import SCRIPT, port
 from test_loop import begun, equal
 
 from promptcodec.errors import DivergenceError, UsageError
-from promptcodec.train.checkpoint import load_checkpoint
-from promptcodec.train.distributed import World
-from promptcodec.train.divergence import HISTORY, LOOK_EVERY, DivergenceMonitor, Verdict
 from promptcodec.train.loop import Trainer
 from promptcodec.train.recipe import Recipe
+from promptcodec.train.run.checkpoint import load_checkpoint
+from promptcodec.train.run.distributed import World
+from promptcodec.train.run.divergence import HISTORY, LOOK_EVERY, DivergenceMonitor, Verdict
 
 AT = 100  # the step before which weights are harmed: looks are at 96 and 112
 

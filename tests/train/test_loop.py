@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from promptcodec.errors import UsageError
-from promptcodec.model import presets
-from promptcodec.train.checkpoint import load_checkpoint
+from promptcodec.model.presets import registry as presets
+from promptcodec.train.data.pictures import load_pictures
 from promptcodec.train.linear_start import UNIT, linear_start, opponent_dct
 from promptcodec.train.loop import Trainer
-from promptcodec.train.pictures import load_pictures
 from promptcodec.train.recipe import Recipe
+from promptcodec.train.run.checkpoint import load_checkpoint
 from promptcodec.train.validation import validate
 
 
@@ -176,7 +176,7 @@ def test_a_run_goes_on_with_another_batch_and_patch(recipe: Recipe, tmp_path: Pa
 
 def test_a_checkpoint_of_the_first_release_still_resumes(recipe: Recipe, tmp_path: Path) -> None:
     """It had no data, no seconds, and quantiles whose optimiser was not fused."""
-    from promptcodec.train.checkpoint import save_checkpoint
+    from promptcodec.train.run.checkpoint import save_checkpoint
 
     first = begun(recipe, tmp_path)
     first.train_step()
@@ -268,7 +268,7 @@ def test_a_fixed_rate_starts_a_variable_one(recipe: Recipe, tmp_path: Path, monk
     """At the rate that the weights were trained for, the new model is the old one."""
     from conftest import tiny
 
-    from promptcodec.zoo.model_file import save_model
+    from promptcodec.store.model_file import save_model
 
     monkeypatch.setitem(presets.PRESETS, "tiny-fixed", lambda: dataclasses.replace(tiny(), name="fixed", gain=None))
     fixed = begun(dataclasses.replace(recipe, model="tiny-fixed", fixed_lambda=0.006), tmp_path / "1")

@@ -12,12 +12,12 @@ from conftest import tiny
 from PIL import Image, ImageDraw
 
 from promptcodec.model.base import CompressionModel
-from promptcodec.train.asked import ControlSampler
-from promptcodec.train.crops import CropSampler
+from promptcodec.store.model_file import save_model
+from promptcodec.train.data.control_sampler import ControlSampler
+from promptcodec.train.data.crops import CropSampler
+from promptcodec.train.data.objects import ObjectReader
+from promptcodec.train.data.pictures import PictureStore
 from promptcodec.train.loop import Trainer
-from promptcodec.train.objects import ObjectReader
-from promptcodec.train.pictures import PictureStore
-from promptcodec.zoo.model_file import save_model
 
 CPU = torch.device("cpu")
 OBJECTS = [

@@ -10,13 +10,13 @@ from PIL import Image
 from recogniser import save_recogniser
 
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.presets import CONFIGURATIONS, PRESETS
+from promptcodec.model.presets.registry import CONFIGURATIONS, PRESETS
 from promptcodec.steer.adapter_file import save_adapter
+from promptcodec.store.model_file import save_model
 from promptcodec.train import growth, loop
 from promptcodec.train.loop import Trainer
 from promptcodec.train.queue import QueuedRun, read_queue
 from promptcodec.train.recipe import Recipe
-from promptcodec.zoo.model_file import save_model
 
 QUEUE = Path(__file__).resolve().parents[2] / "training" / "queue.toml"
 PATCH, REFLECTED, FOR_MS_SSIM = 64, 80, 176  # pixels a side: the least, of maps that are mirrored, of MS-SSIM

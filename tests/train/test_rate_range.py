@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from promptcodec.train.divergence import Verdict
 from promptcodec.train.recipe import Recipe
+from promptcodec.train.run.divergence import Verdict
 
 SCRIPT = Path(__file__).resolve().parents[2] / "training" / "rate_range.py"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.presets import CONFIGURATIONS, PRESETS
+from promptcodec.model.presets.registry import CONFIGURATIONS, PRESETS
 from promptcodec.train.recipe import Recipe
 from promptcodec.train.steered import new_adapter
 

@@ -18,9 +18,9 @@ from promptcodec.model.base import CompressionModel
 from promptcodec.steer.adapter_file import load_adapter, save_adapter
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls
+from promptcodec.store.model_file import load_model, save_model
 from promptcodec.train.loop import Trainer
 from promptcodec.train.recipe import Recipe
-from promptcodec.zoo.model_file import load_model, save_model
 
 LOOK = {"kind": "pyramid", "name": "look", "scalars": ["look"]}
 REGION = {"kind": "pyramid", "name": "region", "maps": ["roi"], "decoder": False}

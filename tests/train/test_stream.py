@@ -15,11 +15,11 @@ import torch
 from PIL import Image
 
 from promptcodec.errors import UsageError
-from promptcodec.train import remote, stream
+from promptcodec.train.data import remote, stream
+from promptcodec.train.data.remote import expand, members
+from promptcodec.train.data.stream import StreamedStore
 from promptcodec.train.loop import Trainer
 from promptcodec.train.recipe import Recipe
-from promptcodec.train.remote import expand, members
-from promptcodec.train.stream import StreamedStore
 
 CPU = torch.device("cpu")
 

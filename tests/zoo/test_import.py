@@ -10,12 +10,12 @@ from golden import load, part
 from promptcodec.cli import app
 from promptcodec.codec.codec import Codec
 from promptcodec.errors import ModelMismatchError, UsageError
+from promptcodec.importers.checkpoint import import_checkpoint
 from promptcodec.model.config import CausalAttention
 from promptcodec.steer.adapter_file import load_adapter
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls
-from promptcodec.zoo.import_checkpoint import import_checkpoint
-from promptcodec.zoo.model_file import load_model
+from promptcodec.store.model_file import load_model
 
 
 @pytest.mark.parametrize(("source", "golden"), [("transtic", "transtic"), ("kao", "kao_varroi")])

@@ -8,16 +8,16 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from promptcodec.codec.tables import PRECISION
+from promptcodec.bitstream.tables import PRECISION
 from promptcodec.errors import ModelMismatchError, UsageError
+from promptcodec.importers.bases import from_reference
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.entropy import FactorizedPrior
-from promptcodec.model.presets import PRESETS
-from promptcodec.zoo.fingerprint import pixel_fingerprint, probability_fingerprint
-from promptcodec.zoo.model_file import load_model, save_model
-from promptcodec.zoo.prior_tables import prior_tables
-from promptcodec.zoo.reference import from_reference
-from promptcodec.zoo.shipped import DEFAULT, model_for, shipped_models
+from promptcodec.model.entropy.prior import FactorizedPrior
+from promptcodec.model.presets.registry import PRESETS
+from promptcodec.store.fingerprint import pixel_fingerprint, probability_fingerprint
+from promptcodec.store.model_file import load_model, save_model
+from promptcodec.store.prior_tables import prior_tables
+from promptcodec.store.shipped import DEFAULT, model_for, shipped_models
 
 
 @pytest.fixture(scope="module")

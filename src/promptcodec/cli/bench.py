@@ -26,9 +26,9 @@ def command(
 ) -> None:
     """Time encoding and decoding by phase, and compare with this machine's convolution peak."""
     runtime.prepare(threads)
-    from promptcodec.evaluate.bench import bench, untrained
-    from promptcodec.model.presets import PRESETS
-    from promptcodec.zoo.shipped import shipped_models
+    from promptcodec.evaluate.cost.bench import bench, untrained
+    from promptcodec.model.presets.registry import PRESETS
+    from promptcodec.store.shipped import shipped_models
 
     random = model in PRESETS and model not in shipped_models()
     codec = untrained(str(model), precision) if random else runtime.codec(model, "cpu", precision)

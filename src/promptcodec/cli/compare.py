@@ -14,11 +14,11 @@ from promptcodec.codec.search import one_target
 from promptcodec.errors import UsageError
 
 if TYPE_CHECKING:
-    from promptcodec.evaluate.codecs import EvaluatedCodec
+    from promptcodec.evaluate.codecs.registry import EvaluatedCodec
     from promptcodec.evaluate.compare import Contender
-    from promptcodec.evaluate.datasets import PictureFile
-    from promptcodec.evaluate.metrics import Pixels
-    from promptcodec.evaluate.montage import Crop
+    from promptcodec.evaluate.data.datasets import PictureFile
+    from promptcodec.evaluate.pages.montage import Crop
+    from promptcodec.evaluate.quality.metrics import Pixels
 
 DEFAULT_QUALITY = 50.0
 DEFAULT_PEERS = "jpeg,webp,jpeg2000,jpegxl,avif,avif-psnr,heic"
@@ -47,10 +47,10 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON line a codec.")] = False,
 ) -> None:
     """Encode a photo with every codec at the size of promptcodec's file; print a table and draw a montage."""
+    from promptcodec.evaluate.codecs.ours import OurCodec
     from promptcodec.evaluate.compare import compare
-    from promptcodec.evaluate.datasets import read_picture
-    from promptcodec.evaluate.montage import check_crop, most_detailed
-    from promptcodec.evaluate.ours import OurCodec
+    from promptcodec.evaluate.data.datasets import read_picture
+    from promptcodec.evaluate.pages.montage import check_crop, most_detailed
 
     output = output or picture.with_name(f"{picture.stem}-compare.png")
     if output.suffix.lower() != ".png":
@@ -94,7 +94,7 @@ def _crop(text: str) -> Crop:
 
 def _peers(names: str | None) -> list[EvaluatedCodec]:
     """Those named; by default those installed, and a line about each that is not."""
-    from promptcodec.evaluate.codecs import open_codec
+    from promptcodec.evaluate.codecs.registry import open_codec
 
     opened = []
     for name in dict.fromkeys((names or DEFAULT_PEERS).split(",")):
@@ -128,8 +128,8 @@ def _print(contenders: list[Contender]) -> None:
 
 
 def _draw(output: Path, file: PictureFile, pixels: Pixels, contenders: list[Contender], area: Crop) -> None:
-    from promptcodec.codec.atomic import atomic_write
-    from promptcodec.evaluate.montage import Tile, montage
+    from promptcodec.evaluate.pages.montage import Tile, montage
+    from promptcodec.system.atomic import atomic_write
 
     ours = contenders[0].row
     original = (f"{len(file.data):,} bytes", f"{ours.width}x{ours.height} pixels", "")

@@ -16,7 +16,7 @@ def command(
     as_json: Json = False,
 ) -> None:
     """List the stored curves with their sources; with names, print their points."""
-    from promptcodec.evaluate.stored import UNAVAILABLE, open_curve, stored_curves
+    from promptcodec.evaluate.data.stored import UNAVAILABLE, open_curve, stored_curves
 
     chosen = [open_curve(name) for name in names] if names else list(stored_curves().values())
     if as_json:

@@ -14,14 +14,14 @@ import typer
 
 from promptcodec.api import model_of, opened
 from promptcodec.api import preview as decode_preview
+from promptcodec.bitstream.container import MAX_PIXELS
+from promptcodec.bitstream.tiling import Rect
 from promptcodec.cli import jobs, options, runtime
-from promptcodec.codec.container import MAX_PIXELS
-from promptcodec.codec.tiling import Rect
 from promptcodec.errors import UsageError
 
 if TYPE_CHECKING:
-    from promptcodec.codec.picture import Picture
-    from promptcodec.model.precision import Precision
+    from promptcodec.model.inference.precision import Precision
+    from promptcodec.picture.picture import Picture
 
 Skip = Annotated[bool, typer.Option("--skip-existing", help="Leave outputs that are newer than their .ptc file.")]
 Format = Annotated[
@@ -106,7 +106,7 @@ def command(
 
 def decode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
     """Decode one file; raises PromptcodecError or OSError, and then leaves no output."""
-    from promptcodec.codec.picture_write import write
+    from promptcodec.picture.write import write
 
     start = time.perf_counter()
     if settings.skip_existing and _newer(job):
@@ -133,7 +133,7 @@ def _decoded(settings: Settings, job: jobs.Job) -> tuple[Picture, int]:
     """The picture, and the size of its file."""
     source = sys.stdin.buffer if job.source == jobs.PIPE else job.source
     if settings.preview:
-        from promptcodec.codec.picture_io import read
+        from promptcodec.picture.read import read
 
         size = 0 if job.source == jobs.PIPE else Path(job.source).stat().st_size
         given = settings.model

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from promptcodec.bitstream.container import HASH_BYTES, SIGNATURE, unpack
 from promptcodec.cli import jobs, options, runtime
-from promptcodec.codec.atomic import atomic_write
 from promptcodec.codec.budget import DEFAULT_MEMORY
-from promptcodec.codec.container import HASH_BYTES, SIGNATURE, unpack
 from promptcodec.codec.effort import effort_of
 from promptcodec.codec.search import Target, one_target
 from promptcodec.errors import PromptcodecError, UsageError
-from promptcodec.zoo.shipped import DEFAULT, find_model, read_metadata
-from promptcodec.zoo.shipped_adapters import shipped_adapters
+from promptcodec.store.shipped import DEFAULT, find_model, read_metadata
+from promptcodec.store.shipped_adapters import shipped_adapters
+from promptcodec.system.atomic import atomic_write
 
 if TYPE_CHECKING:
-    from promptcodec.model.precision import Precision
+    from promptcodec.model.inference.precision import Precision
 
 DEFAULT_QUALITY = 50.0
 EXTENSIONS = (

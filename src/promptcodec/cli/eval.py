@@ -15,8 +15,8 @@ from promptcodec.errors import UsageError
 
 if TYPE_CHECKING:
     from promptcodec.evaluate.bdrate import Method
-    from promptcodec.evaluate.codecs import EvaluatedCodec
-    from promptcodec.evaluate.judge import Judge
+    from promptcodec.evaluate.codecs.registry import EvaluatedCodec
+    from promptcodec.evaluate.quality.judge import Judge
     from promptcodec.evaluate.results import ResultsFile, Row
     from promptcodec.evaluate.summary import Summary
 
@@ -80,10 +80,10 @@ def command(
     """Measure rate, PSNR, MS-SSIM and time of codecs on pictures; print means, BD-rates and comparisons."""
     from rich.console import Console
 
-    from promptcodec.evaluate.extras import import_extra
+    from promptcodec.evaluate.data.stored import open_curve
     from promptcodec.evaluate.results import ResultsFile
-    from promptcodec.evaluate.stored import open_curve
     from promptcodec.evaluate.summary import summarise
+    from promptcodec.system.extras import import_extra
 
     metric, differences = _metric(plot_metric), _method(method)
     stored = [open_curve(name) for name in _names(curves or "")]
@@ -105,13 +105,13 @@ def command(
     if compressai is not None:
         _export(summary, compressai)
     if plot is not None:
-        from promptcodec.evaluate.plots import rd_plot
+        from promptcodec.evaluate.pages.plots import rd_plot
 
         rd_plot(rows, plot, metric)
     if as_json:
         typer.echo(json.dumps(asdict(summary), indent=2))
     else:
-        from promptcodec.evaluate.report import print_summary
+        from promptcodec.evaluate.pages.report import print_summary
 
         print_summary(summary, Console())
 
@@ -137,7 +137,7 @@ def _method(name: str) -> Method:
 
 
 def _export(summary: Summary, folder: Path) -> None:
-    from promptcodec.evaluate.stored import write_compressai
+    from promptcodec.evaluate.data.stored import write_compressai
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -151,8 +151,8 @@ def _export(summary: Summary, folder: Path) -> None:
 
 def _judge(names: list[str], networks: Path | None, masks: Path | None) -> Judge:
     """Raises UsageError for unknown metrics, and for those whose networks or masks are not given."""
-    from promptcodec.evaluate.judge import MASKED, Judge
-    from promptcodec.evaluate.networks import networks_folder
+    from promptcodec.evaluate.quality.judge import MASKED, Judge
+    from promptcodec.evaluate.quality.networks import networks_folder
 
     if masks is None and (needy := [name for name in names if name in MASKED]):
         raise UsageError(f"{needy[0]} needs --masks")
@@ -161,9 +161,9 @@ def _judge(names: list[str], networks: Path | None, masks: Path | None) -> Judge
 
 def _pictures(sources: list[str], prepared: Path) -> tuple[list[Path], Path | None]:
     """The pictures of all sources, each once, and the folder of masks that one of them brought."""
-    from promptcodec.evaluate.coco import prepare
-    from promptcodec.evaluate.datasets import find_pictures
-    from promptcodec.evaluate.named_sets import COCO, open_set, split_name
+    from promptcodec.evaluate.data.coco import prepare
+    from promptcodec.evaluate.data.datasets import find_pictures
+    from promptcodec.evaluate.data.named_sets import COCO, open_set, split_name
 
     found: dict[Path, None] = {}
     masks = None
@@ -185,7 +185,7 @@ def _pictures(sources: list[str], prepared: Path) -> tuple[list[Path], Path | No
 
 def _stored_rows(results: ResultsFile, pictures: list[Path]) -> list[Row]:
     """Rows of the file, of the ``pictures`` alone where there are any."""
-    from promptcodec.evaluate.datasets import read_picture
+    from promptcodec.evaluate.data.datasets import read_picture
 
     if not results.path.exists():
         raise UsageError(f"there is no results file {results.path}")
@@ -207,7 +207,7 @@ def _measured_rows(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from promptcodec.evaluate.datasets import find_masks
+    from promptcodec.evaluate.data.datasets import find_masks
     from promptcodec.evaluate.runner import measure
 
     if not pictures:
@@ -231,7 +231,7 @@ def _measured_rows(
 
 def _plan(names: list[str], qualities: list[str]) -> list[tuple[EvaluatedCodec, list[float]]]:
     """Codecs with their settings: those given by name, else those given for all, else the codec's ladder."""
-    from promptcodec.evaluate.codecs import open_codec
+    from promptcodec.evaluate.codecs.registry import open_codec
 
     if not names:
         raise UsageError("--codecs names no codec")

@@ -14,7 +14,7 @@ Name = Annotated[str, typer.Option("--name", help="What the model and its adapte
 
 def command(checkpoint: Checkpoint, target: Target, source: Source, name: Name = "") -> None:
     """Import a published checkpoint: a base, and an adapter file beside it where there are prompts."""
-    from promptcodec.zoo.import_checkpoint import import_checkpoint
+    from promptcodec.importers.checkpoint import import_checkpoint
 
     for path in import_checkpoint(source, checkpoint, target, name):
         print(path)

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from promptcodec.cli.options import Json
-from promptcodec.zoo.shipped import DEFAULT, shipped_models
-from promptcodec.zoo.shipped_adapters import shipped_adapters
+from promptcodec.store.shipped import DEFAULT, shipped_models
+from promptcodec.store.shipped_adapters import shipped_adapters
 
 All = Annotated[bool, typer.Option("--all", help="Also configurations without weights, with their size and cost.")]
 
@@ -32,8 +32,8 @@ def command(everything: All = False, as_json: Json = False) -> None:
 
 
 def _presets(as_json: bool) -> None:
-    from promptcodec.evaluate.complexity import build, parts, total
-    from promptcodec.model.presets import PRESETS
+    from promptcodec.evaluate.cost.complexity import build, parts, total
+    from promptcodec.model.presets.registry import PRESETS
 
     if not as_json:
         print(f"\n{'preset':24}{'parameters':>12}{'encode kMAC/px':>16}{'decode kMAC/px':>16}  entropy model")

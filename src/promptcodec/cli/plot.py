@@ -36,10 +36,10 @@ def command(
     anchor: Annotated[str, typer.Option(help="Stored curve that latency's BD-rates are against.")] = "kodak/vtm",
 ) -> None:
     """Draw rate-distortion curves, bars of BD-rates, an adaptive range, regions, accuracy, latency or training."""
-    from promptcodec.evaluate import figures, plots
+    from promptcodec.evaluate.data.stored import open_curve
     from promptcodec.evaluate.packed import read_rows
-    from promptcodec.evaluate.speed import speeds
-    from promptcodec.evaluate.stored import open_curve
+    from promptcodec.evaluate.pages import figures, plots
+    from promptcodec.evaluate.pages.speed import speeds
     from promptcodec.evaluate.summary import METRICS, is_ours, summarise
 
     if missing := [path for path in results if not path.exists()]:

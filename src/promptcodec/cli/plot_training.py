@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from promptcodec.errors import UsageError
-from promptcodec.evaluate.stored import StoredCurve
+from promptcodec.evaluate.data.stored import StoredCurve
 
 
 def draw(runs: Sequence[Path], output: Path, dataset: str | None, against: Sequence[StoredCurve]) -> None:
     """Plot validation curves of runs over samples, and their BD-rate against other curves; print the latter."""
-    from promptcodec.evaluate.training_plot import over_samples, training_plot
-    from promptcodec.train.gap import gaps, phrase
-    from promptcodec.train.rd_log import TRAIN, read_rd
+    from promptcodec.evaluate.pages.training_plot import over_samples, training_plot
+    from promptcodec.train.run.gap import gaps, phrase
+    from promptcodec.train.run.rd_log import TRAIN, read_rd
 
     anchors = {curve.name: [(p.bpp, p.psnr) for p in curve.points if p.psnr is not None] for curve in against}
     chosen, told = {}, []

@@ -11,7 +11,7 @@ from promptcodec.cli import options, runtime
 from promptcodec.errors import UsageError
 
 if TYPE_CHECKING:
-    from promptcodec.evaluate.paper_tables import Figure
+    from promptcodec.evaluate.cost.paper_tables import Figure
     from promptcodec.model.base import CompressionModel
 
 Name = Annotated[str | None, typer.Argument(help="A preset, a shipped model, or a model file.", show_default=False)]
@@ -34,11 +34,11 @@ def command(
         _print_papers(as_json)
         return
     width, height = _size(size)
-    from promptcodec.evaluate.complexity import parts, total
+    from promptcodec.evaluate.cost.complexity import parts, total
 
     network = _network(str(model), times)
     found = parts(network, height, width)
-    from promptcodec.evaluate.layer_times import layer_times, network_memory, weights_mib
+    from promptcodec.evaluate.cost.layer_times import layer_times, network_memory, weights_mib
 
     memory = network_memory(network, height, width) if times else None
     seconds = layer_times(network, height, width) if times else {}
@@ -71,11 +71,11 @@ def command(
 
 def _network(name: str, weights: bool) -> CompressionModel:
     """The model ``name``; a preset has random weights, or none at all where they are not needed."""
-    from promptcodec.evaluate.complexity import build
+    from promptcodec.evaluate.cost.complexity import build
     from promptcodec.model.base import CompressionModel
-    from promptcodec.model.presets import CONFIGURATIONS
-    from promptcodec.zoo.model_file import load_model
-    from promptcodec.zoo.shipped import find_model
+    from promptcodec.model.presets.registry import CONFIGURATIONS
+    from promptcodec.store.model_file import load_model
+    from promptcodec.store.shipped import find_model
 
     if name in CONFIGURATIONS:
         return CompressionModel(CONFIGURATIONS[name]()).eval() if weights else build(CONFIGURATIONS[name]())
@@ -83,7 +83,7 @@ def _network(name: str, weights: bool) -> CompressionModel:
 
 
 def _print_papers(as_json: bool) -> None:
-    from promptcodec.evaluate.paper_tables import COLUMNS, table
+    from promptcodec.evaluate.cost.paper_tables import COLUMNS, table
 
     for paper, columns in COLUMNS.items():
         if not as_json:

@@ -16,7 +16,7 @@ def command(
     figures: Annotated[bool, typer.Option(help="Draw the figures; else the page alone.")] = True,
 ) -> None:
     """Render results into a Markdown page: tables, BD-rates and figures, each with the command that makes it."""
-    from promptcodec.evaluate.page import render
+    from promptcodec.evaluate.pages.page import render
 
     written = render(folder, output, figures)
     typer.echo("\n".join(map(str, written)))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+from promptcodec.bitstream.container import MAX_PIXELS
 from promptcodec.cli.interrupts import interrupts_blocked
-from promptcodec.codec.allocator import keep_large_blocks
-from promptcodec.codec.container import MAX_PIXELS
+from promptcodec.system.allocator import keep_large_blocks
 
 if TYPE_CHECKING:
     from promptcodec.codec.codec import Codec
-    from promptcodec.model.precision import Precision
+    from promptcodec.model.inference.precision import Precision
     from promptcodec.steer.files import SteeredCodec
 
 

@@ -61,9 +61,9 @@ def command(
         return
     if recipe is None or output is None:
         raise UsageError("give a recipe and --output FOLDER, or --next")
-    from promptcodec.train.distributed import World
     from promptcodec.train.loop import Trainer
     from promptcodec.train.recipe import Recipe
+    from promptcodec.train.run.distributed import World
 
     trainer = Trainer(Recipe.load(recipe, overrides), output, portable, World.join())
     trainer.say(trainer.begin())
@@ -73,8 +73,8 @@ def command(
 def _sit(trainer: Trainer, max_seconds: float, version: str) -> None:
     """Continue a run, and leave its model file, or its adapter's, or both."""
     from promptcodec.steer.adapter_file import save_adapter
-    from promptcodec.train.progress import line
-    from promptcodec.zoo.model_file import save_model
+    from promptcodec.store.model_file import save_model
+    from promptcodec.train.run.progress import line
 
     trainer.run(max_seconds, lambda row: print(line(row), flush=True))
     if trainer.world.leads:
@@ -92,9 +92,9 @@ def _run_queue(
     queue: Path, runs: Path, overrides: dict[str, Any], portable: Path | None, max_seconds: float, version: str
 ) -> None:
     """Go through the open runs until the time is up; each leaves a row in the ledger beside the queue."""
-    from promptcodec.train.distributed import World
     from promptcodec.train.loop import Trainer
     from promptcodec.train.queue import mark_done, ready_run
+    from promptcodec.train.run.distributed import World
 
     world, end = World.join(), time.monotonic() + max_seconds
     said: set[str] = set()

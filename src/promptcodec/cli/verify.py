@@ -12,11 +12,11 @@ from typing import Annotated
 import typer
 
 from promptcodec.api import model_of, read_bytes
+from promptcodec.bitstream.container import MAX_PIXELS, Header, PtcFile, unpack
 from promptcodec.cli import jobs, options, runtime
 from promptcodec.cli.decode import MaxPixels
-from promptcodec.codec.container import MAX_PIXELS, Header, PtcFile, unpack
 from promptcodec.errors import ModelMismatchError
-from promptcodec.zoo.shipped import find_model
+from promptcodec.store.shipped import find_model
 
 SOUND, UNCHECKED = "done", "unchecked"
 

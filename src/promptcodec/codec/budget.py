@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Iterator
 
-from promptcodec.codec.tiling import TILE_UNIT
+from promptcodec.bitstream.tiling import TILE_UNIT
 from promptcodec.model.config import Attention, Model, ReflectConv, Resample, Stage, Transform
 
 DEFAULT_MEMORY = 2**30  # bytes for the networks, beside the picture itself and the model

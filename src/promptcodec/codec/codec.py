@@ -15,36 +15,36 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from promptcodec.codec.allocator import give_back
-from promptcodec.codec.alpha import decode_alpha, encode_alpha
+from promptcodec.bitstream.container import MAX_PIXELS, Header, Metadata, Preview, PtcFile, PtcReader, Tile, pack
+from promptcodec.bitstream.tiling import Grid, Rect
 from promptcodec.codec.budget import DEFAULT_MEMORY, analysis_halo, synthesis_halo, tile_size
-from promptcodec.codec.container import MAX_PIXELS, Header, Metadata, Preview, PtcFile, PtcReader, Tile, pack
 from promptcodec.codec.effort import Effort, effort_of
-from promptcodec.codec.exact_hyper import PLAIN, LatentSteering
 from promptcodec.codec.goals import goal_of
 from promptcodec.codec.latents import LATENTS_A_SIDE, CodedLatents, LatentCoder
-from promptcodec.codec.lossless import lossless_is_smaller
-from promptcodec.codec.memory import check_memory
 from promptcodec.codec.one_shot import OneShotCoder
-from promptcodec.codec.picture import Picture
-from promptcodec.codec.picture_io import read
-from promptcodec.codec.picture_write import to_pil
 from promptcodec.codec.search import Target, search
 from promptcodec.codec.tile_latents import Analysed, DecodedTiles, cropped
-from promptcodec.codec.tiling import Grid, Rect
 from promptcodec.errors import ModelMismatchError, UnfitError, UsageError
 from promptcodec.model import config
 from promptcodec.model.base import STRIDE
-from promptcodec.model.precision import Precision, autocast_pays
+from promptcodec.model.inference.exact_hyper import PLAIN, LatentSteering
+from promptcodec.model.inference.precision import Precision, autocast_pays
+from promptcodec.model.layers.transforms import pad_to_multiple
 from promptcodec.model.steering import Constant, Decoded, Steerer, Steering
-from promptcodec.model.transforms import pad_to_multiple
-from promptcodec.zoo.model_file import StoredModel
-from promptcodec.zoo.shipped import model_for
-from promptcodec.zoo.versions import described
+from promptcodec.picture.alpha import decode_alpha, encode_alpha
+from promptcodec.picture.lossless import lossless_is_smaller
+from promptcodec.picture.picture import Picture
+from promptcodec.picture.read import read
+from promptcodec.picture.write import to_pil
+from promptcodec.store.model_file import StoredModel
+from promptcodec.store.shipped import model_for
+from promptcodec.store.versions import described
+from promptcodec.system.allocator import give_back
+from promptcodec.system.memory import check_memory
 
 if TYPE_CHECKING:
-    from promptcodec.codec.picture_io import Source
     from promptcodec.codec.steered import Opener, Steered
+    from promptcodec.picture.read import Source
 
 DEFAULT_QUALITY = 50.0
 Q_STEPS = 2**16 - 1

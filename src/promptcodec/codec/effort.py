@@ -13,9 +13,9 @@ from promptcodec.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from promptcodec.codec.annealing import AnnealedRefinement
-    from promptcodec.codec.proximal import ProximalSearch
     from promptcodec.model.base import CompressionModel
+    from promptcodec.model.inference.annealing import AnnealedRefinement
+    from promptcodec.model.inference.proximal import ProximalSearch
     from promptcodec.model.steering import Steerer, Steering
 
 MOST_EFFORT = 10
@@ -61,7 +61,7 @@ class Effort:
         """
         import torch
 
-        from promptcodec.codec.latent_cost import LatentCost
+        from promptcodec.model.inference.latent_cost import LatentCost
 
         with torch.inference_mode(False):  # gradients do not pass what inference mode made
             rate = None if model.gain is None else torch.tensor([q], device=x.device)
@@ -73,8 +73,8 @@ class Effort:
 
     @property
     def _search(self) -> ProximalSearch | AnnealedRefinement:
-        from promptcodec.codec.annealing import AnnealedRefinement
-        from promptcodec.codec.proximal import ProximalSearch
+        from promptcodec.model.inference.annealing import AnnealedRefinement
+        from promptcodec.model.inference.proximal import ProximalSearch
 
         if (annealing := _ANNEALING_STEPS.get(self.level)) is not None:
             return AnnealedRefinement(annealing, ProximalSearch(_PROXIMAL_STEPS[-1]), ProximalSearch(_POLISHING_STEPS))

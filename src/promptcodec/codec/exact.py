@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from promptcodec.codec.tables import BINS, SIGMA_MAX, SIGMA_MIN
+from promptcodec.bitstream.tables import BINS, SIGMA_MAX, SIGMA_MIN
 from promptcodec.errors import FormatError, PromptcodecError
 
 GRID = 256  # steps of a mean per unit

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from promptcodec.codec.picture import Picture
 from promptcodec.codec.search import QUALITY_TOLERANCE, SIZE_TOLERANCE, Goal, Target
 from promptcodec.errors import UnfitError
+from promptcodec.picture.picture import Picture
 
 # What a variable-rate model spans from quality 0 to 100 on most photos; a first guess only.
 _SPAN = {"size": 3.2, "bpp": 3.2, "psnr": 13.0, "ms_ssim": 15.0}
@@ -28,7 +28,7 @@ def goal_of(
         goal = Goal(limit + math.log1p(-SIZE_TOLERANCE), limit, True, _SPAN[target.kind], text)
         return goal, lambda data: math.log(len(data))
 
-    from promptcodec.evaluate.metrics import MS_SSIM_SMALLEST_SIDE, decibel, ms_ssim, psnr
+    from promptcodec.evaluate.quality.metrics import MS_SSIM_SMALLEST_SIDE, decibel, ms_ssim, psnr
 
     if target.kind == "psnr":
         goal = Goal(target.value, target.value + QUALITY_TOLERANCE, False, _SPAN["psnr"], lambda s: f"{s:.2f} dB")

@@ -12,20 +12,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from promptcodec.codec.coder import Decoder, encode
-from promptcodec.codec.coder import Step as CoderStep
+from promptcodec.bitstream.offsets import OffsetReader, pack_offsets
+from promptcodec.bitstream.rans import Decoder, encode
+from promptcodec.bitstream.rans import Step as CoderStep
+from promptcodec.bitstream.tables import gaussian_tables
 from promptcodec.codec.exact import GRID, choose_offsets, pieces, quantise_parameters
-from promptcodec.codec.exact_hyper import PLAIN, ExactHyper, LatentSteering
-from promptcodec.codec.offsets import OffsetReader, pack_offsets
-from promptcodec.codec.tables import gaussian_tables
 from promptcodec.errors import FormatError, PromptcodecError
 from promptcodec.model.base import STRIDE, CompressionModel
-from promptcodec.model.causal import CausalContext
 from promptcodec.model.config import CausalAttention
-from promptcodec.model.context import SpaceChannelContext
-from promptcodec.model.contextual_mean import ContextualMean
-from promptcodec.model.schedule import Schedule, Step, all_at_once, in_units, run
-from promptcodec.zoo.model_file import StoredModel
+from promptcodec.model.entropy.causal import CausalContext
+from promptcodec.model.entropy.context import SpaceChannelContext
+from promptcodec.model.entropy.contextual_mean import ContextualMean
+from promptcodec.model.entropy.schedule import Schedule, Step, all_at_once, in_units, run
+from promptcodec.model.inference.exact_hyper import PLAIN, ExactHyper, LatentSteering
+from promptcodec.store.model_file import StoredModel
 
 LATENTS_A_SIDE = 4  # elements of y along a side for one of z
 DAMAGED = (
@@ -73,7 +73,7 @@ class LatentCoder:
         return self._log_sigma(scales, gains.y), means * gains.y
 
     def schedule(self, z_symbols: Tensor, q: float, steering: LatentSteering = PLAIN) -> Schedule:
-        """The steps in which y is coded, given the integers of z; see ``model.schedule``. Scales are log sigma."""
+        """The steps in which y is coded, given the integers of z; see ``model.entropy.schedule``. Scales are log sigma."""
         if self.context is None:
             return all_at_once(*self.parameters(z_symbols, q, steering))
         gains = self.hyper.gains(q, steering)

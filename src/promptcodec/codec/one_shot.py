@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from promptcodec.codec.coder import Decoder, encode
-from promptcodec.codec.coder import Step as CoderStep
+from promptcodec.bitstream.offsets import OffsetReader
+from promptcodec.bitstream.rans import Decoder, encode
+from promptcodec.bitstream.rans import Step as CoderStep
+from promptcodec.bitstream.tables import gaussian_tables
 from promptcodec.codec.exact import choose_scale_offsets, pieces, scale_bins
-from promptcodec.codec.exact_hyper import PLAIN, ExactHyper, LatentSteering
 from promptcodec.codec.latents import (
     DAMAGED,
     CodedLatents,
@@ -25,14 +26,13 @@ from promptcodec.codec.latents import (
     kept,
     rounded,
 )  # fmt: skip
-from promptcodec.codec.offsets import OffsetReader
-from promptcodec.codec.tables import gaussian_tables
 from promptcodec.errors import FormatError
 from promptcodec.model.base import STRIDE
-from promptcodec.model.precision import true_float32
-from promptcodec.model.schedule import MeanStep, run
+from promptcodec.model.entropy.schedule import MeanStep, run
+from promptcodec.model.inference.exact_hyper import PLAIN, ExactHyper, LatentSteering
+from promptcodec.model.inference.precision import true_float32
 from promptcodec.model.steering import Decoded
-from promptcodec.zoo.model_file import StoredModel
+from promptcodec.store.model_file import StoredModel
 
 
 @dataclass(frozen=True)

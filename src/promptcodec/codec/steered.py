@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from promptcodec.codec.exact_hyper import LatentSteering
-from promptcodec.codec.records import AdapterRecord
-from promptcodec.codec.tiling import Rect
+from promptcodec.bitstream.records import AdapterRecord
+from promptcodec.bitstream.tiling import Rect
+from promptcodec.model.inference.exact_hyper import LatentSteering
 from promptcodec.model.steering import Steerer, Steering
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, overload
 
 from torch import Tensor
 
-from promptcodec.codec.container import PtcReader
-from promptcodec.codec.exact_hyper import PLAIN, LatentSteering
+from promptcodec.bitstream.container import PtcReader
+from promptcodec.bitstream.tiling import Rect
 from promptcodec.codec.latents import LATENTS_A_SIDE, CodedLatents
-from promptcodec.codec.tiling import Rect
 from promptcodec.model.base import STRIDE
+from promptcodec.model.inference.exact_hyper import PLAIN, LatentSteering
 
 if TYPE_CHECKING:
     from promptcodec.codec.codec import Codec

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from promptcodec.evaluate.extras import import_extra
+from promptcodec.system.extras import import_extra
 
 Curve = Sequence[tuple[float, float]]
 Method = Literal["pchip", "cubic"]

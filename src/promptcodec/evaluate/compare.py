@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from promptcodec.evaluate.codecs import EvaluatedCodec
-from promptcodec.evaluate.datasets import PictureFile
-from promptcodec.evaluate.metrics import Pixels
+from promptcodec.evaluate.codecs.registry import EvaluatedCodec
+from promptcodec.evaluate.data.datasets import PictureFile
+from promptcodec.evaluate.quality.metrics import Pixels
 from promptcodec.evaluate.results import Row
 from promptcodec.evaluate.runner import measure_one
 

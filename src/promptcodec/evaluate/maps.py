@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from promptcodec.errors import UsageError
-from promptcodec.evaluate.extras import import_extra
 from promptcodec.model.base import STRIDE, CompressionModel
-from promptcodec.model.blocks import Stage
-from promptcodec.model.contextual_mean import ContextualMean
-from promptcodec.model.mixers import Seen, WindowAttention
+from promptcodec.model.entropy.contextual_mean import ContextualMean
+from promptcodec.model.layers.blocks import Stage
+from promptcodec.model.layers.mixers import Seen, WindowAttention
+from promptcodec.model.layers.transforms import Transform
+from promptcodec.model.layers.windows import WindowGrid
 from promptcodec.model.steering import Site, Steerer, Steering, TransformName
-from promptcodec.model.transforms import Transform
-from promptcodec.model.windows import WindowGrid
 from promptcodec.steer.sites import TRANSFORMS
+from promptcodec.system.extras import import_extra
 
 Map = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from promptcodec.errors import PromptcodecError, UsageError
-from promptcodec.evaluate.codecs import curve_key
+from promptcodec.evaluate.codecs.registry import curve_key
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from promptcodec.errors import ImageError, LimitError, PromptcodecError
-from promptcodec.evaluate.codecs import EvaluatedCodec, open_codec
-from promptcodec.evaluate.datasets import PictureFile, read_picture
-from promptcodec.evaluate.judge import MASKED, Judge, Mask
-from promptcodec.evaluate.memory import begin_peak, peak_mib
-from promptcodec.evaluate.metrics import Pixels, ms_ssim, psnr
+from promptcodec.evaluate.codecs.registry import EvaluatedCodec, open_codec
+from promptcodec.evaluate.cost.memory import begin_peak, peak_mib
+from promptcodec.evaluate.data.datasets import PictureFile, read_picture
+from promptcodec.evaluate.quality.judge import MASKED, Judge, Mask
+from promptcodec.evaluate.quality.metrics import Pixels, ms_ssim, psnr
 from promptcodec.evaluate.results import ResultsFile, Row
 
 Plan = Sequence[tuple[EvaluatedCodec, Sequence[float]]]

@@ -10,11 +10,11 @@ from statistics import fmean
 
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.bdrate import Method, QualityDifference, RateDifference, bd_quality, bd_rate, quality_at
-from promptcodec.evaluate.codecs import OURS
-from promptcodec.evaluate.judge import LOWER_IS_BETTER, SCORES
-from promptcodec.evaluate.metrics import decibel
+from promptcodec.evaluate.codecs.registry import OURS
+from promptcodec.evaluate.data.stored import StoredCurve, StoredPoint
+from promptcodec.evaluate.quality.judge import LOWER_IS_BETTER, SCORES
+from promptcodec.evaluate.quality.metrics import decibel
 from promptcodec.evaluate.results import Row
-from promptcodec.evaluate.stored import StoredCurve, StoredPoint
 
 METRICS = ("psnr", "ms_ssim", *SCORES)
 RATES = (0.2, 0.3, 0.5, 0.75, 1.0)

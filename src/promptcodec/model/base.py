@@ -11,12 +11,11 @@ from torch import Tensor, nn
 
 from promptcodec.errors import UsageError
 from promptcodec.model import config
-from promptcodec.model.causal import CausalContext
-from promptcodec.model.context import context_model
-from promptcodec.model.contextual_mean import ContextualMean
-from promptcodec.model.entropy import FactorizedPrior, gaussian_likelihood
-from promptcodec.model.gain import RateGain
-from promptcodec.model.schedule import (
+from promptcodec.model.entropy.causal import CausalContext
+from promptcodec.model.entropy.context import context_model
+from promptcodec.model.entropy.contextual_mean import ContextualMean
+from promptcodec.model.entropy.prior import FactorizedPrior, gaussian_likelihood
+from promptcodec.model.entropy.schedule import (
     MeanSchedule,
     Schedule,
     Step,
@@ -27,8 +26,9 @@ from promptcodec.model.schedule import (
     run,
     with_scales,
 )
+from promptcodec.model.layers.gain import RateGain
+from promptcodec.model.layers.transforms import Transform, depth, full_precision, pad_to_multiple
 from promptcodec.model.steering import Constant, Decoded, Gains, Steerer, Steering, TransformSteer
-from promptcodec.model.transforms import Transform, depth, full_precision, pad_to_multiple
 
 STRIDE = 64  # pixels per element of z
 
@@ -36,7 +36,7 @@ Quantisation = Literal["noise", "mixed", "round"]
 
 
 class CompressionModel(nn.Module):
-    """A codec's networks, built from a configuration (``promptcodec.model.presets``)."""
+    """A codec's networks, built from a configuration (``promptcodec.model.presets.registry``)."""
 
     def __init__(self, cfg: config.Model) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class CompressionModel(nn.Module):
         self, z_hat: Tensor, gains: Gains, known: Tensor | None = None, steer: TransformSteer | None = None,
         steer_means: TransformSteer | None = None,
     ) -> Schedule:  # fmt: skip
-        """The steps in which the (gained) latent is coded, given the decoded (gained) z; see ``model.schedule``.
+        """The steps in which the (gained) latent is coded, given the decoded (gained) z; see ``model.entropy.schedule``.
 
         ``known``: the latent as later steps will see it, where that is settled beforehand (noise in training).
         ``steer`` acts in the hyper synthesis, ``steer_means`` in what makes contextual means.

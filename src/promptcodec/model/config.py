@@ -112,7 +112,7 @@ class ReflectConv:
 
 @dataclass(frozen=True)
 class Gdn:
-    """Generalised divisive normalisation without squares (``model.gdn``), or its inverse."""
+    """Generalised divisive normalisation without squares (``model.layers.gdn``), or its inverse."""
 
     inverse: bool = False
 
@@ -134,7 +134,7 @@ class Transform:
     A stage of depth 0 computes nothing: it is a place where steering can act. ``gate`` multiplies the shortcut's latent
     by 1 + a linear function, zero at the start, of the last features at the latent's resolution, so that what steers
     those features reaches the linear path as well. ``bound`` > 0 keeps every output within that distance of a value
-    learned per channel (``model.bounded``).
+    learned per channel (``model.layers.bounded``).
     """
 
     in_channels: int

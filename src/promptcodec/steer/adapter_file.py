@@ -19,7 +19,7 @@ from promptcodec.errors import ModelMismatchError, OtherBaseError, UsageError
 from promptcodec.model.base import CompressionModel
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.kinds import BUILT_IN, PARAMETER_FREE
-from promptcodec.zoo.shipped_adapters import find_adapter, shipped_adapters
+from promptcodec.store.shipped_adapters import find_adapter, shipped_adapters
 
 FORMAT = "promptcodec-adapter-1"
 FINGERPRINT_BYTES = 8

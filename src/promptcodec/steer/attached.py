@@ -9,8 +9,8 @@ from torch import Tensor
 
 from promptcodec.errors import UsageError
 from promptcodec.model import config
+from promptcodec.model.layers.transforms import full_precision
 from promptcodec.model.steering import Decoded, Gains, Steering
-from promptcodec.model.transforms import full_precision
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.controls import Controls
 from promptcodec.steer.sites import check_steering

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from promptcodec.errors import UsageError
 from promptcodec.model.base import STRIDE
-from promptcodec.model.transforms import pad_to_multiple
+from promptcodec.model.layers.transforms import pad_to_multiple
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from promptcodec.codec.exact_hyper import LatentSteering
+from promptcodec.bitstream.records import AdapterRecord
+from promptcodec.bitstream.tiling import Rect
 from promptcodec.codec.latents import LATENTS_A_SIDE
-from promptcodec.codec.records import AdapterRecord
 from promptcodec.codec.tile_latents import cropped
-from promptcodec.codec.tiling import Rect
 from promptcodec.errors import FormatError
 from promptcodec.model import config
 from promptcodec.model.base import STRIDE
+from promptcodec.model.inference.exact_hyper import LatentSteering
 from promptcodec.model.steering import Decoded, Steering
 from promptcodec.steer.adapter_file import StoredAdapter
 from promptcodec.steer.attached import Attached

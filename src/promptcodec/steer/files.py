@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from promptcodec.bitstream.container import MAX_PIXELS, PtcReader
+from promptcodec.bitstream.records import AdapterRecord
 from promptcodec.codec.codec import Codec
-from promptcodec.codec.container import MAX_PIXELS, PtcReader
 from promptcodec.codec.effort import effort_of
-from promptcodec.codec.picture import Picture
-from promptcodec.codec.records import AdapterRecord
 from promptcodec.errors import ModelMismatchError, OtherBaseError, UnfitError, UsageError
+from promptcodec.picture.picture import Picture
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import StoredAdapter, base_fingerprint, load_adapter
 from promptcodec.steer.controls import Controls, constant
 from promptcodec.steer.file_steering import FileSteering
 from promptcodec.steer.kinds import PARAMETER_FREE
-from promptcodec.steer.quantisation_step import OWN_STEP, QuantisationStep, step_for
+from promptcodec.steer.methods.quantisation_step import OWN_STEP, QuantisationStep, step_for
 from promptcodec.steer.region_map import MapSource, region_map
-from promptcodec.zoo.shipped_adapters import shipped_adapters
+from promptcodec.store.shipped_adapters import shipped_adapters
 
 if TYPE_CHECKING:
-    from promptcodec.codec.picture_io import Source
+    from promptcodec.picture.read import Source
 
 
 class SteeredCodec:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from promptcodec.model import config
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.contextual_mean import ContextualMean
+from promptcodec.model.entropy.contextual_mean import ContextualMean
 
 FIT_STEPS, FIT_BATCH, FIT_RATE = 800, 16, 3e-3
 _PLACES = {"g_a": "analysis", "g_s": "synthesis", "h_a": "hyper_analysis"}

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from promptcodec.codec.atomic import atomic_write
+from promptcodec.system.atomic import atomic_write
 
 TITLE = "## Sittings"
 COLUMNS = ("date", "run", "recipe", "commit", "hardware", "minutes", "samples", "validation", "weights")

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from promptcodec.errors import UsageError
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.contextual_mean import ContextualMean
+from promptcodec.model.entropy.contextual_mean import ContextualMean
 
 UNIT = 45.0 / 255.0  # one latent unit in pixel values of [0, 1]: the high-rate step size at the centre of q
 

@@ -19,34 +19,34 @@ from torch import Tensor, nn
 
 from promptcodec.errors import DivergenceError, UsageError
 from promptcodec.model.base import CompressionModel, channels_last
-from promptcodec.model.blocks import Block
-from promptcodec.model.precision import autocast_pays
-from promptcodec.model.presets import CONFIGURATIONS
+from promptcodec.model.inference.precision import autocast_pays
+from promptcodec.model.layers.blocks import Block
+from promptcodec.model.presets.registry import CONFIGURATIONS
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import base_fingerprint
-from promptcodec.train.arrivals import Watch, take_up_arrivals
-from promptcodec.train.asked import ControlSampler
-from promptcodec.train.checkpoint import load_checkpoint, save_checkpoint
-from promptcodec.train.crops import CropSampler
-from promptcodec.train.distortion import Distortion
-from promptcodec.train.distributed import World
-from promptcodec.train.divergence import LOOK_EVERY
-from promptcodec.train.features import FeatureDistance
-from promptcodec.train.guard import Guard
+from promptcodec.train.data.arrivals import Watch, take_up_arrivals
+from promptcodec.train.data.control_sampler import ControlSampler
+from promptcodec.train.data.crops import CropSampler
+from promptcodec.train.data.objects import ObjectReader
+from promptcodec.train.data.pictures import PictureStore
+from promptcodec.train.data.remote import is_remote
+from promptcodec.train.data.stream import StreamedStore
 from promptcodec.train.linear_start import linear_start
-from promptcodec.train.objective import Objective
-from promptcodec.train.objects import ObjectReader
+from promptcodec.train.losses.distortion import Distortion
+from promptcodec.train.losses.features import FeatureDistance
+from promptcodec.train.losses.objective import Objective
 from promptcodec.train.optimiser import Optimiser
-from promptcodec.train.pictures import PictureStore
-from promptcodec.train.portable import load_portable, save_portable
-from promptcodec.train.progress import Meter, flops_per_sample
 from promptcodec.train.recipe import Recipe
-from promptcodec.train.remote import is_remote
-from promptcodec.train.schedule import rate_factor
-from promptcodec.train.sitting import Log, StopSignal
+from promptcodec.train.run.checkpoint import load_checkpoint, save_checkpoint
+from promptcodec.train.run.distributed import World
+from promptcodec.train.run.divergence import LOOK_EVERY
+from promptcodec.train.run.guard import Guard
+from promptcodec.train.run.portable import load_portable, save_portable
+from promptcodec.train.run.progress import Meter, flops_per_sample
+from promptcodec.train.run.schedule import rate_factor
+from promptcodec.train.run.session import Log, StopSignal
 from promptcodec.train.start import start_from
 from promptcodec.train.steered import Steered, SteeredObjective, base_network, new_adapter
-from promptcodec.train.stream import StreamedStore
 from promptcodec.train.validation import validate, validate_steered
 from promptcodec.train.validation_sets import Rows, ValidationSets
 

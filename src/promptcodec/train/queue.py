@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from promptcodec.codec.atomic import atomic_write
 from promptcodec.errors import UsageError
+from promptcodec.system.atomic import atomic_write
 from promptcodec.train.recipe import Recipe
 
 OPEN, DONE = "open", "done"

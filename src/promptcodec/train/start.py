@@ -12,9 +12,9 @@ from torch import Tensor
 from promptcodec.errors import UsageError
 from promptcodec.model import config
 from promptcodec.model.base import CompressionModel
+from promptcodec.store.model_file import load_model
+from promptcodec.store.shipped import find_model
 from promptcodec.train.growth import grow, grows
-from promptcodec.zoo.model_file import load_model
-from promptcodec.zoo.shipped import find_model
 
 
 def start_from(

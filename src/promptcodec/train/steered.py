@@ -12,20 +12,20 @@ from torch import Tensor, nn
 
 from promptcodec.errors import UsageError
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.presets import CONFIGURATIONS
-from promptcodec.steer import objectives
+from promptcodec.model.presets.registry import CONFIGURATIONS
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import adapter_class, load_adapter
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls
-from promptcodec.steer.song import quality_to_lambda
-from promptcodec.train.distortion import Distortion
-from promptcodec.train.features import FeatureDistance, FeatureNetwork
-from promptcodec.train.ms_ssim import ms_ssim
-from promptcodec.train.objective import figures, rate_distortion
+from promptcodec.steer.methods.song import quality_to_lambda
+from promptcodec.store.model_file import load_model
+from promptcodec.store.shipped import find_model
+from promptcodec.train.losses import steering as objectives
+from promptcodec.train.losses.distortion import Distortion
+from promptcodec.train.losses.features import FeatureDistance, FeatureNetwork
+from promptcodec.train.losses.ms_ssim import ms_ssim
+from promptcodec.train.losses.objective import figures, rate_distortion
 from promptcodec.train.recipe import Recipe
-from promptcodec.zoo.model_file import load_model
-from promptcodec.zoo.shipped import find_model
 
 
 def base_network(recipe: Recipe) -> CompressionModel:

@@ -13,7 +13,7 @@ from torch import Tensor
 from promptcodec.model.base import CompressionModel
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls
-from promptcodec.train.objective import rate_distortion
+from promptcodec.train.losses.objective import rate_distortion
 from promptcodec.train.steered import Steered
 
 QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -1,0 +1,132 @@
+"""promptcodec as a codec under test: any model, adapters, and what they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+import promptcodec
+from promptcodec.bitstream.container import unpack
+from promptcodec.codec.codec import Q_STEPS
+from promptcodec.codec.effort import effort_of
+from promptcodec.errors import UsageError
+from promptcodec.evaluate.codecs.registry import OURS, EvaluatedCodec
+from promptcodec.evaluate.codecs.timed import TimedCodec
+from promptcodec.evaluate.quality.metrics import Pixels
+from promptcodec.picture.write import to_pil
+from promptcodec.steer.files import SteeredCodec
+
+if TYPE_CHECKING:
+    from promptcodec.codec.search import Target
+
+
+class OurCodec(EvaluatedCodec):
+    """promptcodec with one model, on the CPU, steered by adapters if there are any."""
+
+    settings: tuple[float, ...] = (0.0, 10, 25, 40, 55, 70, 85, 100)
+    whole_settings = False
+
+    def __init__(
+        self, model: str | None = None, adapters: Sequence[str] = (), controls: Mapping[str, float] | None = None
+    ) -> None:
+        """``model``: name or path, None for the default; ``adapters``: files, or names of those in the package;
+        ``controls``: scalars by name, and ``effort``.
+
+        Adapters that take a region of interest get the picture's mask. Raises ModelMismatchError where there is no
+        such model and for adapters of another one, UsageError for controls that no adapter takes.
+        """
+        self._codec = TimedCodec(promptcodec.load(model))
+        if self._codec.network.gain is None:
+            self.settings = (0.0,)  # one rate: any quality is the same file
+        self._steered = SteeredCodec.load(self._codec, adapters) if adapters else None
+        self._controls = dict(controls or {})
+        self._effort = effort_of(self._controls.pop("effort", 0))
+        self._takes_roi = False
+        self._mask: NDArray[np.uint8] | None = None
+        self.name = f"{OURS}:{self._codec.name}"
+        self.options = {"fingerprint": self._codec.fingerprint}
+        self.version = f"promptcodec {promptcodec.__version__}"
+        if controls or adapters:
+            self.options["controls"] = dict(sorted((controls or {}).items()))
+        if self._steered is None:
+            self.name += _at(controls)
+            if self._controls:
+                raise UsageError(f"{next(iter(self._controls))} needs an adapter: {OURS}:MODEL+ADAPTER@NAME=VALUE")
+            return
+        stored = self._steered.adapters
+        self._takes_roi = any("roi" in s.adapter.maps for s in stored)
+        self.options["adapters"] = [f"{s.name} {s.fingerprint.hex()}" for s in stored]
+        self.name += "".join(f"+{s.name}" for s in stored) + _at(controls)
+
+    def check(self, quality: float) -> None:
+        if not 0 <= quality <= 100:
+            raise UsageError(f"{self.name} takes a quality from 0 to 100, not {quality:g}")
+
+    def use_mask(self, mask: NDArray[np.uint8] | None) -> None:
+        self._mask = mask
+
+    def encode(self, rgb: Pixels, quality: float) -> bytes:
+        image = Image.fromarray(rgb)
+        start = self._codec.begin()
+        given = None if self._codec.network.gain is None else quality
+        if self._steered is None:
+            data = self._codec.encode(image, given, effort=self._effort)
+        else:
+            data = self._steered.encode(image, given, settings=self._controls, roi=self._roi(rgb), effort=self._effort)
+        self._codec.end("encode latents and file", start)
+        return data
+
+    def setting_for(self, rgb: Pixels, target: Target) -> float:
+        """The quality at which ``encode`` hits the target. Raises TargetError where there is none."""
+        return 100 * unpack(self._codec.encode(Image.fromarray(rgb), target=target)).header.q / Q_STEPS
+
+    def decode(self, data: bytes) -> Pixels:
+        start = self._codec.begin()
+        decoder = self._codec if self._steered is None else self._steered
+        pixels = np.asarray(to_pil(decoder.decode_picture(data)).convert("RGB"))
+        self._codec.end("decode file and latents", start)
+        return pixels
+
+    @property
+    def phases(self) -> dict[str, float]:
+        return self._codec.phases
+
+    def _roi(self, rgb: Pixels) -> torch.Tensor | None:
+        if not self._takes_roi:
+            return None
+        if self._mask is None or self._mask.shape != rgb.shape[:2]:
+            raise UsageError(f"{self.name} needs masks of its pictures' sizes, with --masks")
+        return torch.from_numpy(self._mask.astype(np.float32) / 255)[None, None]
+
+
+def _at(controls: Mapping[str, float] | None) -> str:
+    """Of a codec's name."""
+    return "@" * bool(controls) + "&".join(f"{k}={v:g}" for k, v in sorted((controls or {}).items()))
+
+
+def open_ours(spec: str) -> OurCodec:
+    """``promptcodec[:MODEL][+ADAPTER]...[@NAME=VALUE[&NAME=VALUE]...]``: models and adapters by name or path, then
+    scalars, and ``effort``.
+
+    Raises UsageError for what cannot be read, and what ``OurCodec`` raises.
+    """
+    whole, at, asked = spec.partition("@")
+    if at and Path(whole.partition(":")[2] + at + asked).exists():  # a path with an @
+        whole, asked = spec, ""
+    head, *adapters = whole.split("+")
+    controls = {}
+    for part in asked.split("&") if asked else ():
+        name, equals, value = part.partition("=")
+        try:
+            controls[name] = float(value)
+        except ValueError:
+            equals = ""
+        if not equals or not name:
+            raise UsageError(f"{spec}: expected NAME=VALUE after the @, not {part!r}")
+    return OurCodec(head.partition(":")[2] or None, adapters, controls)

@@ -1,0 +1,166 @@
+"""Where the time goes: phases of one encode and one decode, beside the machine's measured convolution peak."""
+
+from __future__ import annotations
+
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from promptcodec.bitstream.container import Header, PtcFile, Tile, pack, unpack
+from promptcodec.codec.codec import Q_STEPS, Codec
+from promptcodec.codec.one_shot import OneShotCoder
+from promptcodec.model.base import CompressionModel, channels_last
+from promptcodec.model.inference.exact_hyper import PLAIN
+from promptcodec.model.inference.precision import Precision
+from promptcodec.model.kernels.compiled.windows import kernels_work
+from promptcodec.model.kernels.workers import torch_alone
+from promptcodec.model.layers.linear import onednn_linear_works
+from promptcodec.model.presets.registry import PRESETS
+from promptcodec.picture.read import read
+from promptcodec.picture.write import to_pil, write
+from promptcodec.store.model_file import load_model, save_model
+
+Q = 32_768
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Least seconds of a phase; for networks also multiplications and the share of the convolution peak."""
+
+    name: str
+    seconds: float
+    gmac: float | None = None
+    share_of_peak: float | None = None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One run. ``precision``: of the synthesis. ``peak_gflops``: float32 3x3 convolution, 128 channels, in this run, at
+    the same threads. ``compiled``: whether attention can be, see ``promptcodec.model.kernels.compiled``."""
+
+    model: str
+    width: int
+    height: int
+    threads: int
+    precision: str
+    peak_gflops: float
+    phases: list[Phase]
+    encode_s: float
+    decode_s: float
+    bytes: int
+    peak_memory_mib: float | None
+    compiled: bool
+
+
+def untrained(name: str, precision: Precision = "float32") -> Codec:
+    """A codec of a preset with random weights, through a model file like any other."""
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.safetensors"
+        save_model(CompressionModel(PRESETS[name]()), path, "untrained")
+        return Codec(load_model(path), precision=precision)
+
+
+def convolution_peak(repeats: int) -> float:
+    """GFLOP/s of torch's float32 3x3 convolution, 128 to 128 channels on 192x256, channels last."""
+    layer = channels_last(torch.nn.Conv2d(128, 128, 3, padding=1))
+    x = torch.rand(1, 128, 192, 256).to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        return 2e-9 * 128 * 128 * 9 * 192 * 256 / _least(lambda: layer(x), max(10, repeats))
+
+
+def bench(codec: Codec, picture: Path, repeats: int) -> Bench:
+    """Measure ``codec`` on ``picture``: every phase ``repeats`` times, the least counts."""
+    network, coder = codec.network, codec.coder
+    q = Q / Q_STEPS if network.gain is not None else 0.0
+    source = read(picture)
+    height, width = source.rgb.shape[:2]
+    y, z = codec.analyse(source.rgb)
+    coded = coder.encode(y, z, q)
+    z_symbols = (z.double() * coder.hyper.gains(q).z - coder.hyper.medians).round()
+    y_hat = coder.decode_both(coded, height, width, q)[1]
+    header = Header(width, height, codec.model.probability, codec.model.pixels, round(q * Q_STEPS))
+    file = PtcFile(header, (Tile(coded.checksum, coded.offsets, coded.stream),))
+    data, pixels = pack(file), codec.synthesise(y_hat, height, width, q)
+    decoded = type(source)(pixels)
+
+    def to_png() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            write(decoded, Path(folder) / "decoded.png")
+
+    peak = convolution_peak(repeats)
+    time_of = {
+        "read picture": _least(lambda: read(picture), repeats),
+        "analysis": _least(lambda: codec.analyse(source.rgb), repeats),
+        "parameters": _least(lambda: coder.parameters(z_symbols, q), repeats),
+        "encode latents": _least(lambda: coder.encode(y, z, q), repeats),
+        "write file": _least(lambda: pack(file), repeats),
+        "read file": _least(lambda: unpack(data), repeats),
+        "decode latents": _least(lambda: coder.decode_both(coded, height, width, q)[1], repeats),
+        "synthesis": _least(lambda: codec.synthesise(y_hat, height, width, q), repeats),
+        "write PNG": _least(to_png, repeats),
+    }
+    macs = {
+        "analysis": _gmac(lambda: codec.analyse(source.rgb)),
+        "parameters": _gmac(lambda: coder.parameters(z_symbols, q)),
+        "synthesis": _gmac(lambda: codec.synthesise(y_hat, height, width, q)),
+    }
+    if isinstance(coder, OneShotCoder):
+        symbols, log_scale = coder.symbols.decode(coded, height, width, q, PLAIN)
+        time_of["means"] = _least(lambda: coder.latent(symbols, log_scale, q), repeats)
+        macs["means"] = _gmac(lambda: coder.latent(symbols, log_scale, q))
+    # The latents' coding includes their parameters and means; what is left is symbols, tables and checksums.
+    for side in ("encode latents", "decode latents"):
+        time_of[side] = max(time_of[side] - time_of["parameters"] - time_of.get("means", 0.0), 0.0)
+    phases = [
+        Phase(name, round(seconds, 4), *_share(macs.get(name), seconds, peak)) for name, seconds in time_of.items()
+    ]
+    encode_s = _least(lambda: codec.encode(picture, None if network.gain is None else 100 * q), repeats)
+    decode_s = _least(lambda: to_pil(codec.decode_picture(data)), repeats)
+    return Bench(
+        codec.name, width, height, torch.get_num_threads(), "bfloat16" if codec.bfloat16 else "float32",
+        round(peak, 1), phases, round(encode_s, 4), round(decode_s, 4), len(data), _peak_memory(), kernels_work(),
+    )  # fmt: skip
+
+
+def _share(gmac: float | None, seconds: float, peak: float) -> tuple[float | None, float | None]:
+    return (None, None) if gmac is None else (round(gmac, 3), round(2 * gmac / seconds / peak, 3))
+
+
+def _least(call: Callable[[], object], repeats: int) -> float:
+    call()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _gmac(call: Callable[[], object]) -> float:
+    """Multiplications, by torch's own counter, which has to be told of the oneDNN operator."""
+    mapping = {torch.ops.mkldnn._linear_pointwise: _linear_flops} if onednn_linear_works() else {}
+    with torch_alone(), FlopCounterMode(display=False, custom_mapping=mapping) as counter:
+        call()
+    return float(counter.get_total_flops()) / 2e9
+
+
+def _linear_flops(x: Sequence[int], weight: Sequence[int], *_: object, **__: object) -> int:
+    return 2 * math.prod(x) * weight[0]
+
+
+def _peak_memory() -> float | None:
+    """MiB of this process at its largest, None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)

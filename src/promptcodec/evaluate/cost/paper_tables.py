@@ -1,0 +1,136 @@
+"""The complexity tables of papers 002 (Table 2, Table A1) and 004 (Table 1): our figures beside the printed ones.
+
+Rows of models that are not built here are printed with None for our figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+
+from promptcodec.evaluate.cost.adapter_complexity import adapter_parts
+from promptcodec.evaluate.cost.complexity import Part, build, parts, total
+from promptcodec.model import config
+from promptcodec.model.presets.registry import PRESETS
+from promptcodec.steer.adapter import Adapter
+from promptcodec.steer.methods.channels import ChannelSelection
+from promptcodec.steer.methods.sft import SFT
+from promptcodec.steer.methods.song import QualityMap
+from promptcodec.steer.methods.transtic import TransTIC
+
+PIXELS_004 = (1088, 1920)  # 1080p, padded to multiples of 64
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One cell: what the paper prints and what we count; None where there is none."""
+
+    printed: float | None
+    ours: float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table; ``preset`` (and what steers it) is None for models that are not built here."""
+
+    table: str
+    method: str
+    preset: str | None
+    cells: tuple[Figure, ...]
+
+
+COLUMNS = {
+    "002": ("encoder kMAC/px", "decoder kMAC/px", "encoder M", "decoder M"),
+    "004": ("parameters M", "T MAC at 1920x1088", "T MAC computed here"),
+}
+
+# (table, method, preset, printed figures in the order of COLUMNS; the third column of 004 is not printed)
+_PAPER002 = (
+    ("2, A1", "TIC", "tic", (142.54, 188.52, 3.65, 3.86)),
+    ("2", "ROI, autoencoder only", "song + quality map", (800.36, 679.80, 21.91, None)),
+    ("2", "ROI, classification", None, (882.46, 679.80, 47.47, None)),
+    ("2", "ROI, detection", None, (991.13, 679.80, 63.39, None)),
+    ("2", "ROI, segmentation", None, (997.85, 679.80, 66.03, None)),
+    ("2", "TIC+SFT", "tic + sft", (686.39, 462.23, 12.08, 9.62)),
+    ("2", "TIC+channel selection", "tic + channels", (142.54, 25.13, 3.76, 1.96)),
+    ("2, A1", "TransTIC", "tic + transtic", (332.03, 202.60, 5.24, 3.89)),
+    ("A1", "TransTIC, shallow", "tic + shallow", (322.80, 209.51, 4.65, 3.88)),
+    ("A1", "TransTIC, IP decoder", "tic + IP decoder", (332.03, 276.39, 5.24, 5.06)),
+    ("A1", "TransTIC, 4 prompts", "tic + 4 prompts", (302.06, 192.04, 5.24, 3.87)),
+    ("A1", "TransTIC, 64 prompts", "tic + 64 prompts", (451.91, 244.87, 5.24, 3.98)),
+    ("A1", "TransTIC, STB-12", "tic + STB-12", (332.03, 200.80, 5.24, 3.87)),
+    ("A1", "TransTIC, STB-34", "tic + STB-34", (332.03, 190.32, 5.24, 3.88)),
+    ("A1", "TransTIC, encoder only", "tic + encoder only", (332.03, 188.52, 5.24, 3.86)),
+    ("A1", "TransTIC, decoder only", "tic + decoder only", (142.54, 202.60, 3.65, 3.89)),
+)
+# The paper counts the decoder's stages mirrored: STB-12 are the last two.
+_STEERED: dict[str, Callable[[config.Model], Adapter]] = {
+    "channels": lambda base: ChannelSelection(base, features=64),
+    "quality map": QualityMap,
+    "sft": SFT,
+    "transtic": TransTIC,
+    "shallow": lambda base: TransTIC(base, encoder_carry=[0, 1], decoder_carry=[2, 3]),
+    "IP decoder": lambda base: TransTIC(base, decoder="generated"),
+    "4 prompts": lambda base: TransTIC(base, prompts=4),
+    "64 prompts": lambda base: TransTIC(base, prompts=64),
+    "STB-12": lambda base: TransTIC(base, decoder_stages=[2, 3]),
+    "STB-34": lambda base: TransTIC(base, decoder_stages=[0, 1]),
+    "encoder only": lambda base: TransTIC(base, decoder="none"),
+    "decoder only": lambda base: TransTIC(base, encoder="none"),
+}
+_PAPER004 = (
+    ("1", "ELIC", "elic", (33.29, 1.74)),
+    ("1", "MambaVC", None, (47.88, 2.10)),
+    ("1", "FTIC", None, (69.78, 2.38)),
+    ("1", "MLIC++", None, (116.48, 2.64)),
+    ("1", "TCM-L", None, (75.89, 3.74)),
+    ("1", "S2C-Identity", "s2c-identity", (64.63, 2.80)),
+    ("1", "S2C-Conv", "s2c-conv", (66.60, 3.13)),
+    ("1", "S2C-Attention", "s2c-attention", (68.42, 3.42)),
+    ("1", "S2C-Hybrid-S", "s2c-hybrid-s", (68.00, 3.20)),
+    ("1", "S2C-Hybrid-M", "s2c-hybrid-m", (72.73, 3.59)),
+    ("1", "S2C-Hybrid-L", "s2c-hybrid-l", (79.83, 4.17)),
+    ("text", "S2C-Hybrid-T", "s2c-hybrid-t", (None, 2.63)),
+)
+
+
+def table(paper: str) -> list[Row]:
+    """Rows of the complexity tables of ``paper``, a key of ``COLUMNS``, in print order."""
+    rows, count = (_PAPER002, _counted002) if paper == "002" else (_PAPER004, _counted004)
+    lines = []
+    for where, method, preset, printed in rows:
+        width = len(COLUMNS[paper])
+        ours = (None,) * width if preset is None else count(preset)
+        printed = (*printed, *(None,) * (width - len(printed)))
+        cells = tuple(Figure(p, o) for p, o in zip(printed, ours, strict=True))
+        lines.append(Row(where, method, preset, cells))
+    return lines
+
+
+def _counted002(preset: str) -> tuple[float, ...]:
+    """Paper 002's way: bottleneck among the encoder's parameters, at 256 x 256."""
+    found = _parts(preset, 256, 256)
+    last = "task" if any(part.network == "task" for part in found) else "g_s"
+    kmac = (total(found, *sides).macs.paper002 / 256**2 / 1e3 for sides in (("g_a", "h_a"), ("h_s", last)))
+    encoder, decoder = total(found, "g_a", "h_a", "prior"), total(found, "h_s", last)
+    return (*kmac, encoder.parameters / 1e6, decoder.parameters / 1e6)
+
+
+def _counted004(preset: str) -> tuple[float, ...]:
+    whole = total(_parts(preset, *PIXELS_004))
+    macs = whole.macs.paper004 + (whole.macs.empty if preset == "elic" else 0.0)
+    return whole.parameters / 1e6, macs / 1e12, whole.macs.needed / 1e12
+
+
+@cache
+def _parts(preset: str, height: int, width: int) -> tuple[Part, ...]:
+    name, _, steered = preset.partition(" + ")
+    cfg = PRESETS[name]()
+    found = parts(build(cfg), height, width)
+    if steered:
+        with torch.device("meta"):
+            found += adapter_parts([_STEERED[steered](cfg)], height, width)
+    return tuple(found)

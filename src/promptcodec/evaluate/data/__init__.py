@@ -1,0 +1,1 @@
+"""Pictures and curves to measure with."""

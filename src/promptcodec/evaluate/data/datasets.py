@@ -1,0 +1,84 @@
+"""Pictures to measure on."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from promptcodec.errors import ImageError, UsageError
+from promptcodec.evaluate.quality.metrics import Pixels
+
+SUFFIXES = frozenset({".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg"})
+_EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """A picture as stored; ``sha256`` is that of the file's bytes, in hexadecimal."""
+
+    name: str
+    sha256: str
+    data: bytes
+
+    def pixels(self) -> Pixels:
+        """uint8 (H, W, 3), alpha dropped. Raises ImageError for what is no 8-bit picture."""
+        try:
+            with Image.open(io.BytesIO(self.data)) as image:
+                if image.mode not in _EIGHT_BIT_MODES:
+                    raise ImageError(f"{self.name} is not an 8-bit picture (Pillow mode {image.mode})")
+                return np.array(image.convert("RGB"))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise ImageError(f"cannot read the picture {self.name}: {error}") from error
+
+    def mask(self) -> NDArray[np.uint8]:
+        """The file as a mask: uint8 (H, W), 255 where it counts fully. Raises ImageError."""
+        try:
+            with Image.open(io.BytesIO(self.data)) as image:
+                return np.array(image.convert("L"))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise ImageError(f"cannot read the mask {self.name}: {error}") from error
+
+
+def find_pictures(sources: Sequence[Path]) -> list[Path]:
+    """The files among ``sources`` and the pictures directly inside the folders, each folder sorted by name.
+
+    Raises UsageError where a source does not exist or nothing is found.
+    """
+    found: dict[Path, None] = {}
+    for source in sources:
+        if source.is_dir():
+            files = sorted(path for path in source.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+            if not files:
+                raise UsageError(f"no pictures in {source} (looked for {', '.join(sorted(SUFFIXES))})")
+        elif source.is_file():
+            files = [source]
+        else:
+            raise UsageError(f"there is no file or folder {source}")
+        found |= dict.fromkeys(files)
+    if not found:
+        raise UsageError("no pictures: name a folder or picture files")
+    return list(found)
+
+
+def read_picture(path: Path) -> PictureFile:
+    """Reads the file, not yet its pixels. Raises ImageError."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"cannot read {path}: {error.strerror}") from error
+    return PictureFile(path.name, hashlib.sha256(data).hexdigest(), data)
+
+
+def find_masks(folder: Path, pictures: Sequence[Path]) -> dict[Path, Path]:
+    """The mask of each picture: the PNG of the same name in ``folder``. Raises UsageError where one is missing."""
+    masks = {picture: folder / f"{picture.stem}.png" for picture in pictures}
+    if missing := [mask for mask in masks.values() if not mask.is_file()]:
+        raise UsageError(f"there is no mask {missing[0]} ({len(missing)} of {len(masks)} are missing)")
+    return masks

@@ -1,0 +1,91 @@
+"""Drawings of comparisons: bars of BD-rates, and BD-rate against the time that decoding takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from promptcodec.errors import UsageError
+from promptcodec.evaluate.pages.plots import new_figure, save_figure
+from promptcodec.evaluate.summary import Summary
+
+_MARKERS = "osD^vPX"
+_NAMES = {"psnr": "PSNR", "ms_ssim": "MS-SSIM", "lpips_alex": "LPIPS (AlexNet)", "dists": "DISTS"}
+
+
+@dataclass(frozen=True)
+class Speed:
+    """``bd_rate`` in per cent against the anchor, ``decode_s`` seconds for a picture."""
+
+    bd_rate: float
+    decode_s: float
+
+
+PUBLISHED_004 = {
+    "ELIC": Speed(-3.10, 0.335),
+    "MambaVC": Speed(-8.11, 0.425),
+    "MLIC++": Speed(-11.97, 0.547),
+    "TCM-L": Speed(-10.04, 0.542),
+    "S2C-Identity": Speed(-9.70, 0.346),
+    "S2C-Conv": Speed(-12.65, 0.356),
+    "S2C-Attention": Speed(-12.56, 0.360),
+    "S2C-Hybrid-S": Speed(-13.35, 0.357),
+    "S2C-Hybrid-M": Speed(-13.85, 0.358),
+    "S2C-Hybrid-L": Speed(-14.28, 0.362),
+}
+"""Table 1 of paper 004: BD-rate on Kodak against VTM-21.0, decoding a 2K picture on the authors' GPU. FTIC, at more
+than 10 s, is left out there too."""
+
+
+def bd_bars(summary: Summary, codec: str, path: Path) -> None:
+    """BD-rate of one codec against each anchor, a panel a metric (as Fig. 7 of paper 001, whose anchor is fixed).
+
+    Bars to the left are bits saved. Raises UsageError where the codec has no BD-rate, and as ``plots.rd_plot``.
+    """
+    entries = [e for e in summary.bd_rates if e.codec == codec and e.result.percent is not None]
+    metrics = [name for name in _NAMES if any(e.metric == name for e in entries)]
+    if not entries:
+        raise UsageError(f"there is no BD-rate of {codec!r} (codecs: {', '.join(summary.curves)})")
+    anchors = list(dict.fromkeys(e.anchor for e in entries))
+    figure = new_figure(2.7 * len(metrics) + 2, 0.27 * len(anchors) + 1.2)
+    first = None
+    for index, metric in enumerate(metrics):
+        axes = figure.add_subplot(1, len(metrics), index + 1, sharey=first, title=_NAMES[metric], xlabel="BD-rate (%)")
+        first = first or axes
+        found = {e.anchor: e.result.percent or 0.0 for e in entries if e.metric == metric}
+        values = [found.get(anchor, 0.0) for anchor in anchors]
+        bars = axes.barh(anchors, values, color=["tab:green" if value < 0 else "tab:red" for value in values])
+        texts = [f"{found[anchor]:+.0f}" if anchor in found else "" for anchor in anchors]
+        axes.bar_label(bars, texts, padding=2, fontsize=8)
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.margins(x=0.2)
+        axes.tick_params(labelsize=8, labelleft=index == 0)
+    assert first is not None
+    first.invert_yaxis()
+    save_figure(figure, path)
+
+
+def latency_plot(measured: Mapping[str, Speed], anchor: str, path: Path) -> None:
+    """BD-rate against decoding time (paper 004, Fig. 1 b): what was measured, and beside it what the paper printed.
+
+    The panels share no axis: their machines, pictures and anchors differ. Raises UsageError without anything measured.
+    """
+    if not measured:
+        raise UsageError("there is no codec with a BD-rate and a decoding time")
+    panels = [
+        (f"measured here, BD-rate against {anchor}", measured, "decoding, s a picture, CPU", "log"),
+        ("paper 004, against VTM-21.0", PUBLISHED_004, "decoding, s a 2K picture, GPU", "linear"),
+    ]
+    figure = new_figure(12.5, 4.4)
+    for index, (title, points, label, scale) in enumerate(panels):
+        axes = figure.add_subplot(1, 2, index + 1, title=title, xlabel=label, ylabel="BD-rate, PSNR (%)", xscale=scale)
+        for number, (name, speed) in enumerate(sorted(points.items(), key=lambda p: -p[1].bd_rate)):
+            ours = name.startswith("promptcodec")
+            marker = "*" if ours else _MARKERS[number % len(_MARKERS)]
+            axes.scatter(speed.decode_s, speed.bd_rate, marker=marker, s=110 if ours else 40, label=name)
+        axes.margins(x=0.1, y=0.1)
+        axes.grid(alpha=0.3)
+        # Codecs lie too close for names beside the points; the legend is in the order of the points from the top down.
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
+    save_figure(figure, path)

@@ -1,0 +1,188 @@
+"""Drawings of curves: rate and distortion, adaptive range, regions, accuracy. All write a PNG or an SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from promptcodec.errors import UsageError
+from promptcodec.evaluate.bdrate import Curve
+from promptcodec.evaluate.data.stored import StoredCurve
+from promptcodec.evaluate.quality.judge import LOWER_IS_BETTER
+from promptcodec.evaluate.results import Row
+from promptcodec.evaluate.summary import by_curve, is_ours, mean_points, quality_curve
+from promptcodec.system.extras import import_extra
+
+AXES = {
+    "psnr": "PSNR, RGB (dB)",
+    "ms_ssim": "MS-SSIM, RGB (dB)",
+    "psnr_yuv": "PSNR, YCbCr 6:1:1 (dB)",
+    "lpips_alex": "LPIPS, AlexNet (lower is better)",
+    "lpips_vgg": "LPIPS, VGG-16 (lower is better)",
+    "dists": "DISTS (lower is better)",
+    "psnr_inside": "PSNR inside the region (dB)",
+    "psnr_outside": "PSNR outside the region (dB)",
+}
+_RATE = "bits per pixel"
+_MOST_BPP = 2.0  # beyond it nobody looks, and the interesting part gets small
+
+
+def rd_plot(rows: Iterable[Row], path: Path, metric: str = "psnr", stored: Sequence[StoredCurve] = ()) -> None:
+    """The mean curve of every codec, ours drawn thick; ``stored`` ones, of others, dashed.
+
+    Raises UsageError where matplotlib is missing, ``path`` cannot be written, or nothing has the metric.
+    """
+    curves = _measured(rows, metric)
+    others = {c.name: curve for c in stored if (curve := _as_printed(quality_curve(c.points, metric), metric))}
+    if not curves and not others:
+        raise UsageError(f"no result has {metric}")
+
+    def draw(axes: Any) -> None:
+        for index, (label, points) in enumerate(others.items()):
+            near = [point for point in points if point[0] <= _MOST_BPP]
+            grey, dashes = str(0.15 + 0.55 * index / len(others)), ("--", ":", "-.")[index % 3]
+            _line(axes, f"{label} (stored)", near, color=grey, linestyle=dashes, marker="", linewidth=1.4)
+        for label, curve in curves.items():
+            _line(axes, label, curve)
+
+    _figure(path, [(AXES[metric], draw)], invert=metric in LOWER_IS_BETTER)
+
+
+def range_plot(rows: Iterable[Row], path: Path, metric: str = "psnr") -> None:
+    """Adaptive range (paper 000, Figs. 4 to 7 and 10): the area between the best and the worst that one model with
+    one adapter reaches over its settings, beside the curves of everything else.
+
+    The settings of an adapter are those in the codec's name after ``@``. Raises UsageError as ``rd_plot``, and where
+    no codec was measured at two settings or more.
+    """
+    families: dict[str, list[Curve]] = {}
+    for label, curve in _measured(rows, metric).items():
+        if not curve:
+            continue
+        families.setdefault(label.partition("@")[0], []).append(curve)
+    if all(len(curves) < 2 for curves in families.values()):
+        raise UsageError(
+            f"an adaptive range needs a codec at several settings (NAME@look=0, ...): {', '.join(families)}"
+        )
+
+    def draw(axes: Any) -> None:
+        for family, curves in families.items():
+            if len(curves) == 1:
+                _line(axes, family, curves[0])
+                continue
+            rates, low, high = _envelope(curves)
+            axes.fill_between(rates, low, high, alpha=0.3, color="tab:green", label=f"{family}, {len(curves)} settings")
+            for edge in (low, high):
+                axes.plot(rates, edge, color="tab:green", linewidth=1)
+
+    _figure(path, [(AXES[metric], draw)], invert=metric in LOWER_IS_BETTER)
+
+
+def region_plot(rows: Iterable[Row], path: Path) -> None:
+    """PSNR inside the masks, outside and everywhere, over the rate (paper 003, Fig. 4 b to d).
+
+    Raises UsageError as ``rd_plot``.
+    """
+    rows = list(rows)
+    panels = []
+    for metric in ("psnr_inside", "psnr_outside", "psnr"):
+        curves = _measured(rows, metric)
+        if not curves:
+            raise UsageError(f"no result has {metric}: measure with --metrics psnr_inside,psnr_outside and masks")
+        title = "PSNR of the whole picture (dB)" if metric == "psnr" else AXES[metric]
+        panels.append((title, _drawing(curves)))
+    _figure(path, panels)
+
+
+def accuracy_plot(curves: Mapping[str, Curve], path: Path, quality: str) -> None:
+    """Rate and accuracy of a machine task (paper 002, Fig. 3); ``quality`` names the axis, such as "top-1 (%)".
+
+    Raises UsageError as ``rd_plot``.
+    """
+    if not curves:
+        raise UsageError("there are no curves to draw")
+    _figure(path, [(quality, _drawing(curves))])
+
+
+def _measured(rows: Iterable[Row], metric: str) -> dict[str, Curve]:
+    """Mean curves by label, in the metric's own direction, up to the largest rate worth drawing.
+
+    A codec that was measured on fewer pictures than others has means that cannot stand beside theirs: its label says
+    so, and its curve is empty.
+    """
+    measured = {
+        label: having
+        for label, members in by_curve(rows).items()
+        if (having := [row for row in members if row.metric(metric) is not None])
+    }
+    pictures = {label: len({row.sha256 for row in having}) for label, having in measured.items()}
+    curves: dict[str, Curve] = {}
+    for label, having in measured.items():
+        if pictures[label] < (most := max(pictures.values())):
+            curves[f"{label} (left out: {pictures[label]} of {most} pictures)"] = []
+            continue
+        curve = _as_printed(quality_curve(mean_points(having), metric), metric)
+        curves[label] = [point for point in curve if point[0] <= _MOST_BPP]
+    return curves
+
+
+def _as_printed(curve: Curve, metric: str) -> list[tuple[float, float]]:
+    return [(bpp, -quality if metric in LOWER_IS_BETTER else quality) for bpp, quality in curve]
+
+
+def _drawing(curves: Mapping[str, Curve]) -> Callable[[Any], None]:
+    def draw(axes: Any) -> None:
+        for label, curve in curves.items():
+            _line(axes, label, sorted(curve))
+
+    return draw
+
+
+def _line(axes: Any, label: str, curve: Curve, **style: Any) -> None:
+    ours = is_ours(label)
+    own = {"linewidth": 2.6, "zorder": 3} if ours else {"linewidth": 1.3}
+    style = ({"marker": "o", "markersize": 3.5} if curve else {"linestyle": ""}) | own | style
+    axes.plot([rate for rate, _ in curve], [quality for _, quality in curve], label=label, **style)
+
+
+def _envelope(curves: Sequence[Curve]) -> tuple[Any, Any, Any]:
+    """Rates that all curves reach, and the least and greatest quality there (straight lines over log rate)."""
+    ordered = [sorted(curve) for curve in curves]
+    rates = np.geomspace(max(c[0][0] for c in ordered), min(c[-1][0] for c in ordered), 60)
+    values = [np.interp(np.log(rates), np.log([r for r, _ in c]), [q for _, q in c]) for c in ordered]
+    return rates, np.min(values, axis=0), np.max(values, axis=0)
+
+
+def _figure(path: Path, panels: Sequence[tuple[str, Callable[[Any], None]]], invert: bool = False) -> None:
+    """One panel beside the other over the rate, with one legend."""
+    figure = new_figure(4.2 * len(panels) + 3.0, 4.8)
+    for index, (quality, draw) in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), index + 1, xlabel=_RATE, ylabel=quality)
+        draw(axes)
+        axes.grid(alpha=0.3)
+        if invert:
+            axes.invert_yaxis()
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", fontsize=8.5, frameon=False)
+    save_figure(figure, path)
+
+
+def new_figure(width: float, height: float) -> Any:
+    """A matplotlib figure of inches, without pyplot's state. Raises UsageError where matplotlib is missing."""
+    return import_extra("matplotlib.figure", "matplotlib").Figure(figsize=(width, height), layout="constrained")
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """As the suffix says, PNG or SVG, the same bytes each time. Raises UsageError where it cannot be written."""
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in ("png", "svg"):
+        raise UsageError(f"a plot is a .png or an .svg, not {path}")
+    import_extra("matplotlib", "matplotlib").rcParams["svg.hashsalt"] = "promptcodec"
+    metadata = {"Software": None} if kind == "png" else {"Date": None}
+    try:
+        figure.savefig(path, format=kind, dpi=100, metadata=metadata)
+    except OSError as error:
+        raise UsageError(f"cannot write the plot {path}: {error.strerror}") from error

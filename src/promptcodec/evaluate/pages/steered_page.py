@@ -1,0 +1,69 @@
+"""What adapters do, for the page of results: a region of interest, and the range that a control covers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from promptcodec.evaluate.bdrate import bd_quality, bd_rate
+from promptcodec.evaluate.packed import Results
+from promptcodec.evaluate.pages.plots import range_plot, region_plot
+from promptcodec.evaluate.summary import by_curve, mean_points, quality_curve
+
+Figure = Callable[[str, str, str, Callable[[Path], None]], str]  # name, caption, command and drawing to Markdown
+Table = Callable[[Sequence[str], Sequence[Sequence[object]]], str]
+
+_REGION = {"psnr_inside": "inside", "psnr_outside": "outside", "psnr": "everywhere"}
+_RANGE = {"psnr": "PSNR", "ms_ssim": "MS-SSIM", "lpips_alex": "LPIPS", "lpips_vgg": "LPIPS (VGG)", "dists": "DISTS"}
+_SHOWN = {"psnr": ".2f", "ms_ssim": ".4f", "lpips_alex": ".4f", "lpips_vgg": ".4f", "dists": ".4f"}
+
+
+def region_parts(figure: Figure, table: Table, path: Path, results: Results) -> list[str]:
+    """Figure and Bjøntegaard differences of a codec with a region against the first one, which has none."""
+    caption = f"{results.title}: PSNR inside the region, outside and everywhere"
+    drawn = figure(path.stem, caption, f"region {path}", lambda target: region_plot(results.rows, target))
+    curves = by_curve(results.rows)
+    plain, *steered = curves
+    rows = []
+    for label in steered:
+        for metric, where in _REGION.items():
+            ours, theirs = (quality_curve(mean_points(curves[name]), metric) for name in (label, plain))
+            rate, quality = bd_rate(ours, theirs), bd_quality(ours, theirs)
+            rows.append([label, where, _signed(rate.percent, ".1f", " %"), _signed(quality.quality, ".2f", " dB")])
+    pictures = len({row.sha256 for row in results.rows})
+    return [drawn, f"Against {plain}, over {pictures} pictures:", table(["codec", "where", "BD-rate", "BD-PSNR"], rows)]
+
+
+def range_parts(figure: Figure, table: Table, path: Path, results: Results) -> list[str]:
+    """The area that one control covers, a figure a metric, and means of its settings at each quality."""
+    rows = results.rows
+    metrics = [name for name in _RANGE if any(row.metric(name) is not None for row in rows)]
+    parts = []
+    for metric in ("psnr", "lpips_alex"):
+        if metric in metrics:
+            caption, command = f"{results.title}, {_RANGE[metric]} over rate", f"range {path} --metric {metric}"
+            parts.append(figure(f"{path.stem}-{metric}", caption, command, _range_drawing(results, metric)))
+    found = []
+    curves = by_curve(rows)
+    settings = sorted({row.setting for row in rows})
+    for setting in settings:
+        for label, members in curves.items():
+            point = next((p for p in mean_points(members) if p.setting == setting), None)
+            if point is not None:
+                cells = [_shown(point.metric(metric), _SHOWN[metric]) for metric in metrics]
+                found.append([f"{setting:g}", label.partition("@")[2] or label, f"{point.bpp:.4f}", *cells])
+    head = ["quality", "control", "bpp", *(_RANGE[metric] for metric in metrics)]
+    pictures = len({row.sha256 for row in rows})
+    return [*parts, f"Means over {pictures} pictures:", table(head, found)]
+
+
+def _range_drawing(results: Results, metric: str) -> Callable[[Path], None]:
+    return lambda target: range_plot(results.rows, target, metric)
+
+
+def _signed(value: float | None, form: str, unit: str) -> str:
+    return "-" if value is None else f"{value:+{form}}{unit}"
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

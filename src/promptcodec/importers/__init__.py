@@ -1,0 +1,1 @@
+"""Checkpoints of the papers' own code, read into our model and adapter files."""

@@ -1,0 +1,1 @@
+"""Priors, context models, and the schedule in which latents are coded."""

@@ -1,0 +1,1 @@
+"""Running a trained model: precision, device, exact probabilities, refinement of latents."""

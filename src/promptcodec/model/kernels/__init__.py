@@ -1,0 +1,1 @@
+"""Window attention for inference on CPUs, compiled or piece by piece."""

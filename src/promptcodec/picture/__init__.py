@@ -1,0 +1,1 @@
+"""Pictures from and to whatever people have. Needs no torch."""

@@ -1,0 +1,1 @@
+"""Training pictures, crops of them, and controls drawn for each."""

@@ -1,0 +1,85 @@
+"""The rate-distortion loss, and the module that computes it from a batch: what is compiled and distributed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from promptcodec.model.base import CompressionModel, Quantisation
+from promptcodec.train.losses.distortion import Distortion
+
+BANDS = 3  # of the rate, low to high, that the figures tell apart
+
+
+@dataclass(frozen=True)
+class RateDistortion:
+    """Per-sample bits per pixel (B,) and mean squared error on the 0..255 scale (B,)."""
+
+    bpp: Tensor
+    mse: Tensor
+
+    @property
+    def psnr(self) -> Tensor:
+        """Per-sample PSNR in dB, (B,)."""
+        return 10 * torch.log10(255**2 / self.mse)
+
+
+def rate_distortion(out: dict[str, Any], x: Tensor) -> RateDistortion:
+    """Rate (the model's estimate) and error; x and ``out["x_hat"]`` are (B, 3, H, W) in [0, 1]."""
+    pixels = x.shape[-2] * x.shape[-1]
+    bits = sum(-p.flatten(1).log2().sum(1) for p in out["likelihoods"].values())
+    error = out["x_hat"].contiguous() - x.contiguous()  # one memory layout: mixed ones are ten times slower
+    return RateDistortion(bits / pixels, 255**2 * error.square().flatten(1).mean(1))
+
+
+class Objective(nn.Module):
+    """Loss and figures of a batch.
+
+    lambda * distortion + bpp (facts of all five papers), each sample divided by sqrt(lambda): the division keeps high
+    rates from ruling the gradient, and with one lambda it is a constant factor. The loss of the prior's quantiles is
+    added: it has no parameter in common with the rest.
+    """
+
+    def __init__(
+        self,
+        model: CompressionModel,
+        distortion: Distortion,
+        quantisation: Quantisation,
+        fixed_lambda: float = 0.0,
+        autocast: bool = False,
+    ) -> None:
+        super().__init__()
+        self.model, self.distortion, self.quantisation = model, distortion, quantisation
+        self.fixed_lambda, self.autocast = fixed_lambda, autocast
+
+    def forward(self, x: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss to minimise, and sums over the batch, without gradients, as ``Figures`` reads them: (4 + 3 * BANDS,).
+
+        x: (B, 3, H, W) in [0, 1]. q: (B,) in [0, 1], the rates; without meaning for models of one rate.
+        """
+        gain = self.model.gain
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.autocast):
+            out = self.model(x, q if gain is not None else None, self.quantisation)
+        out["x_hat"] = out["x_hat"].float()
+        result = rate_distortion(out, x)
+        if gain is not None:
+            rate_lambda = self.distortion.rate_lambda(gain.rate_lambda(q), (gain.lambda_min, gain.lambda_max))
+        else:
+            rate_lambda = torch.full_like(result.bpp, self.fixed_lambda)
+        distortion = self.distortion(out["x_hat"], x, result.mse)
+        losses = math.sqrt(0.01) / rate_lambda.sqrt() * (rate_lambda * distortion + result.bpp)
+        return losses.mean() + self.model.prior.quantile_loss(), figures(losses, result, q)
+
+
+@torch.no_grad()
+def figures(losses: Tensor, result: RateDistortion, q: Tensor) -> Tensor:
+    """Sums over the batch as ``Meter`` reads them, (4 + 3 * BANDS,). All arguments are (B,)."""
+    rows = torch.stack([torch.ones_like(losses), result.bpp, result.psnr])
+    band = (q * BANDS).floor().clamp(0, BANDS - 1)
+    in_band = (band[:, None] == torch.arange(BANDS, device=q.device)).float()
+    totals = torch.stack([torch.ones_like(losses), losses, result.bpp, result.mse]).sum(1)
+    return torch.cat([totals, (rows @ in_band).T.flatten()])

@@ -1,0 +1,1 @@
+"""A run: checkpoints, processes, guards, logs."""
