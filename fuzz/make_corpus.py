@@ -6,7 +6,18 @@ from pathlib import Path
 import numpy as np
 
 from promptcodec.bitstream import rans as coder
-from promptcodec.bitstream.container import Header, Metadata, Preview, PtcFile, Tile, pack
+from promptcodec.bitstream.container import (
+    GAIN_MAP,
+    REFINEMENT,
+    SAMPLE_FORMAT,
+    Header,
+    Metadata,
+    Preview,
+    PtcFile,
+    Tile,
+    pack,
+)  # fmt: skip
+from promptcodec.bitstream.container import _chunk as chunk
 from promptcodec.bitstream.offsets import pack_offsets
 from promptcodec.bitstream.records import AdapterRecord
 from promptcodec.bitstream.tables import gaussian_tables
@@ -36,6 +47,8 @@ def files() -> dict[str, bytes]:
         "opaque": file(Metadata(alpha=b"\x00\xff")),
         "tiles": pack(PtcFile(tiled, (tile,) * 4, preview=Preview(7, 3, 5, tile))),
         "adapters": file(adapters=(adapter, AdapterRecord("region", b"11111111"))),
+        "reserved": file() + chunk(GAIN_MAP, b"\7\5map") + chunk(REFINEMENT, b"\0\0layer"),
+        "samples": file() + chunk(SAMPLE_FORMAT, b"\x0a\x09\x10\x00\x01"),
     }
 
 

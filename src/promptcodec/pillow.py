@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from promptcodec.bitstream.container import EXIF_PREFIX, SIGNATURE, VERSION, read_header, read_preview, unpack
+from promptcodec.bitstream.container import EXIF_PREFIX, SIGNATURE, read_header, read_preview, unpack, version_problem
 from promptcodec.errors import PromptcodecError
 
 FORMAT = "PTC"
@@ -106,10 +106,9 @@ def _accept(prefix: bytes) -> bool | str:
     """Whether a file is ours; text is the reason that Pillow warns with where it is, but cannot be read."""
     if not prefix.startswith(SIGNATURE):
         return False
-    found = prefix[len(SIGNATURE) : len(SIGNATURE) + 1]
-    if found != bytes([VERSION]):
-        return f"this .ptc file has format version {found.hex() or 'none'}, this release reads {VERSION}"
-    return True
+    if len(prefix) == len(SIGNATURE):
+        return "the file ends inside its signature"
+    return version_problem(prefix[len(SIGNATURE)]) or True
 
 
 Image.register_open(FORMAT, PtcImageFile, _accept)

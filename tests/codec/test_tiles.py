@@ -197,6 +197,66 @@ def test_a_damaged_tile(codec, smallest_tiles):
         codec.verify(bytes(bad))
 
 
+def exchanged(data, one, other):
+    """The file with two tile chunks in each other's place, every CRC in order."""
+    reader = PtcReader(io.BytesIO(data))
+    spans = [(begin, reader._span(begin)[1]) for begin in reader._tiles]
+    spans[one], spans[other] = spans[other], spans[one]
+    return data[: reader._tiles[0]] + b"".join(data[begin:end] for begin, end in spans)
+
+
+def same_model(request, folder, kind):  # noqa: F811
+    return request.getfixturevalue("codec") if kind == "nano" else codec_of(folder, f"tic, {kind}")
+
+
+@pytest.mark.filterwarnings("ignore:a lossless PNG")
+@pytest.mark.parametrize("kind", ["nano", "hyperprior", "space-channel", "causal", "contextual means"])
+def test_swapped_tiles_are_noticed(request, folder, kind, smallest_tiles):  # noqa: F811
+    """Of equal size, each sound in itself: every kind of entropy model says which stands where."""
+    codec = same_model(request, folder, kind)
+    data = codec.encode(make_photo(300, 512), 60)
+    swapped = exchanged(data, 0, 1)
+    assert len(swapped) == len(data)
+    assert swapped != data
+    for call in (codec.decode, codec.verify, lambda data: codec.decode(data, crop=Rect(0, 0, 9, 9))):
+        with pytest.raises(FormatError) as caught:
+            call(swapped)
+        where = "the tile of row 1, column 2 stands where the tile of row 1, column 1 belongs"
+        assert f"tiles have changed places: {where}" in str(caught.value)
+        assert "encode the picture again" in str(caught.value)
+    codec.verify(data)
+
+
+@pytest.mark.filterwarnings("ignore:a lossless PNG")
+@pytest.mark.parametrize("kind", ["nano", "contextual means"])
+@pytest.mark.parametrize("changes", [{"q": 1}, {"grey": True}, {"pixels": b"abcd"}, {"height": 1}, {"width": -1}])
+def test_a_changed_header_is_noticed(request, folder, kind, changes, smallest_tiles):  # noqa: F811
+    """Its CRC in order and its tiles as they were: the next rate, another height within the same blocks, a flag."""
+    codec = same_model(request, folder, kind)
+    data = codec.encode(make_photo(70, 300), 60, preview=False)
+    file = unpack(data)
+    new = {k: v if isinstance(v, (bytes, bool)) else getattr(file.header, k) + v for k, v in changes.items()}
+    header = dataclasses.replace(file.header, **new)
+    start, own = (pack(dataclasses.replace(file, header=h)) for h in (header, file.header))
+    assert own == data
+    begins = [PtcReader(io.BytesIO(d))._tiles[0] for d in (start, own)]
+    changed = start[: begins[0]] + own[begins[1] :]
+    for call in (codec.decode, codec.verify):
+        with pytest.raises(FormatError, match=r"do not have the checksum in the file.*its header or adapters|stream"):
+            call(changed)
+
+
+def test_a_preview_of_another_file_is_noticed(codec, smallest_tiles):
+    """Of the same size and model, each CRC in order."""
+    first, second = (codec.encode(make_photo(70, 300, seed), quality) for seed, quality in ((0, 60), (1, 61)))
+    starts = [PtcReader(io.BytesIO(data))._span(5)[1] for data in (first, second)]
+    ends = [PtcReader(io.BytesIO(data))._span(start)[1] for data, start in zip((first, second), starts, strict=True)]
+    mixed = first[: starts[0]] + second[starts[1] : ends[1]] + first[ends[0] :]
+    for call in (codec.verify, promptcodec.preview):
+        with pytest.raises(FormatError, match="do not have the checksum"):
+            call(mixed)
+
+
 def test_preview(codec, smallest_tiles, tmp_path):
     picture = make_photo(270, 360)
     data, without = codec.encode(picture, 60), codec.encode(picture, 60, preview=False)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 import sys
 import zlib
@@ -30,7 +31,7 @@ from PIL import Image
 from torch import Tensor
 
 from promptcodec.bitstream import container
-from promptcodec.bitstream.container import pack, unpack
+from promptcodec.bitstream.container import PtcReader, pack, unpack
 from promptcodec.bitstream.leb128 import leb128
 from promptcodec.codec import codec as codec_module
 from promptcodec.codec.codec import Codec
@@ -222,8 +223,10 @@ def features() -> None:
         "alpha": tiny.encode(alpha, 50), "opaque": tiny.encode(np.dstack([photo, 0 * photo[:, :, :1] + 255]), 50),
         "grey-alpha": tiny.encode(alpha[:, :, 2:], 50), "metadata": tiny.encode(rich, 50, source_hash=b"01234567"),
         "tiles": in_tiles(tiny, picture(258, 300), 50), "tiles-grey": in_tiles(tiny, picture(70, 300)[:, :, 0], 50),
+        "tiles-alike": in_tiles(tiny, picture(70, 512), 50, preview=False),
         "preview": tiny.encode(picture(150, 300), 50, preview=True),
     }  # fmt: skip
+    made["reserved-chunks"] = with_reserved(tiny.encode(photo, 50))
     entries = {name: add(name, tiny, data, "tiny") for name, data in made.items()}
     data = steered.encode(photo, 50, settings={"rate": 0.25})
     entries["adapter"] = add("adapter", tiny, data, "tiny", "gain-units.safetensors")
@@ -233,6 +236,14 @@ def features() -> None:
         tiles = in_tiles(codec, picture(70, 300), quality, preview=False)
         entries[f"{short}-tiles"] = add(f"{short}-tiles", codec, tiles, name)
     listed("features.json", entries)
+
+
+def with_reserved(data: bytes) -> bytes:
+    """The file with ancillary chunks that no release gives a meaning yet: a gain map, refinements, a private one."""
+    gain_map = container._chunk(container.GAIN_MAP, b"\x2d\x26a gain map")
+    layers = (container._chunk(container.REFINEMENT, bytes([0, layer]) + b"a layer") for layer in range(2))
+    end = PtcReader(io.BytesIO(data))._tiles[0]
+    return data[:end] + gain_map + data[end:] + b"".join(layers) + container._chunk(0xF0, b"private")
 
 
 def _srgb() -> bytes:
@@ -246,8 +257,8 @@ def _srgb() -> bytes:
 def bad() -> None:
     """Files that must be refused, and how."""
     data = (FOLDER / "plain.ptc").read_bytes()
-    tiled = (FOLDER / "tiles.ptc").read_bytes()
-    file, tiles = unpack(data), unpack(tiled)
+    tiled, alike, adapted = ((FOLDER / f"{name}.ptc").read_bytes() for name in ("tiles", "tiles-alike", "adapter"))
+    file = unpack(data)
     header, tile = file.header, file.tiles[0]
 
     def flipped(data: bytes, at: int) -> bytes:
@@ -256,8 +267,27 @@ def bad() -> None:
     def headed(width: int, height: int, flags: int = 0, more: bytes = b"") -> bytes:
         payload = leb128(width) + leb128(height)
         payload += container._FIXED.pack(flags, header.probability, header.pixels, header.q) + more
-        rest = container._chunk(container.TILE, container._pack_tile(tile))
-        return container.SIGNATURE + b"\1" + container._chunk(container.HEADER, payload) + rest
+        rest = container._chunk(container.TILE, container._pack_tile(tile, 0))
+        return data[:5] + container._chunk(container.HEADER, payload) + rest
+
+    def version(number: int) -> bytes:
+        return data[:4] + bytes([number]) + data[5:]
+
+    def spans(data: bytes) -> list[tuple[int, int]]:
+        reader, begin, found = PtcReader(io.BytesIO(data)), 5, []
+        while begin < len(data):
+            found.append((begin, reader._span(begin)[1]))
+            begin = found[-1][1]
+        return found
+
+    def of_chunks(*parts: tuple[bytes, int]) -> bytes:
+        """A file of chunks of other files, by their number in each; the CRCs stay as they are."""
+        cut = (data[slice(*spans(data)[number])] for data, number in parts)
+        return data[:5] + b"".join(cut)
+
+    def under(start: bytes, source: bytes = data) -> bytes:
+        """The last chunk of ``source``, its tile, behind all other chunks of ``start``."""
+        return of_chunks(*((start, i) for i in range(len(spans(start)) - 1)), (source, len(spans(source)) - 1))
 
     def other(**changes: Any) -> bytes:
         return pack(dataclasses.replace(file, tiles=(dataclasses.replace(tile, **changes),)))
@@ -268,8 +298,9 @@ def bad() -> None:
     made: dict[str, tuple[bytes, str, str]] = {
         "empty": (b"", "FormatError", "the file is empty"),
         "png": (b"\x89PNG\r\n\x1a\n" + bytes(50), "FormatError", "not a .ptc file"),
-        "version-0": (data[:4] + b"\0" + data[5:], "VersionError", "experimental"),
-        "version-2": (data[:4] + b"\2" + data[5:], "VersionError", "version 2"),
+        "version-0": (version(0), "VersionError", "version 0, from before the first release"),
+        "version-1": (version(1), "VersionError", "version 1, from before the first release"),
+        "version-3": (version(3), "VersionError", "version 3"),
         "cut-in-header": (data[:20], "FormatError", "the file ends inside a chunk"),
         "cut-in-tile": (data[:-9], "FormatError", "9 bytes are missing"),
         "cut-behind-header": (data[: len(data) - 9 - len(tile.stream) - len(tile.offsets) - 7], "FormatError", "ends"),
@@ -284,14 +315,34 @@ def bad() -> None:
         "too-large": (headed(2**15, 2**14), "LimitError", "pixels"),
         "claims-much": (headed(2**12, 2**12), "FormatError", "ends early"),
         "unknown-flag": (headed(90, 75, 0x40), "VersionError", "flags 0x40"),
+        "samples-flag": (headed(90, 75, 8, b"\0"), "VersionError", "more than 8 bits or of high dynamic range"),
+        "samples-chunk": (
+            data + container._chunk(container.SAMPLE_FORMAT, b"\x0a\x09\x10\x00\x01"), "VersionError",
+            "more than 8 bits or of high dynamic range",
+        ),
+        "long-number": (
+            data[:5] + container._chunk(container.HEADER, b"\xda\x00" + data[8 : spans(data)[0][1] - 4])
+            + data[spans(data)[0][1] :],
+            "FormatError", "more bytes than it needs",
+        ),
         "header-too-long": (headed(90, 75, 0, b"\1"), "FormatError", "the header has"),
         "tiles-of-nothing": (headed(900, 75, 4, b"\0\1"), "FormatError", "do not divide"),
         "tiles-too-large": (headed(90, 75, 4, b"\1\1"), "FormatError", "do not divide"),
         "tile-missing": (headed(600, 75, 4, b"\1\1"), "FormatError", "fewer tiles"),
         "tile-too-many": (data + container._chunk(container.TILE, b"12345"), "FormatError", "more tiles"),
         "tiles-swapped": (
-            pack(dataclasses.replace(tiles, tiles=tuple(reversed(tiles.tiles)))), "FormatError", "",
+            of_chunks((alike, 0), (alike, 2), (alike, 1)), "FormatError",
+            "the tile of row 1, column 2 stands where the tile of row 1, column 1 belongs",
         ),
+        "tiles-of-another-size-swapped": (of_chunks(*((tiled, i) for i in (0, 1, 5, 4, 3, 2))), "FormatError", ""),
+        "header-of-another-rate": (
+            under(renamed(q=header.q + 1)), "FormatError", "do not have the checksum in the file",
+        ),
+        "header-of-another-height": (
+            under(renamed(height=header.height - 1)), "FormatError", "do not have the checksum in the file",
+        ),
+        "header-grey": (under(renamed(grey=True)), "FormatError", "do not have the checksum in the file"),
+        "adapters-left-out": (under(data, adapted), "FormatError", ""),
         "unknown-chunk": (data + container._chunk(0x20, b"x"), "VersionError", "feature 0x20"),
         "second-header": (data + data[5:35], "FormatError", ""),
         "preview-elsewhere": (
@@ -304,7 +355,7 @@ def bad() -> None:
         "flag-without-alpha": (headed(90, 75, 2), "FormatError", "do not agree"),
         "source-hash": (data + container._chunk(container.SOURCE_HASH, b"1"), "FormatError", "source hash has 1 bytes"),
         "no-adapters": (data + container._chunk(container.ADAPTERS, b""), "FormatError", "chunk is empty"),
-        "adapter-not-here": ((FOLDER / "adapter.ptc").read_bytes(), "ModelMismatchError", "gain-units"),
+        "adapter-not-here": (adapted, "ModelMismatchError", "gain-units"),
         "other-model": (renamed(probability=b"\1" * 8), "ModelMismatchError", "0101010101010101"),
     }  # fmt: skip
     entries = {}

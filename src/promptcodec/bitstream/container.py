@@ -14,7 +14,8 @@ from promptcodec.bitstream.tiling import TILE_UNIT, Grid
 from promptcodec.errors import FormatError, LimitError, VersionError
 
 SIGNATURE = b"\x8fPTC"
-VERSION = 1
+VERSION = 2
+UNRELEASED = (0, 1)  # versions that no release wrote
 
 MAX_PIXELS = 2**28
 MAX_SIDE = 65_535
@@ -31,12 +32,22 @@ XMP = 0x06 | ANCILLARY
 SOURCE_HASH = 0x07 | ANCILLARY
 ADAPTERS = 0x08
 PREVIEW = 0x09 | ANCILLARY
+# Reserved: no release writes them yet. docs/format.md says what they are for.
+SAMPLE_FORMAT = 0x0A
+GAIN_MAP = 0x0B | ANCILLARY
+REFINEMENT = 0x0C | ANCILLARY
 
-_GREY, _ALPHA, _TILED = 0x01, 0x02, 0x04
+_GREY, _ALPHA, _TILED, _SAMPLE_FORMAT = 0x01, 0x02, 0x04, 0x08
+_OTHER_SAMPLES = (
+    "the picture has samples of more than 8 bits or of high dynamic range, which this release does not decode; "
+    "a newer one may"
+)
 _FIXED = struct.Struct("<B8s4sH")  # flags, probability and pixel fingerprints, q
 _CHECKSUM = struct.Struct("<I")
 _CRC = struct.Struct("<I")
 _Q = struct.Struct("<H")
+_NUMBER = struct.Struct("<I")
+_PREVIEW_NUMBER = 2**32 - 1  # of the preview among the tiles
 HEADER_BYTES = 64  # no header chunk, signature included, is longer
 _CHUNK_START = 6  # bytes of a type and the longest length
 HASH_BYTES = 8
@@ -72,7 +83,11 @@ class Header:
 
 @dataclass(frozen=True)
 class Tile:
-    """Coded latents: CRC-32 of the decoded integers, border offsets, and the stream of docs/stream.md."""
+    """Coded latents: CRC-32 of the decoded integers, border offsets, and the stream of docs/stream.md.
+
+    In a file the checksum is bound to the header, the adapters and the tile's number; ``pack`` and ``PtcReader`` bind
+    and unbind it.
+    """
 
     checksum: int
     offsets: bytes
@@ -121,9 +136,7 @@ def pack(file: PtcFile) -> bytes:
         raise FormatError(f"the header asks for {header.grid.count} tiles, given are {len(file.tiles)}")
     parts = [SIGNATURE, bytes([VERSION]), _chunk(HEADER, _pack_header(header))]
     if file.preview is not None:
-        small = file.preview
-        size = leb128(small.width) + leb128(small.height)
-        parts.append(_chunk(PREVIEW, size + _Q.pack(small.q) + _pack_tile(small.tile)))
+        parts.append(_chunk(PREVIEW, _pack_preview(file.preview, header)))
     if file.adapters:
         parts.append(_chunk(ADAPTERS, pack_adapters(file.adapters)))
     for kind, value in ((ICC, metadata.icc), (EXIF, metadata.exif), (XMP, metadata.xmp)):
@@ -135,7 +148,9 @@ def pack(file: PtcFile) -> bytes:
         parts.append(_chunk(SOURCE_HASH, metadata.source_hash))
     if metadata.alpha is not None:
         parts.append(_chunk(ALPHA, metadata.alpha))
-    return b"".join([*parts, *(_chunk(TILE, _pack_tile(tile)) for tile in file.tiles)])
+    for number, tile in enumerate(file.tiles):
+        parts.append(_chunk(TILE, _pack_tile(tile, _tile_binding(header, file.adapters, number))))
+    return b"".join(parts)
 
 
 def unpack(data: bytes, max_pixels: int | None = MAX_PIXELS) -> PtcFile:
@@ -159,6 +174,7 @@ class PtcReader:
         self._file, self._begin = file, file.tell()
         self.size = file.seek(0, io.SEEK_END) - self._begin
         self.header, position = _read_start(self._bytes(0, HEADER_BYTES), max_pixels)
+        behind_header = position
         self._tiles: list[int] = []  # where the tile chunks begin
         chunks: dict[int, bytes] = {}
         while position < self.size:
@@ -167,13 +183,11 @@ class PtcReader:
                 self._tiles.append(position)
             elif kind not in _NAMES:
                 if not kind & ANCILLARY:
-                    raise VersionError(
-                        f"the file needs feature {kind:#04x}, which this release does not know; a newer one reads it"
-                    )
+                    raise VersionError(_OTHER_SAMPLES if kind == SAMPLE_FORMAT else _unknown_feature(kind))
                 self._chunk(position, end)
             elif kind in chunks or kind == HEADER:
                 raise FormatError(f"the file has a second {_NAMES[kind]} chunk")
-            elif kind == PREVIEW and (chunks or self._tiles):
+            elif kind == PREVIEW and position != behind_header:
                 raise FormatError("the preview does not stand right behind the header")
             else:
                 chunks[kind] = self._chunk(position, end)
@@ -187,12 +201,21 @@ class PtcReader:
         icc, exif, xmp = (_inflate(kind, chunks[kind]) if kind in chunks else None for kind in (ICC, EXIF, XMP))
         self.metadata = Metadata(icc, exif, xmp, chunks.get(ALPHA), source_hash)
         self.adapters = unpack_adapters(chunks[ADAPTERS]) if ADAPTERS in chunks else ()
-        self.preview = _unpack_preview(chunks[PREVIEW]) if PREVIEW in chunks else None
+        self.preview = _unpack_preview(chunks[PREVIEW], self.header) if PREVIEW in chunks else None
 
     def tile(self, index: int) -> Tile:
         """The tile with this number. Raises FormatError where it is damaged."""
         position = self._tiles[index]
-        return _unpack_tile(self._chunk(position, self._span(position)[1]))
+        return _unpack_tile(self._chunk(position, self._span(position)[1]), self._binding(index))
+
+    def place_of(self, index: int, checksum: int) -> int | None:
+        """The number under which the tile that stands at ``index`` was written, where its integers have the CRC-32
+        ``checksum``; None where it was written into no place of this file."""
+        stored = self.tile(index).checksum ^ self._binding(index)
+        return next((i for i in range(len(self._tiles)) if checksum ^ self._binding(i) == stored), None)
+
+    def _binding(self, index: int) -> int:
+        return _tile_binding(self.header, self.adapters, index)
 
     def check_tiles(self) -> None:
         """Raise FormatError where any tile's bytes are damaged."""
@@ -240,7 +263,19 @@ def read_preview(file: IO[bytes], max_pixels: int | None = MAX_PIXELS) -> tuple[
         return header, None
     _, length, start = _chunk_start(data, position)
     data += file.read(max(start + length + _CRC.size - len(data), 0))
-    return header, _unpack_preview(_one_chunk(data[position:], position)[1])
+    return header, _unpack_preview(_one_chunk(data[position:], position)[1], header)
+
+
+def version_problem(version: int) -> str | None:
+    """Why files of a format version are not read, as a sentence; None for the one that is."""
+    if version == VERSION:
+        return None
+    if version in UNRELEASED:
+        return (
+            f"the file has format version {version}, from before the first release, this release reads {VERSION}; "
+            "decode it with the program that made it, or encode the picture again"
+        )
+    return f"the file has format version {version}, this release reads {VERSION}; a newer one may read it"
 
 
 _NAMES = {
@@ -257,16 +292,9 @@ def _read_start(data: bytes, max_pixels: int | None) -> tuple[Header, int]:
         raise FormatError(f"not a .ptc file: it begins with {data[: len(SIGNATURE)]!r}, expected {SIGNATURE!r}")
     if len(data) <= len(SIGNATURE):
         raise FormatError("the file ends inside its signature")
-    version = data[len(SIGNATURE)]
-    if version == 0:
-        raise VersionError(
-            "the file has format version 0, an experimental one from before the first release, which no release reads; "
-            "encode the picture again"
-        )
-    if version != VERSION:
-        raise VersionError(
-            f"the file has format version {version}, this release reads {VERSION}; a newer one may read it"
-        )
+    problem = version_problem(data[len(SIGNATURE)])
+    if problem is not None:
+        raise VersionError(problem)
     kind, payload, end = _one_chunk(data[len(SIGNATURE) + 1 :], len(SIGNATURE) + 1)
     if kind != HEADER:
         raise FormatError(f"the first chunk is {_NAMES.get(kind, hex(kind))}, expected the header")
@@ -276,8 +304,12 @@ def _read_start(data: bytes, max_pixels: int | None) -> tuple[Header, int]:
         raise FormatError(f"the header has {len(payload)} bytes, expected {position + _FIXED.size}")
     flags, probability, pixels, q = _FIXED.unpack_from(payload, position)
     position += _FIXED.size
+    if flags & _SAMPLE_FORMAT:
+        raise VersionError(_OTHER_SAMPLES)
     if flags & ~(_GREY | _ALPHA | _TILED):
-        raise VersionError(f"the file has flags {flags:#04x}, some of which this release does not know")
+        raise VersionError(
+            f"the file has flags {flags:#04x}, some of which this release does not know; a newer one may read it"
+        )
     tile_width = tile_height = 0
     if flags & _TILED:
         columns, position = read_leb128(payload, position)
@@ -313,27 +345,47 @@ def _check_size(width: int, height: int, max_pixels: int | None) -> None:
         raise LimitError(f"a picture of {width} x {height} pixels; at most {max_pixels} in all are allowed")
 
 
-def _pack_tile(tile: Tile) -> bytes:
-    return _CHECKSUM.pack(tile.checksum) + leb128(len(tile.offsets)) + tile.offsets + tile.stream
+def _tile_binding(header: Header, adapters: tuple[AdapterRecord, ...], number: int) -> int:
+    """What a tile's checksum is XORed with: another one wherever the tile would decode to something else."""
+    return _binding(header, pack_adapters(adapters), number)
 
 
-def _unpack_tile(payload: bytes) -> Tile:
+def _binding(header: Header, more: bytes, number: int) -> int:
+    return zlib.crc32(_NUMBER.pack(number), zlib.crc32(more, zlib.crc32(_pack_header(header))))
+
+
+def _pack_tile(tile: Tile, binding: int) -> bytes:
+    return _CHECKSUM.pack(tile.checksum ^ binding) + leb128(len(tile.offsets)) + tile.offsets + tile.stream
+
+
+def _unpack_tile(payload: bytes, binding: int) -> Tile:
     if len(payload) < _CHECKSUM.size:
         raise FormatError(f"the tile has {len(payload)} bytes, too few for its checksum")
     count, start = read_leb128(payload, _CHECKSUM.size)
     if len(payload) < start + count:
         raise FormatError(f"the tile ends inside its {count} border offsets")
     end = start + count
-    return Tile(_CHECKSUM.unpack_from(payload)[0], payload[start:end], payload[end:])
+    return Tile(_CHECKSUM.unpack_from(payload)[0] ^ binding, payload[start:end], payload[end:])
 
 
-def _unpack_preview(payload: bytes) -> Preview:
+def _pack_preview(preview: Preview, header: Header) -> bytes:
+    start = leb128(preview.width) + leb128(preview.height) + _Q.pack(preview.q)
+    return start + _pack_tile(preview.tile, _binding(header, start, _PREVIEW_NUMBER))
+
+
+def _unpack_preview(payload: bytes, header: Header) -> Preview:
     width, position = read_leb128(payload, 0)
     height, position = read_leb128(payload, position)
     if not (0 < width <= MAX_PREVIEW_SIDE and 0 < height <= MAX_PREVIEW_SIDE) or len(payload) < position + _Q.size:
         raise FormatError(f"a preview of {width} x {height} pixels; at most {MAX_PREVIEW_SIDE} a side are allowed")
     (q,) = _Q.unpack_from(payload, position)
-    return Preview(width, height, q, _unpack_tile(payload[position + _Q.size :]))
+    position += _Q.size
+    binding = _binding(header, payload[:position], _PREVIEW_NUMBER)
+    return Preview(width, height, q, _unpack_tile(payload[position:], binding))
+
+
+def _unknown_feature(kind: int) -> str:
+    return f"the file needs feature {kind:#04x}, which this release does not know; a newer one may read it"
 
 
 def _inflate(kind: int, payload: bytes) -> bytes:

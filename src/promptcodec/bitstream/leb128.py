@@ -16,7 +16,11 @@ def leb128(value: int) -> bytes:
 
 
 def read_leb128(data: bytes, position: int) -> tuple[int, int]:
-    """The number at ``position`` and the position after it. Raises FormatError beyond 5 bytes or the data's end."""
+    """The number at ``position`` and the position after it.
+
+    Raises FormatError beyond 5 bytes or the data's end, and for numbers of more bytes than they need: every number has
+    one spelling, so that what was read is written as it was.
+    """
     value = 0
     for shift in range(0, 35, 7):
         if position >= len(data):
@@ -25,5 +29,7 @@ def read_leb128(data: bytes, position: int) -> tuple[int, int]:
         position += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
+            if byte == 0 and shift:
+                raise FormatError(f"the data has the number {value} in more bytes than it needs")
             return value, position
     raise FormatError("the data ends inside a number, or has one of more than 5 bytes")

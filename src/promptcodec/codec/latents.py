@@ -29,10 +29,18 @@ from promptcodec.store.model_file import StoredModel
 
 LATENTS_A_SIDE = 4  # elements of y along a side for one of z
 DAMAGED = (
-    "the decoded latents do not have the checksum in the file: it is damaged, or was made by a machine "
-    "whose arithmetic this one cannot follow"
+    "the decoded latents do not have the checksum in the file: it is damaged, its header or adapters are not those "
+    "that it was made with, or it was made by a machine whose arithmetic this one cannot follow"
 )
 LARGEST_SYMBOL = 2**20  # no picture comes near; what lies beyond is an error, not a file
+
+
+class LatentChecksumError(FormatError):
+    """Symbols that decode to the end, but to other integers than the encoder saw; ``checksum`` is theirs."""
+
+    def __init__(self, checksum: int) -> None:
+        super().__init__(DAMAGED)
+        self.checksum = checksum
 
 
 @dataclass(frozen=True)
@@ -143,9 +151,16 @@ class LatentCoder:
 
         y_hat = run(self.schedule(z_symbols, q, steering), code, shape)
         decoder.finish()
-        if not offsets.finish() or _checksum(z_symbols, y_hat) != coded.checksum:
-            raise FormatError(DAMAGED)
+        check_decoded(offsets, _checksum(z_symbols, y_hat), coded)
         return self.hyper.z_hat(z_symbols, self.hyper.gains(q, steering)), y_hat
+
+
+def check_decoded(offsets: OffsetReader, checksum: int, coded: CodedLatents) -> None:
+    """Raise FormatError unless all ``offsets`` are used and ``checksum``, of the decoded integers, is the tile's."""
+    if not offsets.finish():
+        raise FormatError("the tile has more border offsets than its latents take: the file is damaged")
+    if checksum != coded.checksum:
+        raise LatentChecksumError(checksum)
 
 
 def _exact_context(network: CompressionModel) -> SpaceChannelContext | CausalContext | None:

@@ -19,14 +19,13 @@ from promptcodec.bitstream.rans import Step as CoderStep
 from promptcodec.bitstream.tables import gaussian_tables
 from promptcodec.codec.exact import choose_scale_offsets, pieces, scale_bins
 from promptcodec.codec.latents import (
-    DAMAGED,
     CodedLatents,
     QuantisedLatents,
+    check_decoded,
     flat,
     kept,
     rounded,
 )  # fmt: skip
-from promptcodec.errors import FormatError
 from promptcodec.model.base import STRIDE
 from promptcodec.model.entropy.schedule import MeanStep, run
 from promptcodec.model.inference.exact_hyper import PLAIN, ExactHyper, LatentSteering
@@ -85,8 +84,7 @@ class SymbolCoder:
         y_symbols = torch.from_numpy(decoder.pull(bins.flatten().numpy(), self.tables)).reshape(log_scale.shape)
         decoder.finish()
         symbols = Symbols(z_symbols, y_symbols)
-        if not offsets.finish() or symbols.checksum != coded.checksum:
-            raise FormatError(DAMAGED)
+        check_decoded(offsets, symbols.checksum, coded)
         return symbols, log_scale
 
 

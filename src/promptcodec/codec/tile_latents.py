@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, TypeVar, overload
 
 from torch import Tensor
 
 from promptcodec.bitstream.container import PtcReader
 from promptcodec.bitstream.tiling import Rect
-from promptcodec.codec.latents import LATENTS_A_SIDE, CodedLatents
+from promptcodec.codec.latents import LATENTS_A_SIDE, CodedLatents, LatentChecksumError
+from promptcodec.errors import FormatError
 from promptcodec.model.base import STRIDE
 from promptcodec.model.inference.exact_hyper import PLAIN, LatentSteering
 
 if TYPE_CHECKING:
     from promptcodec.codec.codec import Codec
     from promptcodec.codec.steered import Steered
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class DecodedTiles:
 
     def check(self, index: int) -> None:
         """Decode one tile's symbols and keep nothing. Raises FormatError where their checksum is not the file's."""
-        self._codec.coder.verify(*self._coded(index))
+        self._proven(index, self._codec.coder.verify)
 
     def region(self, region: Rect) -> tuple[Tensor, Tensor]:
         """ŷ (1, M, h/16, w/16) and ẑ (1, N, h/64, w/64) as the synthesis sees them, float32, of a part of the picture.
@@ -80,10 +84,27 @@ class DecodedTiles:
 
     def _tile(self, index: int) -> tuple[Tensor, Tensor]:
         if index not in self._found:
-            z_hat, y_hat = self._codec.coder.decode_both(*self._coded(index))
+            z_hat, y_hat = self._proven(index, self._codec.coder.decode_both)
             steering = self._steering(index)
             self._found[index] = self._codec.dequantised(y_hat, self._q, steering), z_hat.float()
         return self._found[index]
+
+    def _proven(self, index: int, decode: Callable[..., Result]) -> Result:
+        """What ``decode`` makes of a tile; where its checksum is that of another place, the error says which."""
+        try:
+            return decode(*self._coded(index))
+        except LatentChecksumError as error:
+            place = self._file.place_of(index, error.checksum)
+            if place is None:
+                raise
+            raise FormatError(
+                f"tiles have changed places: {self._named(place)} stands where {self._named(index)} belongs; fetch the "
+                "file again, or encode the picture again"
+            ) from None
+
+    def _named(self, index: int) -> str:
+        row, column = divmod(index, self._grid.columns)
+        return f"the tile of row {row + 1}, column {column + 1}"
 
     def _coded(self, index: int) -> tuple[CodedLatents, int, int, float, LatentSteering]:
         """What a coder wants of a tile."""
