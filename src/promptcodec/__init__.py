@@ -9,9 +9,10 @@ Importing the package loads neither torch nor weights; the first call that needs
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # as type checkers know it; nothing need be imported for it
 if TYPE_CHECKING:
+    from typing import Any
+
     from promptcodec.api import decode, encode, info, load, preview
     from promptcodec.codec.codec import Codec
     from promptcodec.codec.search import Target

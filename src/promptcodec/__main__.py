@@ -1,12 +1,16 @@
 """``python -m promptcodec``, and the command ``promptcodec``."""
 
 import os
-import signal
 import sys
+
+from promptcodec.import_path import leave_out_working_folder
 
 
 def main() -> None:
     """Run the command line. Ctrl-C is one line and exit code 1 from the first moment on."""
+    leave_out_working_folder()
+    import signal
+
     signal.signal(signal.SIGINT, _interrupted)
     from promptcodec.cli.app import main as run
 

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from promptcodec.bitstream.container import (
@@ -20,6 +19,7 @@ from promptcodec.bitstream.container import (
     read_preview,
 )
 from promptcodec.bitstream.tiling import Rect
+from promptcodec.bounded_cache import BoundedCache
 from promptcodec.errors import ModelMismatchError, UsageError
 from promptcodec.store.shipped import DEFAULT, find_model, model_for, shipped_models
 from promptcodec.store.versions import described
@@ -39,29 +39,32 @@ PREVIEW_SIDE = 256  # pixels of the longer side of a preview that a file does no
 
 File = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 
-_loaded: dict[tuple[str, str, str], Codec] = {}
-_loading = Lock()
+MOST_CODECS = 8  # that stay in memory
+
+_loaded: BoundedCache[tuple[object, ...], Codec] = BoundedCache(MOST_CODECS)
 
 
 def load(
     model: str | Path | None = None, device: str | torch.device = "cpu", precision: Precision = "float32"
 ) -> Codec:
-    """A codec: of the default model, of a shipped one by name, or of a model file. Loaded once a process and device.
+    """A codec: of the default model, of a shipped one by name, or of a model file.
 
+    It is loaded once a process, device and precision, and again where the file has changed; the last 8 stay in memory.
     ``precision``: "float32", "bfloat16" or "auto", of analysis and synthesis; see ``Codec``. Raises ModelMismatchError
     where there is no such model, UsageError where there is no such device.
     """
     path, device = find_model(str(model or DEFAULT)), str(device)
-    with _loading:
-        key = (str(path), device, precision)
-        if key not in _loaded:
-            from promptcodec.codec.codec import Codec
-            from promptcodec.model.inference.device import check_device
-            from promptcodec.store.model_file import load_model
 
-            check_device(device)
-            _loaded[key] = Codec(load_model(path, device), device, precision)
-        return _loaded[key]
+    def codec() -> Codec:
+        from promptcodec.codec.codec import Codec
+        from promptcodec.model.inference.device import check_device
+        from promptcodec.store.model_file import load_model
+
+        check_device(device)
+        return Codec(load_model(path, device), device, precision)
+
+    facts = path.stat()
+    return _loaded.get((str(path), facts.st_ino, facts.st_mtime_ns, facts.st_size, device, precision), codec)
 
 
 def encode(
@@ -90,8 +93,8 @@ def encode(
     those in the package, in the order in which they act; ``settings``, ``roi`` and ``maps`` are what they are asked
     for, see ``steer.files.SteeredCodec.encode``: what no given adapter takes goes to one of the package that does.
     ``effort``: 0 to 10, how much time may be spent on a smaller file of the same quality; any decoder opens it. An
-    ``Effort`` may say the trade-off too. ``precision``: see ``load``. ``options``: ``strip``, ``memory``, ``preview``
-    and ``progress`` of ``Codec.encode``. Raises TargetError where the target is out of this picture's range.
+    ``Effort`` may say the trade-off too. ``precision``: see ``load``. ``options``: ``strip``, ``memory``, ``preview``,
+    ``verify`` and ``progress`` of ``Codec.encode``. Raises TargetError where the target is out of this picture's range.
     """
     from promptcodec.codec.search import one_target
 

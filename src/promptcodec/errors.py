@@ -43,3 +43,11 @@ class TargetError(PromptcodecError):
 
 class DivergenceError(PromptcodecError):
     """A training run diverged more often than its recipe allows."""
+
+
+class ForkError(PromptcodecError):
+    """The process was forked from one whose threads or devices it cannot use."""
+
+
+class VerificationError(PromptcodecError):
+    """A file that was just made does not decode to what was encoded."""

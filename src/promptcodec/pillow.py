@@ -23,6 +23,7 @@ FORMAT = "PTC"
 OPTIONS = (
     "quality", "target_size", "target_bpp", "target_psnr", "target_ms_ssim", "model", "device", "adapters", "settings",
     "roi", "maps", "effort", "precision", "strip", "memory", "preview",
+    "verify",
 )  # fmt: skip
 
 

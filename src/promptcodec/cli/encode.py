@@ -44,6 +44,12 @@ Preview = Annotated[
     bool | None,
     typer.Option("--preview/--no-preview", help="Store the picture in small in front; by default where tiles are."),
 ]
+Verify = Annotated[
+    bool | None,
+    typer.Option(
+        "--verify/--no-verify", help="Decode each file's latents before it gets its name; by default in batches."
+    ),
+]
 Skip = Annotated[
     bool,
     typer.Option("--skip-existing", help="Leave outputs that were made from the same picture and settings."),
@@ -69,6 +75,7 @@ class Settings:
     memory: int = DEFAULT_MEMORY
     preview: bool | None = None
     precision: Precision = "float32"
+    verify: bool = False
 
     @property
     def steered(self) -> bool:
@@ -91,6 +98,7 @@ def command(
     strip: options.Strip = False,
     memory: options.Memory = "1GiB",
     preview: Preview = None,
+    verify: Verify = None,
     precision: options.Precise = "float32",
     processes: options.Processes = 1,
     threads: options.Threads = 0,
@@ -114,11 +122,12 @@ def command(
     planned = jobs.plan(inputs, output, ".ptc", EXTENSIONS, recursive)
     # A batch may be cut off and continued, so its files say what they were made from; a single file stays small.
     stamped = skip_existing or len(planned) > 1
+    batch = len(planned) > 1 or recursive or processes > 1
     scalars = options.settings_of(look, set_)
     settings = Settings(
         quality, target, model, strip, device, overwrite, skip_existing, stamped, tuple(adapter or ()), scalars,
         options.maps_of(roi, map_), effort_of(effort).level, int(options.parse_size(memory)), preview,
-        precision,
+        precision, batch if verify is None else verify,
     )  # fmt: skip
     processes = min(processes, len(planned))
     prepare = partial(runtime.prepare, 1 if processes > 1 else threads)
@@ -154,6 +163,7 @@ def _encoded(data: bytes | Path, settings: Settings, source_hash: bytes | None) 
     given: dict[str, Any] = {
         "target": settings.target, "strip": settings.strip, "source_hash": source_hash, "memory": settings.memory,
         "preview": settings.preview, "progress": jobs.part_done, "effort": settings.effort,
+        "verify": settings.verify,
     }  # fmt: skip
     if not settings.steered:
         codec = runtime.codec(settings.model, settings.device, settings.precision)

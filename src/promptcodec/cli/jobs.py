@@ -19,6 +19,7 @@ from pathlib import Path
 from promptcodec.cli.interrupts import interrupts_blocked
 from promptcodec.cli.progress import ProgressBar
 from promptcodec.errors import PromptcodecError, UnfitError, UsageError
+from promptcodec.import_path import SafeChildren
 
 PIPE = "-"
 
@@ -187,7 +188,7 @@ def _pooled(
         context = get_context("spawn")  # torch's threads do not survive a fork
         with ProcessPoolExecutor(processes, context, initializer=_begin_worker, initargs=(prepare,)) as pool:
             try:
-                with interrupts_blocked():  # the parent alone decides what Ctrl-C means
+                with SafeChildren(), interrupts_blocked():  # the parent alone decides what Ctrl-C means
                     futures: dict[Future[Outcome], Job] = {pool.submit(_attempt, work, job): job for job in left}
                 for future in as_completed(futures):
                     if isinstance(future.exception(), BrokenProcessPool):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from promptcodec.cli.options import Json
 from promptcodec.store.shipped import DEFAULT, shipped_models
 from promptcodec.store.shipped_adapters import shipped_adapters
+
+PRESET_COSTS = Path(__file__).parents[1] / "model" / "preset_costs.json"  # by benchmarks/preset_costs.py
 
 All = Annotated[bool, typer.Option("--all", help="Also configurations without weights, with their size and cost.")]
 
@@ -32,24 +35,12 @@ def command(everything: All = False, as_json: Json = False) -> None:
 
 
 def _presets(as_json: bool) -> None:
-    from promptcodec.evaluate.cost.complexity import build, parts, total
-    from promptcodec.model.presets.registry import PRESETS
-
+    costs: dict[str, dict[str, Any]] = json.loads(PRESET_COSTS.read_text("utf-8"))
     if not as_json:
         print(f"\n{'preset':24}{'parameters':>12}{'encode kMAC/px':>16}{'decode kMAC/px':>16}  entropy model")
-    for name, preset in PRESETS.items():
-        cfg = preset()
-        found = parts(build(cfg), 512, 768)
-        # The encoder runs hyper synthesis and context as well.
-        encode, decode = (
-            total(found, *networks, "h_s", "context").macs.needed / 1e3 / 512 / 768
-            for networks in (("g_a", "h_a"), ("g_s",))
-        )
-        entropy = type(cfg.context).__name__ if cfg.context is not None else "hyperprior"
+    for name, cost in costs.items():
         if as_json:
-            print(json.dumps({
-                "preset": name, "parameters": total(found).parameters, "encode_kmac": round(encode, 3),
-                "decode_kmac": round(decode, 3), "entropy_model": entropy,
-            }))  # fmt: skip
+            print(json.dumps({"preset": name} | cost))
         else:
-            print(f"{name:24}{total(found).parameters:12,}{encode:16.1f}{decode:16.1f}  {entropy}")
+            columns = f"{cost['parameters']:12,}{cost['encode_kmac']:16.1f}{cost['decode_kmac']:16.1f}"
+            print(f"{name:24}{columns}  {cost['entropy_model']}")

@@ -24,9 +24,10 @@ from promptcodec.codec.latents import LATENTS_A_SIDE, CodedLatents, LatentCoder
 from promptcodec.codec.one_shot import OneShotCoder
 from promptcodec.codec.search import Target, search
 from promptcodec.codec.tile_latents import Analysed, DecodedTiles, cropped
-from promptcodec.errors import ModelMismatchError, UnfitError, UsageError
+from promptcodec.errors import ModelMismatchError, PromptcodecError, UnfitError, UsageError, VerificationError
 from promptcodec.model import config
 from promptcodec.model.base import STRIDE
+from promptcodec.model.defaults import default_settings
 from promptcodec.model.inference.exact_hyper import PLAIN, LatentSteering
 from promptcodec.model.inference.precision import Precision, autocast_pays
 from promptcodec.model.layers.transforms import pad_to_multiple
@@ -59,6 +60,7 @@ _TRIM = 8  # tiles after which what lies free between blocks in use goes back: t
 class Codec:
     """One model, ready to encode and decode on one device. Safe to use from several threads."""
 
+    @default_settings()
     def __init__(
         self, model: StoredModel, device: str | torch.device = "cpu", precision: Precision = "float32"
     ) -> None:
@@ -81,6 +83,7 @@ class Codec:
         """Identifies the model's weights: what must match to decode, then what decides the pixels."""
         return self.model.fingerprint
 
+    @default_settings()
     def encode(
         self,
         image: Source,
@@ -94,6 +97,7 @@ class Codec:
         effort: int | Effort = 0,
         memory: int = DEFAULT_MEMORY,
         preview: bool | None = None,
+        verify: bool = False,
         progress: Progress | None = None,
     ) -> bytes:
         """A .ptc file of ``image`` (path, file object, bytes, PIL image, NumPy array or tensor).
@@ -105,9 +109,12 @@ class Codec:
         time may be spent for a smaller file, see ``Effort``; a target is searched without it first, then the quality
         is corrected. Pictures whose networks would take more than ``memory`` bytes at once, which an effort's take
         sooner, are divided into tiles. ``preview`` stores the picture in small as well; by default where there are
-        tiles. ``progress`` is told the tiles that are done, and how many there are; with an effort its steps.
+        tiles. ``verify`` decodes the file's latents before it is returned, for a part of the encode's time, and
+        compares them with what was coded. ``progress`` is told the tiles that are done, and how many there are; with
+        an effort its steps.
         Warns where a lossless PNG would be smaller.
-        Raises ImageError, LimitError, UsageError, and TargetError for targets out of this picture's range.
+        Raises ImageError, LimitError, UsageError, TargetError for targets out of this picture's range, and
+        VerificationError.
         """
         picture = read(image)
         height, width = picture.rgb.shape[:2]
@@ -145,12 +152,15 @@ class Codec:
             analysed = list(self._analysed(picture.rgb, plain, attached, Effort(0), told))
             further = refined if effort.level else None
             data = search(lambda q: file_of(analysed, q), *goal, Q_STEPS, further)
+        if verify:
+            self._verify_own(data, opener)
         if lossless_is_smaller(picture, len(data)):
             warnings.warn(
                 "a lossless PNG of this picture would be smaller; this codec is made for photos", stacklevel=2
             )
         return data
 
+    @default_settings()
     def decode(
         self,
         data: bytes | PtcReader,
@@ -168,6 +178,7 @@ class Codec:
         """
         return to_pil(self.decode_picture(data, max_pixels=max_pixels, crop=crop, progress=progress))
 
+    @default_settings()
     def decode_picture(
         self,
         data: bytes | PtcReader,
@@ -219,6 +230,7 @@ class Codec:
             give_back()
         return Picture(rgb=rgb, grey=header.grey, alpha=alpha, icc=metadata.icc, exif=metadata.exif, xmp=metadata.xmp)
 
+    @default_settings()
     def verify(
         self, data: bytes | PtcReader, opener: Opener | None = None, *, max_pixels: int | None = MAX_PIXELS
     ) -> None:
@@ -237,6 +249,17 @@ class Codec:
         if small is not None:
             self.coder.verify(_coded(small.tile), small.height, small.width, small.q / Q_STEPS)
 
+    def _verify_own(self, data: bytes, opener: Opener | None) -> None:
+        """Raise VerificationError where a file that was just made does not give the integers that were coded."""
+        try:
+            self.verify(data, opener, max_pixels=None)
+        except PromptcodecError as error:
+            raise VerificationError(
+                f"the file does not decode to what was encoded, and is not kept: {error}; encode the picture again, "
+                "and check the machine's memory if it happens twice"
+            ) from error
+
+    @default_settings()
     def decode_preview(self, header: Header, preview: Preview) -> Picture:
         """The picture in small. Raises as ``decode`` does."""
         self.check_model(header)
@@ -299,6 +322,7 @@ class Codec:
                 f"({self.model.probability.hex()}); {_remedy(header)}"
             )
 
+    @default_settings()
     def analyse(self, rgb: np.ndarray) -> tuple[Tensor, Tensor]:
         """Latents y (1, M, h/16, w/16) and z (1, N, h/64, w/64), before gains, of uint8 pixels (H, W, 3)."""
         y, z, _ = self._analyse(rgb, Constant())
@@ -321,10 +345,12 @@ class Codec:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             return self.network.analyse(x, steerer)
 
+    @default_settings()
     def dequantised(self, y_hat: Tensor, q: float, steering: LatentSteering = PLAIN) -> Tensor:
         """The decoded, gained latent (1, M, h/16, w/16) as the synthesis sees it, float32."""
         return (y_hat * self.coder.hyper.gains(q, steering).y_inverse).float()
 
+    @default_settings()
     def synthesise(self, y_hat: Tensor, height: int, width: int, q: float) -> np.ndarray:
         """uint8 pixels (height, width, 3) of the decoded, gained latent (1, M, h/16, w/16)."""
         return self._synthesise(self.dequantised(y_hat, q), height, width)

@@ -64,7 +64,7 @@ class Effort:
         from promptcodec.model.inference.latent_cost import LatentCost
 
         with torch.inference_mode(False):  # gradients do not pass what inference mode made
-            rate = None if model.gain is None else torch.tensor([q], device=x.device)
+            rate = None if model.gain is None else torch.tensor([q], dtype=torch.float32, device=x.device)
             cost = LatentCost(model, x.clone(), rate, steerer, self.rate_lambda)
             if not cost.has_trade_off:
                 return cost.latents(cost.y, cost.z)

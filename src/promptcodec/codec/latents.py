@@ -109,10 +109,11 @@ class LatentCoder:
             chosen = choose_offsets(step.scale, step.mean)
             quantised = quantise_parameters(step.scale, step.mean, chosen)
             keep = None if steering.keep_y is None else steering.keep_y.expand_as(y)[step.where]
-            symbols = kept(rounded(y[step.where] - quantised.means / GRID), keep)
+            means = quantised.means.double() / GRID
+            symbols = kept(rounded(y[step.where] - means), keep)
             coded.append((flat(symbols), quantised.bins.flatten().numpy(), self.tables))
             offsets.extend(chosen)
-            return symbols + quantised.means / GRID
+            return symbols + means
 
         y_hat = run(self.schedule(z_symbols, q, steering), code, tuple(y.shape))
         packed = pack_offsets(bytes(offsets), self.sparse_offsets)
@@ -147,7 +148,7 @@ class LatentCoder:
         def code(step: Step) -> Tensor:
             quantised = quantise_parameters(step.scale, step.mean, offsets.take(pieces(step.mean.numel())))
             symbols = decoder.pull(quantised.bins.flatten().numpy(), self.tables)
-            return torch.from_numpy(symbols).reshape(quantised.means.shape) + quantised.means / GRID
+            return torch.from_numpy(symbols).reshape(quantised.means.shape) + quantised.means.double() / GRID
 
         y_hat = run(self.schedule(z_symbols, q, steering), code, shape)
         decoder.finish()

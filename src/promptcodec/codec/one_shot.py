@@ -77,7 +77,7 @@ class SymbolCoder:
         rows, columns = -(-height // STRIDE), -(-width // STRIDE)
         decoder, offsets = Decoder(coded.stream), OffsetReader(coded.offsets, sparse=False)
         shape = (1, self.config.hyper_channels, rows, columns)
-        z = decoder.pull(self.hyper.channels(torch.empty(shape)), self.hyper_tables)
+        z = decoder.pull(self.hyper.channels(torch.empty(shape, dtype=torch.int32)), self.hyper_tables)
         z_symbols = torch.from_numpy(z).reshape(shape)
         log_scale = self.log_scales(z_symbols, q, steering)
         bins = scale_bins(log_scale, offsets.take(pieces(log_scale.numel())))

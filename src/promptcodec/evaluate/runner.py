@@ -19,6 +19,7 @@ from promptcodec.evaluate.data.datasets import PictureFile, read_picture
 from promptcodec.evaluate.quality.judge import MASKED, Judge, Mask
 from promptcodec.evaluate.quality.metrics import Pixels, ms_ssim, psnr
 from promptcodec.evaluate.results import ResultsFile, Row
+from promptcodec.import_path import SafeChildren
 
 Plan = Sequence[tuple[EvaluatedCodec, Sequence[float]]]
 Masks = Mapping[Path, Path]
@@ -145,7 +146,8 @@ def _in_turn(todo: Sequence[tuple[Path, Path | None, EvaluatedCodec, float]], ju
 def _at_once(todo: Sequence[tuple[Path, Path | None, EvaluatedCodec, float]], judge: Judge, jobs: int) -> Iterator[Row]:
     context = get_context("spawn")  # torch's threads do not survive a fork
     with ProcessPoolExecutor(jobs, context, initializer=_begin_worker, initargs=(judge.names, judge.networks)) as pool:
-        futures = [pool.submit(_work, path, mask, codec.spec, setting, jobs) for path, mask, codec, setting in todo]
+        with SafeChildren():
+            futures = [pool.submit(_work, path, mask, codec.spec, setting, jobs) for path, mask, codec, setting in todo]
         try:
             for future in as_completed(futures):
                 yield future.result()

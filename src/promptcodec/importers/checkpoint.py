@@ -17,6 +17,7 @@ from promptcodec.importers.prompts import split_prompts
 from promptcodec.importers.song import from_song
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.config import Model
+from promptcodec.model.defaults import about_to_load, default_settings
 from promptcodec.model.presets.papers import tic_context
 from promptcodec.model.presets.song import song
 from promptcodec.model.presets.tic import tic
@@ -30,6 +31,7 @@ from promptcodec.store.model_file import save_model
 SOURCES = ("transtic", "kao", "tic", "tic-cam", "song")
 
 
+@default_settings()
 def import_checkpoint(source: str, checkpoint: str | Path, target: str | Path, name: str = "") -> list[Path]:
     """Write ``target``, a model file, and ``target`` with ``.adapter`` in its name where there are prompts.
 
@@ -44,14 +46,16 @@ def import_checkpoint(source: str, checkpoint: str | Path, target: str | Path, n
     state = read_checkpoint(checkpoint)
     try:
         cfg, base, prompts = _READERS.get(source, _read_tic)(state)
-        model = CompressionModel(replace(cfg, name=name or source))
+        with about_to_load():
+            model = CompressionModel(replace(cfg, name=name or source))
         model.load_state_dict(base)
     except (KeyError, RuntimeError, UsageError) as error:
         raise ModelMismatchError(f"{checkpoint} is no checkpoint of {source}: {str(error).splitlines()[0]}") from None
     save_model(model, target, "imported")
     written = [Path(target)]
     if prompts:
-        adapter = _adapter(source, model, prompts, name)
+        with about_to_load():
+            adapter = _adapter(source, model, prompts, name)
         try:
             adapter.load_state_dict(prompts)
         except RuntimeError as error:

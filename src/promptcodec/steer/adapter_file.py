@@ -17,6 +17,7 @@ from torch import Tensor
 
 from promptcodec.errors import ModelMismatchError, OtherBaseError, UsageError
 from promptcodec.model.base import CompressionModel
+from promptcodec.model.defaults import about_to_load, default_settings
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.kinds import BUILT_IN, PARAMETER_FREE
 from promptcodec.store.shipped_adapters import find_adapter, shipped_adapters
@@ -51,6 +52,7 @@ def base_fingerprint(network: CompressionModel) -> str:
     return _digest(network.state_dict(), network.config.to_json()).hex()
 
 
+@default_settings()
 def save_adapter(adapter: Adapter, network: CompressionModel, path: str | Path) -> None:
     """Write ``adapter``, made for ``network``. Raises UsageError for weights that are not finite in half precision."""
     tensors = {name: _half(value) for name, value in adapter.state_dict().items()}
@@ -67,17 +69,19 @@ def save_adapter(adapter: Adapter, network: CompressionModel, path: str | Path) 
     save_file(tensors, path, metadata=metadata)
 
 
-def load_adapter(path: str | Path, network: CompressionModel) -> StoredAdapter:
+@default_settings()
+def load_adapter(path: str | Path, network: CompressionModel, base: str | None = None) -> StoredAdapter:
     """Read an adapter for ``network``: from its file, or by name where it ships with the package or has no parameters.
 
-    Raises ModelMismatchError where it is foreign or damaged, OtherBaseError where it was made for another base, and
-    UsageError for unknown kinds.
+    ``base``: fingerprint of the network, where it is known. Raises ModelMismatchError where the adapter is foreign or
+    damaged, OtherBaseError where it was made for another base, and UsageError for unknown kinds.
     """
+    own = base_fingerprint(network) if base is None else base
     if str(path) in PARAMETER_FREE:
         adapter = adapter_class(str(path))(network.config)
-        return StoredAdapter(adapter.eval(), _digest({}, _about(adapter) + base_fingerprint(network)))
+        return StoredAdapter(adapter.eval(), _digest({}, _about(adapter) + own))
     if not Path(path).is_file():
-        path = _shipped(str(path), network)
+        path = _shipped(str(path), network, own)
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -91,20 +95,20 @@ def load_adapter(path: str | Path, network: CompressionModel) -> StoredAdapter:
     if fingerprint.hex() != metadata["fingerprint"]:
         raise ModelMismatchError(f"adapter file {path} is damaged: its tensors do not have the fingerprint it states")
     about = json.loads(metadata["about"])
-    own = base_fingerprint(network)
     if metadata["base"] != own:
         raise OtherBaseError(
             f"adapter {about['name']} was trained on {metadata['base_name']} {metadata['base']}, this base is "
             f"{network.config.name} {own}; load that base (--model), or train the adapter anew on this one"
         )
-    adapter = adapter_class(about["kind"])(network.config, name=about["name"], **about["options"])
+    kind = adapter_class(about["kind"])
+    with about_to_load():
+        adapter = kind(network.config, name=about["name"], **about["options"]).float()
     adapter.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
     return StoredAdapter(adapter.eval().requires_grad_(False), fingerprint)
 
 
-def _shipped(name: str, network: CompressionModel) -> Path:
+def _shipped(name: str, network: CompressionModel, own: str) -> Path:
     """File of the adapter of that name in the package. Raises ModelMismatchError, OtherBaseError."""
-    own = base_fingerprint(network)
     found = find_adapter(name, own)
     if found is not None:
         return found.path

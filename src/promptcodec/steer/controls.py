@@ -52,7 +52,7 @@ def plane(value: Tensor, like: Tensor) -> Tensor:
 
 def constant(value: float) -> Tensor:
     """A scalar control for one picture, (1,)."""
-    return torch.tensor([float(value)])
+    return torch.tensor([float(value)], dtype=torch.float32)
 
 
 def _listed(given: Mapping[str, Tensor]) -> str:

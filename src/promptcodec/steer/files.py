@@ -15,15 +15,16 @@ from promptcodec.bitstream.records import AdapterRecord
 from promptcodec.codec.codec import Codec
 from promptcodec.codec.effort import effort_of
 from promptcodec.errors import ModelMismatchError, OtherBaseError, UnfitError, UsageError
+from promptcodec.model.defaults import default_settings
 from promptcodec.picture.picture import Picture
 from promptcodec.steer.adapter import Adapter
-from promptcodec.steer.adapter_file import StoredAdapter, base_fingerprint, load_adapter
+from promptcodec.steer.adapter_file import StoredAdapter
 from promptcodec.steer.controls import Controls, constant
 from promptcodec.steer.file_steering import FileSteering
 from promptcodec.steer.kinds import PARAMETER_FREE
+from promptcodec.steer.loaded_adapters import loaded_adapters
 from promptcodec.steer.methods.quantisation_step import OWN_STEP, QuantisationStep, step_for
 from promptcodec.steer.region_map import MapSource, region_map
-from promptcodec.store.shipped_adapters import shipped_adapters
 
 if TYPE_CHECKING:
     from promptcodec.picture.read import Source
@@ -44,6 +45,7 @@ class SteeredCodec:
             stored.adapter.to(codec.device)
 
     @staticmethod
+    @default_settings()
     def load(codec: Codec, paths: Sequence[str | Path], *, to_decode: bool = False) -> SteeredCodec:
         """With the adapters in files. Raises ModelMismatchError, UsageError.
 
@@ -53,13 +55,14 @@ class SteeredCodec:
         loaded, left_out = [], []
         for path in paths:
             try:
-                loaded.append(load_adapter(path, codec.network))
+                loaded.append(loaded_adapters(codec).load(path))
             except OtherBaseError as error:
                 if not to_decode:
                     raise
                 left_out.append(str(error))
         return SteeredCodec(codec, loaded, left_out)
 
+    @default_settings()
     def encode(
         self,
         image: Source,
@@ -102,6 +105,7 @@ class SteeredCodec:
 
         return self.codec.encode(image, quality, steered=steered, opener=self.open, **options)
 
+    @default_settings()
     def decode_picture(
         self,
         data: bytes | PtcReader,
@@ -134,6 +138,7 @@ class SteeredCodec:
         """As ``Codec.verify``, for files that need adapters too."""
         self.codec.verify(data, self.open, max_pixels=max_pixels)
 
+    @default_settings()
     def open(self, records: tuple[AdapterRecord, ...]) -> FileSteering:
         """The adapters that a file names. Raises ModelMismatchError where one is missing."""
         return self._open(records, {}, set())
@@ -157,7 +162,7 @@ class SteeredCodec:
             if stored.fingerprint == record.fingerprint:
                 return stored
         if record.name in PARAMETER_FREE:
-            stored = load_adapter(record.name, self.codec.network)
+            stored = loaded_adapters(self.codec).load(record.name)
             if stored.fingerprint == record.fingerprint:
                 return stored
         here = ", ".join(f"{s.name} ({s.fingerprint.hex()})" for s in (*self.adapters, *self._shipped)) or "none"
@@ -169,8 +174,7 @@ class SteeredCodec:
     @cached_property
     def _shipped(self) -> tuple[StoredAdapter, ...]:
         """All that the package has for this base."""
-        own = base_fingerprint(self.codec.network)
-        found = tuple(load_adapter(a.path, self.codec.network) for a in shipped_adapters() if a.base == own)
+        found = loaded_adapters(self.codec).shipped
         for stored in found:
             stored.adapter.to(self.codec.device)
         return found

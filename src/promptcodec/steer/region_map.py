@@ -31,11 +31,11 @@ def region_map(roi: MapSource, height: int, width: int) -> Tensor:
     if _NUMBER.match(str(roi)):
         if not 0 <= float(str(roi)) <= 1:
             raise UsageError(f"a map of {roi} everywhere, expected a number in 0..1")
-        return torch.full((1, 1, height, width), float(str(roi)))
+        return torch.full((1, 1, height, width), float(str(roi)), dtype=torch.float32)
     rectangle = _RECTANGLE.match(str(roi))
     if rectangle:
         x, y, w, h = map(int, rectangle.groups())
-        result = torch.zeros(1, 1, height, width)
+        result = torch.zeros(1, 1, height, width, dtype=torch.float32)
         result[..., max(y, 0) : max(y + h, 0), max(x, 0) : max(x + w, 0)] = 1.0
         if not result.any():
             raise UnfitError(f"the region {roi} lies outside the picture of {width} x {height} pixels")

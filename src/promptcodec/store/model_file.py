@@ -19,6 +19,7 @@ from promptcodec.bitstream.tables import FrequencyTables
 from promptcodec.errors import ModelMismatchError, PromptcodecError, UsageError
 from promptcodec.model.base import CompressionModel, channels_last
 from promptcodec.model.config import Model
+from promptcodec.model.defaults import about_to_load, default_settings
 from promptcodec.store.fingerprint import pixel_fingerprint, probability_fingerprint
 from promptcodec.store.prior_tables import prior_tables
 from promptcodec.system.atomic import atomic_write
@@ -43,13 +44,15 @@ class StoredModel:
         return f"{self.probability.hex()}-{self.pixels.hex()}"
 
 
+@default_settings()
 def save_model(network: CompressionModel, path: str | Path, version: str) -> None:
     """Write ``network`` as a model file. Raises UsageError for weights that are not finite in half precision."""
     tensors = {name: value.detach().cpu().half().contiguous() for name, value in network.state_dict().items()}
     for name, value in tensors.items():
         if not torch.isfinite(value).all():
             raise UsageError(f"cannot store {network.config.name}: {name} is not finite in half precision")
-    rounded = CompressionModel(network.config)
+    with about_to_load():
+        rounded = CompressionModel(network.config)
     rounded.load_state_dict(tensors)
     tables = prior_tables(rounded.prior)
     tensors |= {
@@ -69,6 +72,7 @@ def save_model(network: CompressionModel, path: str | Path, version: str) -> Non
         file.write(save(tensors, metadata))
 
 
+@default_settings()
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> StoredModel:
     """Read a model file. Raises ModelMismatchError where it is missing, foreign or does not fit its fingerprints."""
     try:
@@ -102,7 +106,8 @@ def _assemble(
         raise ModelMismatchError(
             f"model file {path}: found {len(tables)} tables for z, expected {config.hyper_channels}"
         )
-    network = CompressionModel(config)
+    with about_to_load():
+        network = CompressionModel(config)
     network.load_state_dict(tensors)
     network = channels_last(network.to(device)).eval().requires_grad_(False)
     return StoredModel(config.name, metadata["version"], network, tables, probability, pixels)

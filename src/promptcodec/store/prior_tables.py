@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,7 +18,7 @@ LARGEST = 512  # symbols on either side of the median, at most
 @torch.no_grad()
 def prior_tables(prior: FactorizedPrior) -> FrequencyTables:
     """One table a channel over symbols round(z - median), wide enough to leave 2^-20 outside on either side."""
-    density = _double(prior)
+    density = copy.deepcopy(prior).double()
     symbols = torch.arange(-LARGEST, LARGEST + 1, dtype=torch.float64)
     centres = density.medians.reshape(-1, 1, 1) + symbols
     lower, upper = density.logits(centres - 0.5), density.logits(centres + 0.5)
@@ -33,13 +35,7 @@ def prior_tables(prior: FactorizedPrior) -> FrequencyTables:
     return tables_from_pmfs(pmfs, offsets)
 
 
-def _double(prior: FactorizedPrior) -> FactorizedPrior:
-    copy = FactorizedPrior(prior.quantiles.shape[0]).double()
-    copy.load_state_dict(prior.state_dict())
-    return copy
-
-
 def _interval(lower: Tensor, upper: Tensor) -> Tensor:
     """sigmoid(upper) - sigmoid(lower), taken on the side where neither is close to one."""
-    sign = torch.where(lower + upper > 0, -1.0, 1.0)
+    sign = torch.where(lower + upper > 0, -torch.ones_like(lower), torch.ones_like(lower))
     return (torch.sigmoid(sign * upper) - torch.sigmoid(sign * lower)).abs()

@@ -61,8 +61,8 @@ class Bench:
 
 def untrained(name: str, precision: Precision = "float32") -> Codec:
     """A codec of a preset with random weights, through a model file like any other."""
-    torch.manual_seed(0)
-    with tempfile.TemporaryDirectory() as folder:
+    with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder:
+        torch.manual_seed(0)
         path = Path(folder) / "model.safetensors"
         save_model(CompressionModel(PRESETS[name]()), path, "untrained")
         return Codec(load_model(path), precision=precision)

@@ -89,7 +89,7 @@ class CheckerboardConv(nn.Conv2d):
 
     def forward(self, x: Tensor, rows: Tensor, cols: Tensor) -> Tensor:  # type: ignore[override]
         """x (B, C, h, w) at positions (n,), (n,) to (B, n, out)."""
-        dy, dx = torch.tensor(_LIVE, device=x.device).unbind(1)
+        dy, dx = torch.tensor(_LIVE, dtype=torch.int64, device=x.device).unbind(1)
         padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 2, 2, 2, 2))
         around = padded[:, rows[:, None] + dy, cols[:, None] + dx].flatten(2)  # (B, n, 12 C)
         return F.linear(around, self.weight[:, :, dy, dx].transpose(1, 2).flatten(1), self.bias)

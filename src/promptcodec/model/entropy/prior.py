@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-LIKELIHOOD_FLOOR = float(torch.tensor(1e-9))  # the float32 constants of the reference, also in float64
-SCALE_FLOOR = float(torch.tensor(0.11))
+LIKELIHOOD_FLOOR = float(np.float32(1e-9))  # the float32 constants of the reference, also in float64
+SCALE_FLOOR = float(np.float32(0.11))
 
 
 class _LowerBound(torch.autograd.Function):
@@ -88,5 +89,6 @@ class FactorizedPrior(nn.Module):
     def quantile_loss(self) -> Tensor:
         """Auxiliary loss: distance of the quantile parameters from the tails and the median of the density."""
         tail = math.log(2 / self.TAIL_MASS - 1)
-        target = torch.tensor([-tail, 0.0, tail], device=self.quantiles.device)  # float32, as in the reference
+        # float32, as in the reference
+        target = torch.tensor([-tail, 0.0, tail], dtype=torch.float32, device=self.quantiles.device)
         return (self.logits(self.quantiles, frozen=True) - target).abs().sum()

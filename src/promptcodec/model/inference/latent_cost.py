@@ -195,6 +195,6 @@ def _all_bits(coded: Quantised) -> float:
 def _weight(importance: Tensor | None, height: int, width: int) -> Tensor:
     """(1, 1, 1 or height, 1 or width), one pixel as important as its place."""
     if importance is None:
-        return torch.ones(1, 1, 1, 1)
+        return torch.ones(1, 1, 1, 1, dtype=torch.float32)
     pixels = importance.float().repeat_interleave(PLACE, 2).repeat_interleave(PLACE, 3)
     return pixels[..., :height, :width]

@@ -41,7 +41,7 @@ class ProximalSearch:
         device = y.device
         generator = torch.Generator(device).manual_seed(0)
         now = cost.quantise(y, z)
-        signs = 2.0 * torch.randint(0, 2, cost.shape, generator=generator, device=device) - 1
+        signs = 2.0 * torch.randint(0, 2, cost.shape, generator=generator, device=device).float() - 1
         error, gradient, curvature = cost.gradient(now, signs)
         assert curvature is not None
         curvature = _CAUTION * curvature.clamp_min(torch.finfo(curvature.dtype).tiny)
@@ -53,7 +53,7 @@ class ProximalSearch:
             chosen = _neighbours(now, gradient, curvature * damping)
             if cost.keep is not None:
                 chosen = torch.where(cost.keep, chosen, now.symbols)
-            drawn = torch.rand(chosen.shape, generator=generator, device=device) < _SHARE
+            drawn = torch.rand(chosen.shape, generator=generator, dtype=torch.float32, device=device) < _SHARE
             moved = torch.where(drawn, chosen, now.symbols)
             following = cost.quantise(moved + now.mean, now.z)
             error, following_gradient, _ = cost.gradient(following)

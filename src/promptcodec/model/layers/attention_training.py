@@ -25,7 +25,7 @@ class CachedAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
         out = torch.empty(q.shape, dtype=q.dtype)
-        normaliser = torch.empty((*q.shape[:3], 1))
+        normaliser = torch.empty((*q.shape[:3], 1), dtype=torch.float32)
         added = bias.float()
         for part in _parts(q):
             queries, keys, values = (_chunk(t[part]) for t in (q, k, v))
@@ -42,7 +42,7 @@ class CachedAttention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
         q, k, v, bias, normaliser = ctx.saved_tensors
         grads = tuple(torch.empty(t.shape, dtype=t.dtype) for t in (q, k, v))
-        grad_bias = torch.zeros(bias.shape)
+        grad_bias = torch.zeros(bias.shape, dtype=torch.float32)
         scale, added = q.shape[-1] ** -0.5, bias.float()
         for part in _parts(q):
             queries, keys, values, given = (_chunk(t[part]) for t in (q, k, v, grad))

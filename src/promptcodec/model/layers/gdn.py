@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 from promptcodec.model.entropy.prior import lower_bound
 
 PEDESTAL = 2.0**-36
-BETA_FLOOR = float(torch.tensor(math.sqrt(1e-6 + PEDESTAL)))  # a float32 constant of the reference, also in float64
+BETA_FLOOR = float(np.float32(math.sqrt(1e-6 + PEDESTAL)))  # a float32 constant of the reference, also in float64
 GAMMA_FLOOR = 2.0**-18
 EPSILON = 1e-4  # in the forward direction only
 

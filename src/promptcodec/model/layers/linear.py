@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,8 +46,9 @@ def _onednn_pays() -> bool:
 def onednn_linear_works() -> bool:
     """Whether this torch has the operator, with the signature that we know: it is not part of torch's public face."""
     # Not a layer: its random weights would move the process' random state.
-    weight, bias = torch.linspace(-0.5, 0.5, 6).view(2, 3), torch.tensor([0.1, -0.2])
-    x = torch.linspace(-1, 1, 12).view(4, 3)
+    kind: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
+    weight, bias = torch.linspace(-0.5, 0.5, 6, **kind).view(2, 3), torch.tensor([0.1, -0.2], **kind)
+    x = torch.linspace(-1, 1, 12, **kind).view(4, 3)
     try:
         with torch.no_grad():
             found = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu", [], "none")

@@ -39,7 +39,7 @@ def step_for(model: CompressionModel, rgb: NDArray[np.uint8], q: float, rate_lam
     device = next(model.parameters()).device
     rate = None
     if model.gain is not None:
-        rate = torch.tensor([q], device=device)
+        rate = torch.tensor([q], dtype=torch.float32, device=device)
         rate_lambda = float(model.gain.rate_lambda(rate)) if rate_lambda is None else rate_lambda
     if rate_lambda is None:
         return None
@@ -62,7 +62,7 @@ def best_step(
         y, z, steer = model.analyse(pad_to_multiple(x, STRIDE), steerer)  # the width acts behind the analysis
         for i in range(candidates):
             step = i / (candidates - 1)
-            own = adapter.gains(Controls({"step": torch.tensor([step], device=x.device)}))
+            own = adapter.gains(Controls({"step": torch.tensor([step], dtype=torch.float32, device=x.device)}))
             out = model.reconstruct(y, z, model.gains(q).times(own), "round", steerer, steer)
             bits = -sum(float(p.log2().sum()) for p in out["likelihoods"].values()) / (height * width)
             error = float((out["x_hat"][..., :height, :width] - x).square().mean())

@@ -88,7 +88,7 @@ def _levels(signalled: Controls) -> Tensor:
 
 def levels_of(controls: Controls) -> Tensor:
     """Integers (B, 1, H/16, W/16) of a padded map ``roi`` (B, 1, H, W) in [0, 1] and of the scalar ``background``."""
-    least = controls.scalars.get("background", torch.tensor([BACKGROUND])).clamp(min=LEAST_WEIGHT)
+    least = controls.scalars.get("background", torch.tensor([BACKGROUND], dtype=torch.float32)).clamp(min=LEAST_WEIGHT)
     roi = pad_to_multiple(controls.map("roi"), STRIDE)
     weight = F.avg_pool2d(torch.maximum(roi, least.to(roi)[:, None, None, None]), PLACE)
     octaves = 0.5 * weight.log2()

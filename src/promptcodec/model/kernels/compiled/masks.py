@@ -30,13 +30,13 @@ def _without_prompts(grid: WindowGrid) -> tuple[Tensor, Tensor]:
 
 def _made(grid: WindowGrid, labels: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
     which = torch.zeros(grid.rows, grid.cols, dtype=torch.int64)
-    found = [torch.zeros(keys.shape[2], labels.shape[2])]
+    found = [torch.zeros(keys.shape[2], labels.shape[2], dtype=torch.float32)]
     numbers = {}
     for row in range(grid.rows):
         for col in range(0 if row >= grid.clean_rows else grid.clean_cols, grid.cols):
             like = row if row >= grid.clean_rows else 0, col if col >= grid.clean_cols else 0
             if like not in numbers:
                 numbers[like] = len(found)
-                found.append(torch.where(visible(labels[like], keys[like]).T, 0.0, _HIDDEN))
+                found.append(_HIDDEN * (~visible(labels[like], keys[like]).T).float())
             which[row, col] = numbers[like]
     return torch.stack(found), which

@@ -101,7 +101,7 @@ def _bias(mixer: WindowAttention) -> Tensor:
     """
     size = mixer.window**2
     if mixer.relative_bias is None:
-        return torch.zeros(mixer.heads, size, size)
+        return torch.zeros(mixer.heads, size, size, dtype=torch.float32)
     index = relative_index(mixer.window, torch.device("cpu")).numpy()
     bias = mixer.relative_bias.detach().numpy()[index.T] / np.float32(math.log(2))
     return torch.from_numpy(np.ascontiguousarray(bias.transpose(2, 0, 1)))

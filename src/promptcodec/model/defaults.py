@@ -1,0 +1,82 @@
+"""Torch and NumPy as they are by default, whatever the program around has set.
+
+What a thread may have set for itself (default device, autocast, gradients, inference mode, NumPy's error state) is put
+aside while ``default_settings`` holds, and comes back afterwards. The default dtype is the whole process': setting it,
+even for a moment, would change tensors that other threads are making. So all code on the way from a picture to a file
+names the type of every tensor that it makes, and divides no integers (tests/test_settings.py looks at every operator).
+Flushing denormals to zero changes nothing: the integers that a file depends on lie far above them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from promptcodec.forks import explained, leave_lost_threads
+from promptcodec.model.inference.precision import full_products
+
+_AUTOCAST_DEVICES = ("cpu", "cuda", "mps")
+
+
+@contextmanager
+def default_settings() -> Iterator[None]:
+    """A context, or a decorator, of every function that a program calls to code, to load or to store.
+
+    Raises ForkError in forked processes that cannot go on.
+    """
+    leave_lost_threads()
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))  # which enables gradients as well
+        stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
+        stack.enter_context(full_products())
+        for device in _AUTOCAST_DEVICES:
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        if not _is_cpu_default():  # only then: the context takes its time at every operator
+            stack.enter_context(torch.device("cpu"))
+        try:
+            yield
+        except RuntimeError as error:
+            reason = explained(error)
+            if reason is error:
+                raise
+            raise reason from error
+
+
+def _is_cpu_default() -> bool:
+    try:
+        return torch.get_default_device().type == "cpu"
+    except (AssertionError, RuntimeError):  # a device that this torch lacks
+        return False
+
+
+class _WithoutDraws(TorchFunctionMode):
+    """Random initial values are left out, and floating-point tensors are float32. For the calling thread alone."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func in _DRAWS or getattr(func, "__module__", "") == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        if func in _FLOATING and kwargs.get("dtype") is None:
+            kwargs["dtype"] = torch.float32
+        return func(*args, **kwargs)
+
+
+_DRAWS = frozenset({
+    Tensor.uniform_, Tensor.normal_, Tensor.random_, Tensor.bernoulli_, Tensor.exponential_, Tensor.cauchy_,
+    Tensor.log_normal_, Tensor.geometric_,
+})  # fmt: skip
+_FLOATING = frozenset({torch.empty, torch.zeros, torch.ones, torch.eye, torch.linspace})
+
+
+@contextmanager
+def about_to_load() -> Iterator[None]:
+    """Build modules whose weights are all loaded next: float32, and without moving torch's random state."""
+    with _WithoutDraws():
+        yield
