@@ -3,7 +3,7 @@
 import os
 import sys
 
-from promptcodec.import_path import leave_out_working_folder
+from promptcodec.system.import_path import leave_out_working_folder
 
 
 def main() -> None:

@@ -19,10 +19,10 @@ from promptcodec.bitstream.container import (
     read_preview,
 )
 from promptcodec.bitstream.tiling import Rect
-from promptcodec.bounded_cache import BoundedCache
 from promptcodec.errors import ModelMismatchError, UsageError
 from promptcodec.store.shipped import DEFAULT, find_model, model_for, shipped_models
 from promptcodec.store.versions import described
+from promptcodec.system.bounded_cache import BoundedCache
 
 if TYPE_CHECKING:
     import torch

@@ -19,7 +19,7 @@ from pathlib import Path
 from promptcodec.cli.interrupts import interrupts_blocked
 from promptcodec.cli.progress import ProgressBar
 from promptcodec.errors import PromptcodecError, UnfitError, UsageError
-from promptcodec.import_path import SafeChildren
+from promptcodec.system.import_path import SafeChildren
 
 PIPE = "-"
 

@@ -27,7 +27,7 @@ from promptcodec.codec.tile_latents import Analysed, DecodedTiles, cropped
 from promptcodec.errors import ModelMismatchError, PromptcodecError, UnfitError, UsageError, VerificationError
 from promptcodec.model import config
 from promptcodec.model.base import STRIDE
-from promptcodec.model.defaults import default_settings
+from promptcodec.model.inference.defaults import default_settings
 from promptcodec.model.inference.exact_hyper import PLAIN, LatentSteering
 from promptcodec.model.inference.precision import Precision, autocast_pays
 from promptcodec.model.layers.transforms import pad_to_multiple

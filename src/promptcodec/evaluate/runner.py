@@ -19,7 +19,7 @@ from promptcodec.evaluate.data.datasets import PictureFile, read_picture
 from promptcodec.evaluate.quality.judge import MASKED, Judge, Mask
 from promptcodec.evaluate.quality.metrics import Pixels, ms_ssim, psnr
 from promptcodec.evaluate.results import ResultsFile, Row
-from promptcodec.import_path import SafeChildren
+from promptcodec.system.import_path import SafeChildren
 
 Plan = Sequence[tuple[EvaluatedCodec, Sequence[float]]]
 Masks = Mapping[Path, Path]

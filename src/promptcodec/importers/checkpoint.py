@@ -17,7 +17,7 @@ from promptcodec.importers.prompts import split_prompts
 from promptcodec.importers.song import from_song
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.config import Model
-from promptcodec.model.defaults import about_to_load, default_settings
+from promptcodec.model.inference.defaults import about_to_load, default_settings
 from promptcodec.model.presets.papers import tic_context
 from promptcodec.model.presets.song import song
 from promptcodec.model.presets.tic import tic

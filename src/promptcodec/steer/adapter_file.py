@@ -17,7 +17,7 @@ from torch import Tensor
 
 from promptcodec.errors import ModelMismatchError, OtherBaseError, UsageError
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.defaults import about_to_load, default_settings
+from promptcodec.model.inference.defaults import about_to_load, default_settings
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.kinds import BUILT_IN, PARAMETER_FREE
 from promptcodec.store.shipped_adapters import find_adapter, shipped_adapters

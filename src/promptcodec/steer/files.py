@@ -15,7 +15,7 @@ from promptcodec.bitstream.records import AdapterRecord
 from promptcodec.codec.codec import Codec
 from promptcodec.codec.effort import effort_of
 from promptcodec.errors import ModelMismatchError, OtherBaseError, UnfitError, UsageError
-from promptcodec.model.defaults import default_settings
+from promptcodec.model.inference.defaults import default_settings
 from promptcodec.picture.picture import Picture
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import StoredAdapter

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from promptcodec.bounded_cache import BoundedCache
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import StoredAdapter, base_fingerprint, load_adapter
 from promptcodec.store.shipped_adapters import shipped_adapters
+from promptcodec.system.bounded_cache import BoundedCache
 
 if TYPE_CHECKING:
     from promptcodec.codec.codec import Codec

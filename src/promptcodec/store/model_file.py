@@ -19,7 +19,7 @@ from promptcodec.bitstream.tables import FrequencyTables
 from promptcodec.errors import ModelMismatchError, PromptcodecError, UsageError
 from promptcodec.model.base import CompressionModel, channels_last
 from promptcodec.model.config import Model
-from promptcodec.model.defaults import about_to_load, default_settings
+from promptcodec.model.inference.defaults import about_to_load, default_settings
 from promptcodec.store.fingerprint import pixel_fingerprint, probability_fingerprint
 from promptcodec.store.prior_tables import prior_tables
 from promptcodec.system.atomic import atomic_write

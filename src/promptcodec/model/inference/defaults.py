@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from promptcodec.forks import explained, leave_lost_threads
 from promptcodec.model.inference.precision import full_products
+from promptcodec.system.forks import explained, leave_lost_threads
 
 _AUTOCAST_DEVICES = ("cpu", "cuda", "mps")
 
