@@ -14,10 +14,11 @@ import time
 import torch
 
 from promptcodec.codec.latents import LatentCoder
+from promptcodec.model.arrays import Analysis
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.entropy.schedule import run
+from promptcodec.model.inference.exact_hyper import ExactHyper
 from promptcodec.model.presets.registry import PRESETS
-from promptcodec.store.model_file import StoredModel
 from promptcodec.store.prior_tables import prior_tables
 
 TIMED = ("tic", "tic-context", "elic", "s2c-conv")
@@ -31,11 +32,11 @@ def network(name: str) -> CompressionModel:
 def timed(name: str, width: int, height: int) -> dict[str, object]:
     """Seconds of encoding and decoding the latents of a picture, and of the context model's networks alone."""
     model = network(name)
-    coder = LatentCoder(StoredModel(name, "untrained", model, prior_tables(model.prior), b"", b""))
+    coder = LatentCoder(ExactHyper(model, prior_tables(model.prior)))
     y = torch.randn(1, model.config.latent_channels, height // 16, width // 16) * 2
     z = torch.randn(1, model.config.hyper_channels, height // 64, width // 64) * 2
     start = time.perf_counter()
-    coded = coder.encode(y, z, 0.0)
+    coded = coder.encode(Analysis(y.numpy(), z.numpy()), 0.0)
     middle = time.perf_counter()
     coder.decode_both(coded, height, width, 0.0)
     end = time.perf_counter()

@@ -29,11 +29,12 @@ from typing import Any
 import numpy as np
 import torch
 from intermediates import FACTOR, ROUNDING, Noise, Record, Seen, largest_deviation
-from probability_path import ProbabilityPath, coded, coder, forced, random_latents
-from torch import Tensor
+from probability_path import coded, forced, hyper_networks, random_latents
 
 from promptcodec.bitstream.tables import BINS, SIGMA_MAX, SIGMA_MIN
 from promptcodec.codec.exact import BIN_MARGIN, GRID, MEAN_MARGIN, choose_offsets, mean_margin, quantise_parameters
+from promptcodec.model.arrays import Float64s
+from promptcodec.model.inference.exact_hyper import ExactHyper
 from promptcodec.model.presets.registry import PRESETS
 from promptcodec.store.shipped import shipped_models
 
@@ -64,12 +65,13 @@ def models() -> dict[str, list[str]]:
     return paths
 
 
-def moved(log_sigma: Tensor, mean: Tensor, other_log_sigma: Tensor, other_mean: Tensor) -> tuple[float, float]:
+def moved(log_sigma: Float64s, mean: Float64s, other_log_sigma: Float64s, other_mean: Float64s) -> tuple[float, float]:
     """How far apart two results of a step are: in widths of a bin, where bins have borders, and of the mean."""
     position = (log_sigma - math.log(SIGMA_MIN)) / BIN_WIDTH
     inside = (position > -0.5) & (position < BINS - 0.5)
-    apart = ((other_log_sigma - log_sigma).abs() / BIN_WIDTH)[inside]
-    return float(apart.max()) if apart.numel() else 0.0, float((other_mean - mean).abs().max())
+    with np.errstate(invalid="ignore"):  # of no scale at all, log sigma is -inf on both sides
+        apart = (np.abs(other_log_sigma - log_sigma) / BIN_WIDTH)[inside]
+    return float(apart.max()) if apart.size else 0.0, float(np.abs(other_mean - mean).max())
 
 
 def perturb(
@@ -81,12 +83,12 @@ def perturb(
     value of a batch: a larger one is quicker and no less strict, but attention runs its operations once a sample, and
     then the batch must be the one with which deviations were seen.
     """
-    one, rng = coder(name), np.random.default_rng(seed)
+    one, rng = hyper_networks(name), np.random.default_rng(seed)
     noise = Noise([FACTOR * ROUNDING * max(units, 1) for units in seen])
     noise.generator.manual_seed(seed)
     elements = differing = 0
     bins_moved = means_moved = largest_mean = used_up = 0.0
-    used = torch.zeros(BINS, dtype=torch.long)
+    used = np.zeros(BINS, np.int64)
     start = time.process_time()
     for _ in range(latents // batch):
         z, q, shape = random_latents(one, batch, rng, prior)
@@ -97,11 +99,11 @@ def perturb(
         ):
             again = quantise_parameters(noisy, noisy_mean, offsets)
             differing += int(((again.bins != settled.bins) | (again.means != settled.means)).sum())
-            elements += settled.bins.numel()
-            used += torch.bincount(settled.bins.flatten(), minlength=BINS)
+            elements += settled.bins.size
+            used += np.bincount(settled.bins.reshape(-1), minlength=BINS)
             bin_moved, mean_moved = moved(log_sigma, mean, noisy, noisy_mean)
             bins_moved, means_moved = max(bins_moved, bin_moved), max(means_moved, mean_moved)
-            largest_mean = max(largest_mean, float(mean.abs().max()))
+            largest_mean = max(largest_mean, float(np.abs(mean).max()))
             used_up = max(used_up, bin_moved / BIN_MARGIN, mean_moved / mean_margin(mean))
     return {
         "latents": latents // batch * batch, "side": z.shape[-1], "elements": elements,
@@ -125,20 +127,22 @@ def joined(kept: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
 def probe(folder: Path) -> None:
     """In a process of its own settings: worst deviations of every model from what ``folder`` holds."""
     for path in sorted(folder.glob("*.pt")):
-        one = coder(path.stem)
+        one = hyper_networks(path.stem)
         rows = [_probe_one(one, path.stem, held) for held in torch.load(path, weights_only=True)]
         inside, bins, means = zip(*rows, strict=True)
         worst = {"inside": list(map(max, zip(*inside, strict=True))), "bin": max(bins), "mean": max(means)}
         print(json.dumps({"model": path.stem, **worst}), flush=True)
 
 
-def _probe_one(one: ProbabilityPath, name: str, held: dict[str, Any]) -> tuple[list[int], float, float]:
+def _probe_one(one: ExactHyper, name: str, held: dict[str, Any]) -> tuple[list[int], float, float]:
     mode = Record()
-    found = forced(one, held["z"], held["q"], held["y_hat"], mode)
+    found = forced(one, held["z"].numpy(), held["q"], held["y_hat"].numpy(), mode)
     if [t.shape for t in mode.kept] != [t.shape for t in held["kept"]]:
         raise SystemExit(f"{name}: other operations ran")
     inside = [math.ceil(largest_deviation(*pair) / ROUNDING) for pair in zip(held["kept"], mode.kept, strict=True)]
-    bins, means = zip(*(moved(*a, *b) for a, b in zip(held["found"], found, strict=True)), strict=True)
+    bins, means = zip(
+        *(moved(a[0].numpy(), a[1].numpy(), *b) for a, b in zip(held["found"], found, strict=True)), strict=True
+    )
     return inside, max(bins), max(means)
 
 
@@ -149,14 +153,16 @@ def deviations(names: list[str], latents: int = BATCH, prior: bool = False, one_
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
-            one, rng = coder(name), np.random.default_rng(2)
+            one, rng = hyper_networks(name), np.random.default_rng(2)
             held = []
             for _ in range(latents // BATCH):
                 z, q, shape = random_latents(one, BATCH, rng, prior)
                 _, y_hat = coded(one, z, q, rng, shape)
                 mode = Record()
                 found = forced(one, z, q, y_hat, mode)
-                held.append({"z": z, "q": q, "y_hat": y_hat, "found": found, "kept": mode.kept})
+                pairs = [tuple(map(torch.from_numpy, pair)) for pair in found]
+                latents_of = {"z": torch.from_numpy(z), "q": q, "y_hat": torch.from_numpy(y_hat)}
+                held.append(latents_of | {"found": pairs, "kept": mode.kept})
             torch.save(held, Path(folder) / f"{name}.pt")
         results: dict[str, Any] = {name: {"latents": latents // BATCH * BATCH} for name in names}
         for setting, variables in SETTINGS.items():
@@ -181,19 +187,19 @@ def deviations(names: list[str], latents: int = BATCH, prior: bool = False, one_
     return results
 
 
-def digest(one: ProbabilityPath, offsets: list[bytes] | None) -> dict[str, Any]:
+def digest(one: ExactHyper, offsets: list[bytes] | None) -> dict[str, Any]:
     """SHA-256 over the bins and means of fixed latents, settled here or by given offsets, and samples of what they
     were made of."""
     rng = np.random.default_rng(3)
     z, q, shape = random_latents(one, 8, rng)
-    y_hat = torch.from_numpy(rng.integers(-1000, 1001, shape) / GRID)
+    y_hat = rng.integers(-1000, 1001, shape) / GRID
     steps = forced(one, z, q, y_hat, Seen())
     used = offsets or [choose_offsets(*step) for step in steps]
     hasher, sample = hashlib.sha256(), []
     for (log_sigma, mean), chosen in zip(steps, used, strict=True):
         settled = quantise_parameters(log_sigma, mean, chosen)
-        hasher.update(settled.bins.numpy().tobytes() + settled.means.numpy().astype("<i4").tobytes())
-        sample += [float(t.flatten()[-1]) for t in (log_sigma, mean)]
+        hasher.update(settled.bins.tobytes() + settled.means.astype("<i4").tobytes())
+        sample += [float(t.reshape(-1)[-1]) for t in (log_sigma, mean)]
     return {"sha256": hasher.hexdigest(), "offsets": [o.hex() for o in used], "sample": sample[-16:]}
 
 
@@ -204,7 +210,7 @@ def platform_row(threads: int, bf16: bool, note: str) -> dict[str, Any]:
     agree, worst = 0, 0.0
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         for name, expected in reference.items():
-            found = digest(coder(name), [bytes.fromhex(o) for o in expected["offsets"]])
+            found = digest(hyper_networks(name), [bytes.fromhex(o) for o in expected["offsets"]])
             agree += found["sha256"] == expected["sha256"]
             finite = [(a, b) for a, b in zip(found["sample"], expected["sample"], strict=True) if math.isfinite(a)]
             worst = max([worst, *(abs(a - b) for a, b in finite)])
@@ -272,7 +278,7 @@ def main() -> None:
             print(json.dumps({"model": name + kind, **row}), flush=True)
             update("perturbed", {name + kind: row})
     elif options.what == "reference":
-        REFERENCE.write_text(json.dumps({name: digest(coder(name), None) for name in paths}, indent=1) + "\n")
+        REFERENCE.write_text(json.dumps({name: digest(hyper_networks(name), None) for name in paths}, indent=1) + "\n")
     else:
         row = platform_row(options.threads, options.bf16, options.note)
         print(json.dumps(row))

@@ -18,11 +18,10 @@ class Intermediates(TorchDispatchMode, ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        self.off = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        if self.off or "empty" in func.__name__ or any(r.alias_info is not None for r in func._schema.returns):
+        if "empty" in func.__name__ or any(r.alias_info is not None for r in func._schema.returns):
             return out  # memory not yet written; views and in-place writes, whose values have been seen
         results = out if isinstance(out, (tuple, list)) else (out,)
         seen = [self._one(one, func.__name__) for one in results]

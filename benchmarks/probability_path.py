@@ -11,34 +11,30 @@ import numpy as np
 import torch
 from intermediates import Intermediates, Seen
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 import promptcodec
 from promptcodec.bitstream.tables import gaussian_tables
 from promptcodec.codec.exact import GRID, choose_offsets, quantise_parameters
-from promptcodec.codec.latents import LatentCoder
-from promptcodec.codec.one_shot import OneShotCoder, SymbolCoder
+from promptcodec.codec.latents import run
+from promptcodec.model import config
+from promptcodec.model.arrays import EVERYWHERE, Float64s, Step, Steps
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.config import Model, Resample, Transform
 from promptcodec.model.entropy.contextual_mean import ContextualMean
-from promptcodec.model.entropy.schedule import Schedule, Step, all_at_once, run
+from promptcodec.model.inference.exact_hyper import ExactHyper
 from promptcodec.model.presets.registry import PRESETS
-from promptcodec.store.model_file import StoredModel
 from promptcodec.store.shipped import shipped_models
 
 # Spread of the means, so that many bins occur; with more, what a context makes of its own past grows without end.
 WANTED = {"SpaceChannelContext": 2.0, "CausalContext": 0.5}
 
 
-# A path to a probability: of models with contextual means, that of scales alone.
-ProbabilityPath = LatentCoder | SymbolCoder
-
-
-def coder(name: str) -> ProbabilityPath:
+def hyper_networks(name: str) -> ExactHyper:
     """Of the shipped model where there is one, else of weights made of integers."""
     if name in shipped_models():
-        shipped = promptcodec.load(name).coder
-        return shipped.symbols if isinstance(shipped, OneShotCoder) else shipped
+        shipped: ExactHyper = promptcodec.load(name).backend.hyper
+        return shipped
     network = CompressionModel(_without_transforms(PRESETS[name]())).eval()
     rng = np.random.default_rng(0)
     with torch.no_grad():
@@ -48,12 +44,10 @@ def coder(name: str) -> ProbabilityPath:
             width = math.sqrt(3 / fan_in) if value.dim() > 1 else 0.1
             norm = value.dim() == 1 and key.endswith("weight")
             value.copy_(torch.from_numpy(norm + integers * width).half().float())
-    stored = StoredModel(name, "integers", network, gaussian_tables(), b"", b"")
+    one = ExactHyper(network, gaussian_tables())
     scales_alone = isinstance(network.context, ContextualMean)
-    path = SymbolCoder if scales_alone else LatentCoder
-    one = path(stored)
     z, q, shape = random_latents(one, 4, np.random.default_rng(4))
-    steps = forced(one, z, q, torch.from_numpy(rng.integers(-1000, 1001, shape) / GRID), Seen())
+    steps = forced(one, z, q, rng.integers(-1000, 1001, shape) / GRID, Seen())
     heads = list(_heads(network))
     with torch.no_grad():
         wanted = WANTED.get(type(network.context).__name__, 8.0)
@@ -61,15 +55,16 @@ def coder(name: str) -> ProbabilityPath:
             spread = float(steps[i * len(steps) // len(heads)][0 if scales_alone else 1].std())
             for parameter in head.parameters():
                 parameter.mul_(2.0 ** round(math.log2(wanted / spread)))
-    return path(stored)
+    return ExactHyper(network, gaussian_tables())
 
 
-def steps_of(one: ProbabilityPath, z: Tensor, q: float) -> Schedule:
+def steps_of(one: ExactHyper, z: NDArray[np.int32], q: float) -> Steps:
     """The steps in which what decides tables is made; means that decide none stand as zeros."""
-    if isinstance(one, LatentCoder):
-        return one.schedule(z, q)
-    log_scale = one.log_scales(z, q)
-    return all_at_once(log_scale, torch.zeros_like(log_scale))
+    if not isinstance(one.config.context, config.ContextualMean):
+        yield from one.schedule(z, q)
+        return
+    log_sigma = one.log_scales(z, q)
+    yield Step(EVERYWHERE, log_sigma, np.zeros_like(log_sigma))
 
 
 def _without_transforms(cfg: Model) -> Model:
@@ -91,26 +86,26 @@ def _heads(network: CompressionModel) -> Iterator[nn.Module]:
 
 
 def random_latents(
-    one: ProbabilityPath, count: int, rng: np.random.Generator, prior: bool = False
-) -> tuple[Tensor, float, tuple[int, ...]]:
+    one: ExactHyper, count: int, rng: np.random.Generator, prior: bool = False
+) -> tuple[NDArray[np.int32], float, tuple[int, ...]]:
     """Integers of z (count, N, s, s) of all magnitudes, a rate, and the shape of y; s is 1 before a context, else 2.
 
     With ``prior`` every element is drawn by itself from the table that codes it, as z of pictures are distributed.
     """
-    side = 1 if isinstance(one, LatentCoder) and one.context is not None else 2
+    side = 1 if one.context is not None else 2
     shape = (count, one.config.hyper_channels, side, side)
     if prior:
-        z = torch.from_numpy(_prior_samples(one, count * side**2, rng).reshape(shape))
+        z = _prior_samples(one, count * side**2, rng).reshape(shape)
     else:
         spread = 2.0 ** rng.integers(-1, 5, (count, shape[1], 1, 1))
-        z = torch.from_numpy((rng.integers(-1000, 1001, shape) / 500 * spread).round())
-    q = int(rng.integers(0, 65_536)) / 65_535 if one.hyper.gain is not None else 0.0
-    return z, q, (count, one.config.latent_channels, 4 * side, 4 * side)
+        z = np.rint(rng.integers(-1000, 1001, shape) / 500 * spread)
+    q = int(rng.integers(0, 65_536)) / 65_535 if one.gain is not None else 0.0
+    return z.astype(np.int32), q, (count, one.config.latent_channels, 4 * side, 4 * side)
 
 
-def _prior_samples(one: ProbabilityPath, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def _prior_samples(one: ExactHyper, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Symbols of z (count, N) by the frequencies of each channel's table, without the escape."""
-    tables = one.hyper_tables
+    tables = one.tables
     drawn = [
         offset + rng.choice(len(table) - 1, count, p=table[:-1] / table[:-1].sum())
         for table, offset in zip(tables.frequencies, tables.offsets, strict=True)
@@ -118,37 +113,33 @@ def _prior_samples(one: ProbabilityPath, count: int, rng: np.random.Generator) -
     return np.stack(drawn, 1).astype(np.float64)
 
 
-@torch.inference_mode()
 def forced(
-    one: ProbabilityPath, z: Tensor, q: float, y_hat: Tensor, mode: Intermediates
-) -> list[tuple[Tensor, Tensor]]:
+    one: ExactHyper, z: NDArray[np.int32], q: float, y_hat: Float64s, mode: Intermediates
+) -> list[tuple[Float64s, Float64s]]:
     """log sigma and mean of every step, with ``mode`` watching the networks; y_hat is what the schedule is told."""
     found = []
 
-    def code(step: Step) -> Tensor:
-        mode.off = True
-        found.append((step.scale.clone(), step.mean.clone()))
-        part = y_hat[step.where]
-        mode.off = False
+    def code(step: Step) -> Float64s:
+        found.append((step.log_sigma.copy(), step.mean.copy()))
+        part: Float64s = y_hat[step.where]
         return part
 
     with mode:
-        run(steps_of(one, z, q), code, tuple(y_hat.shape))
+        run(steps_of(one, z, q), code, y_hat.shape)
     return found
 
 
-@torch.inference_mode()
 def coded(
-    one: ProbabilityPath, z: Tensor, q: float, rng: np.random.Generator, shape: tuple[int, ...]
-) -> tuple[Any, Tensor]:
+    one: ExactHyper, z: NDArray[np.int32], q: float, rng: np.random.Generator, shape: tuple[int, ...]
+) -> tuple[Any, Float64s]:
     """Of every step offsets, bins, means, and where; and ŷ of random symbols: what an encoder settles."""
     steps = []
 
-    def code(step: Step) -> Tensor:
-        offsets = choose_offsets(step.scale, step.mean)
-        settled = quantise_parameters(step.scale, step.mean, offsets)
-        steps.append((offsets, settled, step.scale.clone(), step.mean.clone()))
-        symbols = torch.from_numpy(rng.integers(-4, 5, tuple(settled.means.shape)))
+    def code(step: Step) -> Float64s:
+        offsets = choose_offsets(step.log_sigma, step.mean)
+        settled = quantise_parameters(step.log_sigma, step.mean, offsets)
+        steps.append((offsets, settled, step.log_sigma.copy(), step.mean.copy()))
+        symbols = rng.integers(-4, 5, settled.means.shape)
         return symbols + settled.means / GRID
 
     y_hat = run(steps_of(one, z, q), code, shape)

@@ -95,7 +95,7 @@ def main() -> None:
     for name in options.model or ["nano"]:
         torch.manual_seed(0)
         codec = promptcodec.load(name)
-        model = codec.network.eval().requires_grad_(False)
+        model = codec.backend.network.eval().requires_grad_(False)
         falls = [round(fall(model, crop, options.steps), 3) for crop in crops(options.test, options.crops)]
         rows[codec.name] = {"base": codec.fingerprint, "steps": options.steps, "fall_percent": falls}
         print(codec.name, falls, flush=True)

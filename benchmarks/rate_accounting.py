@@ -23,17 +23,18 @@ def account(codec: promptcodec.Codec, picture: Path, quality: float) -> dict[str
     """Bytes of one picture: stream, tables, model without bins and grids of probabilities, file overhead."""
     q = round(quality / 100 * 65_535) / 65_535
     rgb = read(picture).rgb
-    y, z = codec.analyse(rgb)
-    latents = codec.coder.quantise(y, z, q)
+    analysed = codec.analyse(rgb)
+    latents = codec.coder.quantise(analysed, q)
     (z_symbols, _, _), (y_symbols, _, _) = latents.steps
     table_bits = sum(tables.cost_bits(symbols, bins) for symbols, bins, tables in latents.steps)
-    integers = torch.from_numpy(z_symbols).reshape(z.shape)
-    log_sigma, _ = codec.coder.parameters(integers, q)
+    symbols = z_symbols.reshape(analysed.z.shape)
+    step = next(codec.backend.hyper.schedule(symbols, q))
+    integers, log_sigma = torch.from_numpy(symbols), torch.from_numpy(step.log_sigma)
     scale = 0.5**0.5 / log_sigma.exp().clamp_min(0.11).flatten()
     distance = torch.from_numpy(y_symbols).double().abs()
     likelihood = 0.5 * (torch.erfc((distance - 0.5) * scale) - torch.erfc((distance + 0.5) * scale))
     with torch.inference_mode():
-        prior = codec.network.prior.likelihood((integers + codec.network.prior.medians).float())
+        prior = codec.backend.network.prior.likelihood((integers + codec.backend.network.prior.medians).float())
     model_bits = -float(likelihood.clamp_min(TINY).log2().sum()) - float(prior.double().log2().sum())
     stream = len(encode(latents.steps))
     file = len(codec.encode(rgb, quality))

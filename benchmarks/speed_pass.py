@@ -64,7 +64,7 @@ def measured(model: str, picture: Path, threads: int, how: str) -> dict[str, flo
 def _openvino(codec: Any, picture: Path, threads: int) -> dict[str, float]:
     import openvino
 
-    network = codec.network
+    network = codec.backend.network
     rgb = torch.from_numpy(read(picture).rgb.copy()).permute(2, 0, 1)[None].float() / 255
     found = {"peak_gflops": convolution_peak(10)}
     with torch.no_grad():

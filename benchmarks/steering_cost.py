@@ -31,7 +31,6 @@ from promptcodec.model import config
 from promptcodec.model.presets.registry import PRESETS
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import StoredAdapter
-from promptcodec.steer.files import SteeredCodec
 from promptcodec.steer.methods.beta import Beta
 from promptcodec.steer.methods.channels import ChannelSelection
 from promptcodec.steer.methods.gain_units import GainUnits
@@ -71,7 +70,7 @@ class Case:
 
     def __init__(self, codec: Codec, adapters: list[Adapter], rgb: np.ndarray) -> None:
         stored = [StoredAdapter(a.eval().requires_grad_(False), bytes([i] * 8)) for i, a in enumerate(adapters)]
-        self.steered, self.rgb = SteeredCodec(codec, stored), rgb
+        self.codec, self.adapters, self.rgb = codec, stored, rgb
         names = {name for a in adapters for name in (*a.signals, *getattr(a, "scalars", ()))}
         self.settings = dict.fromkeys(names, 0.5)
         self.roi = "40,40,200,160" if any("roi" in a.maps for a in adapters) else None
@@ -79,10 +78,16 @@ class Case:
         self.seconds = {"encode": float("inf"), "decode": float("inf")}
 
     def encode(self) -> bytes:
-        return self.steered.encode(self.rgb, settings=self.settings, roi=self.roi)
+        return self.codec.encode(self.rgb, adapters=self.adapters, settings=self.settings, roi=self.roi)
+
+    def decode(self) -> None:
+        self.codec.decode_picture(self.data, adapters=self.adapters)
 
     def once(self) -> None:
-        for name, call in (("encode", self.encode), ("decode", lambda: self.steered.decode_picture(self.data))):
+        for name, call in (
+            ("encode", self.encode),
+            ("decode", lambda: self.codec.decode_picture(self.data, adapters=self.adapters)),
+        ):
             start = time.perf_counter()
             call()
             self.seconds[name] = min(self.seconds[name], time.perf_counter() - start)
@@ -90,7 +95,7 @@ class Case:
 
 def count(codec: Codec, adapters: list[Adapter], height: int, width: int) -> dict[str, float]:
     """Parameters of the adapters, and kMAC a pixel with the base: as papers 002 counts them, and as computed here."""
-    found = parts(codec.network, height, width) + adapter_parts(adapters, height, width)
+    found = parts(codec.backend.network, height, width) + adapter_parts(adapters, height, width)
     figures: dict[str, float] = {"parameters": sum(p.numel() for a in adapters for p in a.parameters())}
     for side, networks in SIDES.items():
         macs = total(found, *networks).macs
@@ -104,7 +109,7 @@ def measure(model: str, width: int, height: int, rounds: int) -> dict[str, Any]:
     """All adapters on one model."""
     torch.manual_seed(0)
     codec = untrained(model) if model in PRESETS and model != "nano" else promptcodec.load(model)
-    base = codec.network.config
+    base = codec.backend.network.config
     rgb = np.random.default_rng(0).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
     rgb = rgb.repeat(8, 0).repeat(8, 1)
     made, refused = {}, {}

@@ -11,6 +11,7 @@ from PIL import Image
 import promptcodec
 from promptcodec.bitstream import container
 from promptcodec.errors import PromptcodecError
+from promptcodec.model.arrays import Analysis
 
 torch.set_num_threads(1)
 _codec = promptcodec.load()
@@ -37,18 +38,17 @@ def latents_target(data: bytes) -> None:
     rows, columns = data[2] % 2 + 1, data[3] % 2 + 1
     exponent = data[4] % 32
     values = np.frombuffer(data[5:], np.int8).astype(np.float32) * 2.0 ** (exponent - 16)
-    config = _codec.network.config
+    config = _codec.config
     y_shape = (1, config.latent_channels, 4 * rows, 4 * columns)
     z_shape = (1, config.hyper_channels, rows, columns)
-    y, z = (torch.from_numpy(np.resize(v, int(np.prod(s)))).reshape(s) for v, s in ((values, y_shape),
+    y, z = (np.resize(v, s) for v, s in ((values, y_shape),
             (np.roll(values, 1) * (data[4] >> 5), z_shape)))  # fmt: skip
     try:
-        coded = _codec.coder.encode(y, z, q)
+        coded = _codec.coder.encode(Analysis(y, z), q)
     except PromptcodecError:
         return
-    pixels = _codec.synthesise(
-        _codec.coder.decode_both(coded, 64 * rows, 64 * columns, q)[1], 64 * rows, 64 * columns, q
-    )
+    z_hat, y_hat = _codec.coder.decode_both(coded, 64 * rows, 64 * columns, q)
+    pixels = _codec.synthesise(y_hat, z_hat, 64 * rows, 64 * columns, q)
     if pixels.shape != (64 * rows, 64 * columns, 3):
         raise AssertionError(f"pixels of {pixels.shape}")
 

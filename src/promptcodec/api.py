@@ -19,6 +19,7 @@ from promptcodec.bitstream.container import (
     read_preview,
 )
 from promptcodec.bitstream.tiling import Rect
+from promptcodec.codec.budget import DEFAULT_MEMORY
 from promptcodec.errors import ModelMismatchError, UsageError
 from promptcodec.store.shipped import DEFAULT, find_model, model_for, shipped_models
 from promptcodec.store.versions import described
@@ -27,13 +28,14 @@ from promptcodec.system.bounded_cache import BoundedCache
 if TYPE_CHECKING:
     import torch
     from PIL import Image
-    from torch import Tensor
 
     from promptcodec.codec.codec import Codec
-    from promptcodec.codec.effort import Effort
+    from promptcodec.model.effort import Effort
     from promptcodec.model.inference.precision import Precision
     from promptcodec.picture.read import Source
-    from promptcodec.steer.files import SteeredCodec
+    from promptcodec.steer.adapter_file import StoredAdapter
+    from promptcodec.steer.region_map import MapSource
+    from promptcodec.store.model_file import StoredModel
 
 PREVIEW_SIDE = 256  # pixels of the longer side of a preview that a file does not hold
 
@@ -56,15 +58,29 @@ def load(
     path, device = find_model(str(model or DEFAULT)), str(device)
 
     def codec() -> Codec:
-        from promptcodec.codec.codec import Codec
         from promptcodec.model.inference.device import check_device
         from promptcodec.store.model_file import load_model
 
         check_device(device)
-        return Codec(load_model(path, device), device, precision)
+        return codec_of(load_model(path, device), device, precision)
 
     facts = path.stat()
     return _loaded.get((str(path), facts.st_ino, facts.st_mtime_ns, facts.st_size, device, precision), codec)
+
+
+def codec_of(model: StoredModel, device: str | torch.device = "cpu", precision: Precision = "float32") -> Codec:
+    """A codec of a model in memory, with the adapters that ship for it. ``load`` is for models in files."""
+    from promptcodec.codec.codec import Codec
+    from promptcodec.model.inference.backend import TorchBackend
+
+    backend = TorchBackend(model.network, model.hyper_tables, model.probability, model.pixels, device, precision)
+    try:
+        from promptcodec.steer.library import AdapterLibrary
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("promptcodec.steer"):
+            raise
+        return Codec(backend)  # an installation without adapters
+    return Codec(backend, AdapterLibrary(model.network, device))
 
 
 def encode(
@@ -75,65 +91,73 @@ def encode(
     target_bpp: float | None = None,
     target_psnr: float | None = None,
     target_ms_ssim: float | None = None,
-    model: str | None = None,
-    device: str | torch.device = "cpu",
-    adapters: Sequence[str | Path] = (),
-    settings: Mapping[str, float] | None = None,
-    roi: str | Path | Tensor | None = None,
-    maps: Mapping[str, str | Path | Tensor] | None = None,
+    roi: MapSource | None = None,
+    look: float | None = None,
     effort: int | Effort = 0,
+    adapters: Sequence[str | Path | StoredAdapter] = (),
+    settings: Mapping[str, float] | None = None,
+    maps: Mapping[str, MapSource] | None = None,
+    strip: bool = False,
+    memory: int = DEFAULT_MEMORY,
+    preview: bool | None = None,
+    verify: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    model: str | Path | None = None,
+    device: str | torch.device = "cpu",
     precision: Precision = "float32",
-    **options: Any,
 ) -> bytes:
-    """Compress a picture into the bytes of a .ptc file; see ``Codec.encode``.
+    """Compress a picture into the bytes of a .ptc file.
 
-    Instead of a quality one target may be given: ``target_size`` in bytes or ``target_bpp`` in bits per pixel, which
+    ``image``: a path, file object, bytes, PIL image, NumPy array or tensor. ``quality``: 0 (smallest) to 100 (best), 50
+    by default. Instead, one target may be given: ``target_size`` in bytes or ``target_bpp`` in bits per pixel, which
     the file comes close to and never exceeds, or ``target_psnr`` in dB or ``target_ms_ssim``, which the decoded picture
-    reaches. ``roi``: what matters most, a grey picture of any size or ``x,y,w,h``. ``adapters``: files, or names of
-    those in the package, in the order in which they act; ``settings``, ``roi`` and ``maps`` are what they are asked
-    for, see ``steer.files.SteeredCodec.encode``: what no given adapter takes goes to one of the package that does.
-    ``effort``: 0 to 10, how much time may be spent on a smaller file of the same quality; any decoder opens it. An
-    ``Effort`` may say the trade-off too. ``precision``: see ``load``. ``options``: ``strip``, ``memory``, ``preview``,
-    ``verify`` and ``progress`` of ``Codec.encode``. Raises TargetError where the target is out of this picture's range.
+    reaches.
+
+    ``roi``: what matters most, a grey picture, array or mask of any size, or ``x,y,w,h``. ``look``: 0 (true to the
+    pixels) to 1 (pleasing), for decoders that are told no other. ``effort``: 0 to 10, how much time may be spent on a
+    smaller file of the same quality; any decoder opens it. ``adapters``, ``settings`` and ``maps``: further ones, see
+    ``Codec.encode``, which has ``strip``, ``memory``, ``preview``, ``verify`` and ``progress`` too. ``model``,
+    ``device`` and ``precision``: see ``load``.
+
+    Raises ImageError, LimitError, UsageError, ModelMismatchError, and TargetError where a target is out of this
+    picture's range.
     """
     from promptcodec.codec.search import one_target
 
-    target = one_target(target_size, target_bpp, target_psnr, target_ms_ssim)
-    codec = load(model, device, precision)
-    given = {"target": target, "effort": effort, **options}
-    if not adapters and not settings and roi is None and not maps:
-        return codec.encode(image, quality, **given)
-    return steered(codec, adapters).encode(image, quality, settings=settings, roi=roi, maps=maps, **given)
+    return load(model, device, precision).encode(
+        image, quality, target=one_target(target_size, target_bpp, target_psnr, target_ms_ssim), adapters=adapters,
+        settings=settings, roi=roi, look=look, maps=maps, strip=strip, effort=effort, memory=memory, preview=preview,
+        verify=verify, progress=progress,
+    )  # fmt: skip
 
 
 def decode(
     file: File,
     *,
-    device: str | torch.device = "cpu",
-    max_pixels: int | None = MAX_PIXELS,
+    look: float | None = None,
     crop: tuple[int, int, int, int] | None = None,
-    adapters: Sequence[str | Path] = (),
+    max_pixels: int | None = MAX_PIXELS,
+    adapters: Sequence[str | Path | StoredAdapter] = (),
     settings: Mapping[str, float] | None = None,
-    precision: Precision = "float32",
     progress: Callable[[int, int], None] | None = None,
+    device: str | torch.device = "cpu",
+    precision: Precision = "float32",
 ) -> Image.Image:
     """The picture in a .ptc file (path, bytes or file object), with the shipped model that it names.
 
-    ``max_pixels``: larger pictures are refused before memory is taken; None trusts the file. ``crop``: (x, y, width,
-    height) of the part that is wanted; only the tiles there and those around them are read. ``adapters``: files, for
-    pictures that need others than those of the package; ``settings`` sets anew what they leave to the decoder.
-    ``precision``: see ``load``. ``progress`` is told how many tiles are done, and of how many. Raises FormatError,
-    LimitError, and ModelMismatchError where the model is not shipped with this release or an adapter is missing.
+    ``look``: 0 (true to the pixels) to 1 (pleasing), whatever the file says; ``settings`` sets others anew that the
+    file leaves to its decoder. ``crop``: (x, y, width, height) of the part that is wanted; only the tiles there and
+    those around them are read. ``max_pixels``: larger pictures are refused before memory is taken; None trusts the
+    file. ``adapters``: files, for pictures that need others than those of the package. ``progress`` is told how many
+    tiles are done, and of how many. ``device`` and ``precision``: see ``load``.
+
+    Raises FormatError, LimitError, UsageError, and ModelMismatchError where the model is not shipped with this release
+    or an adapter is missing.
     """
     part = None if crop is None else Rect(*crop)
     with opened(file, max_pixels) as reader:
-        codec = codec_for(reader.header, device, precision)
-        if not adapters and not settings:
-            return codec.decode(reader, crop=part, progress=progress)
-        from promptcodec.picture.write import to_pil
-
-        return to_pil(
-            steered(codec, adapters, to_decode=True).decode_picture(reader, settings, crop=part, progress=progress)
+        return codec_for(reader.header, device, precision).decode(
+            reader, adapters=adapters, settings=settings, look=look, max_pixels=max_pixels, crop=part, progress=progress
         )
 
 
@@ -163,13 +187,6 @@ def preview(
         image = codec.decode(PtcReader(stream, max_pixels))
     image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
     return image
-
-
-def steered(codec: Codec, adapters: Sequence[str | Path], *, to_decode: bool = False) -> SteeredCodec:
-    """``codec`` with the adapters in files; see ``SteeredCodec.load``. Raises ModelMismatchError."""
-    from promptcodec.steer.files import SteeredCodec
-
-    return SteeredCodec.load(codec, adapters, to_decode=to_decode)
 
 
 def codec_for(file: bytes | Header, device: str | torch.device = "cpu", precision: Precision = "float32") -> Codec:
@@ -252,6 +269,6 @@ def read_bytes(file: File, max_pixels: int | None = MAX_PIXELS) -> bytes:
 
 
 __all__ = [
-    "codec_for", "decode", "encode", "info", "load", "model_of", "opened", "preview", "read_bytes", "read_header",
-    "steered",
+    "codec_for", "codec_of", "decode", "encode", "info", "load", "model_of", "opened", "preview", "read_bytes",
+    "read_header",
 ]  # fmt: skip

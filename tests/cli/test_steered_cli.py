@@ -24,8 +24,8 @@ def run(monkeypatch, capfd, tmp_path, photo, codec):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(photo).save("a.png")
     Image.fromarray(np.eye(20, dtype=np.uint8) * 255).save("mask.png")
-    save_adapter(look(codec.network.config, decoder_only=True), codec.network, "look.safetensors")
-    save_adapter(region(codec.network.config), codec.network, "region.safetensors")
+    save_adapter(look(codec.backend.network.config, decoder_only=True), codec.backend.network, "look.safetensors")
+    save_adapter(region(codec.backend.network.config), codec.backend.network, "region.safetensors")
 
     def call(line):
         monkeypatch.setattr(sys, "argv", ["promptcodec", *line.split()])

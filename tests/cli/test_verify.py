@@ -86,7 +86,7 @@ def test_adapters(run, coded, codec):
 
     torch.manual_seed(0)
     adapter = coded / "look.safetensors"
-    save_adapter(look(codec.network.config, decoder_only=True), codec.network, adapter)
+    save_adapter(look(codec.backend.network.config, decoder_only=True), codec.backend.network, adapter)
     run("encode", coded / "a.png", "-o", coded / "look.ptc", "--adapter", adapter, "--look", 0.3)
     assert "needs adapter look (" in run("verify", coded / "look.ptc")[2]
     assert run("verify", coded / "look.ptc", "--adapter", adapter)[0] == 0

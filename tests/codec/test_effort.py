@@ -15,11 +15,12 @@ import promptcodec.pillow
 from promptcodec.bitstream.container import unpack
 from promptcodec.codec.budget import bytes_a_pixel, tile_size
 from promptcodec.codec.codec import Codec
-from promptcodec.codec.effort import MOST_EFFORT, Effort
 from promptcodec.codec.search import MOST_REFINED
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.quality.metrics import psnr
+from promptcodec.model.arrays import Analysis
 from promptcodec.model.base import CompressionModel
+from promptcodec.model.effort import MOST_EFFORT, Effort
 from promptcodec.model.inference.annealing import AnnealedRefinement, annealed_rounding
 from promptcodec.model.inference.latent_cost import LatentCost
 from promptcodec.model.inference.proximal import ProximalSearch
@@ -39,13 +40,13 @@ def rgb() -> np.ndarray:
 def cost(codec, rgb) -> LatentCost:
     """Of the photo at quality 50, with the shipped model."""
     x = torch.tensor(rgb).permute(2, 0, 1)[None].float() / 255
-    return LatentCost(codec.network, x, torch.tensor([0.5]), Constant())
+    return LatentCost(codec.backend.network, x, torch.tensor([0.5]), Constant())
 
 
 def file_cost(codec, rgb: np.ndarray, quality: float, data: bytes) -> float:
     """λ · MSE + bits per pixel, by what the file holds."""
     picture = np.asarray(promptcodec.decode(data)).astype(float)
-    rate_lambda = float(codec.network.gain.rate_lambda(torch.tensor([quality / 100])))
+    rate_lambda = float(codec.backend.network.gain.rate_lambda(torch.tensor([quality / 100])))
     return rate_lambda * ((picture - rgb) ** 2).mean() + 8 * len(data) / rgb[..., 0].size
 
 
@@ -78,10 +79,10 @@ def test_annealing_lowers_the_cost(cost):
 def test_the_coder_finds_the_symbols_that_were_chosen(codec, rgb):
     """y lies at ŷ: the coder's own means, in float64 and on a grid, lead to the same integers."""
     x = torch.tensor(rgb).permute(2, 0, 1)[None].float() / 255
-    cost = LatentCost(codec.network, x, torch.tensor([0.5]), Constant())
+    cost = LatentCost(codec.backend.network, x, torch.tensor([0.5]), Constant())
     found = ProximalSearch(4)(cost, cost.y, cost.z)
     y, z, _ = cost.latents(found.y, found.z)
-    (_, coded) = codec.coder.quantise(y, z, 0.5).steps
+    (_, coded) = codec.coder.quantise(Analysis(y.numpy(), z.numpy()), 0.5).steps
     assert (coded[0] == found.symbols.flatten().int().numpy()).all()
 
 
@@ -110,16 +111,16 @@ def test_masked_latents_stay(codec, rgb):
     keep = (torch.arange(320) % 2).float().reshape(1, -1, 1, 1)
     keep_z = (torch.arange(64) % 2).float().reshape(1, -1, 1, 1)
     steerer = Constant(Steering(keep_y=keep, keep_z=keep_z))
-    cost = LatentCost(codec.network, x, torch.tensor([0.7]), steerer)
+    cost = LatentCost(codec.backend.network, x, torch.tensor([0.7]), steerer)
     found = ProximalSearch(4)(cost, cost.y, cost.z)
     assert not found.symbols[:, ::2].any()
     assert found.symbols[:, 1::2].any()
-    assert torch.equal(found.z[:, ::2], codec.network.prior.medians[:, ::2].expand_as(found.z[:, ::2]))
+    assert torch.equal(found.z[:, ::2], codec.backend.network.prior.medians[:, ::2].expand_as(found.z[:, ::2]))
 
 
 def test_the_same_file_whatever_was_drawn_before(rgb, monkeypatch):
     part = rgb[:64, :64]
-    monkeypatch.setattr("promptcodec.codec.effort._ANNEALING_STEPS", {9: 10, 10: 20})
+    monkeypatch.setattr("promptcodec.model.effort.ANNEALING_STEPS", {9: 10, 10: 20})
     for effort in (3, 9):
         torch.manual_seed(1)
         state = torch.get_rng_state()

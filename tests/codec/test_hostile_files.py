@@ -21,13 +21,13 @@ def no_network(codec, monkeypatch):
 
     monkeypatch.setattr(codec_module, "check_memory", lambda *_: None)
     monkeypatch.setattr(codec.coder.hyper.synthesis, "forward", forbidden)
-    monkeypatch.setattr(codec.network.g_s, "forward", forbidden)
+    monkeypatch.setattr(codec.backend.network.g_s, "forward", forbidden)
     return codec
 
 
 def claims(codec, width, height, stream=b"\0" + bytes(range(1, 13)), alpha=None):
     """A short file with a true fingerprint and correct CRCs."""
-    header = Header(width, height, codec.model.probability, codec.model.pixels, 0, alpha=alpha is not None)
+    header = Header(width, height, codec.backend.probability, codec.backend.pixels, 0, alpha=alpha is not None)
     return pack(PtcFile(header, (Tile(0, b"\0", stream),), Metadata(alpha=alpha)))
 
 
@@ -78,7 +78,7 @@ def altered_decode(codec, data, monkeypatch, change):
     clean = codec.coder.hyper.synthesis.forward
     monkeypatch.setattr(codec.coder.hyper.synthesis, "forward", lambda *args: change(clean(*args)))
     monkeypatch.setattr(
-        codec.network.g_s, "forward", lambda *_: pytest.fail("latents that are wrong were made into a picture")
+        codec.backend.network.g_s, "forward", lambda *_: pytest.fail("latents that are wrong were made into a picture")
     )
     return cost(lambda: codec.decode(data))[2]
 
@@ -87,7 +87,7 @@ def altered_decode(codec, data, monkeypatch, change):
 def test_latents_that_decode_differently_are_never_shown(codec, photo, monkeypatch, shift):
     """Means off by a grid step: every symbol decodes, the coder ends where it should, and only the checksum tells."""
     data = codec.encode(photo, 30)
-    latent = codec.network.config.latent_channels
+    latent = codec.backend.network.config.latent_channels
 
     def means_moved(hyper):
         return torch.cat([hyper[:, :latent], hyper[:, latent:] + shift], 1)

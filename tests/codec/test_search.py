@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from pictures import make_photo
 
 import promptcodec
-from promptcodec.codec.codec import Codec
 from promptcodec.codec.latents import LatentCoder
 from promptcodec.codec.search import MOST_ENCODES, Goal, one_target, search
 from promptcodec.errors import TargetError, UsageError
 from promptcodec.evaluate.quality.metrics import ms_ssim, psnr
+from promptcodec.model.inference.backend import TorchBackend
 
 LAST = 65_535
 
@@ -73,8 +73,8 @@ def test_nothing_forbidden_is_handed_out(leaps, where, limits_size):
 @pytest.fixture
 def counted(monkeypatch):
     """Counts (analyses, encodes)."""
-    counts = {"_analyse": 0, "encode": 0}
-    for owner, name in ((Codec, "_analyse"), (LatentCoder, "encode")):
+    counts = {"analyse": 0, "encode": 0}
+    for owner, name in ((TorchBackend, "analyse"), (LatentCoder, "encode")):
         original = getattr(owner, name)
 
         def wrapped(*arguments, _original=original, _name=name):
@@ -94,10 +94,10 @@ def picture():
 def test_size_and_rate(picture, counted, part):
     ends = [len(promptcodec.encode(picture, q)) for q in (0, 100)]
     size = round(ends[0] ** (1 - part) * ends[1] ** part)
-    counted.update(_analyse=0, encode=0)
+    counted.update(analyse=0, encode=0)
     data = promptcodec.encode(picture, target_size=size)
     assert 0.99 * size <= len(data) <= size
-    assert counted["_analyse"] == 1
+    assert counted["analyse"] == 1
     assert counted["encode"] <= MOST_ENCODES
     assert promptcodec.encode(picture, target_bpp=8 * size / picture[:, :, 0].size) == data
 
@@ -105,11 +105,11 @@ def test_size_and_rate(picture, counted, part):
 def test_quality(picture, counted):
     middle = np.asarray(promptcodec.decode(promptcodec.encode(picture, 60)))
     for name, metric, slack in (("target_psnr", psnr, 0.1), ("target_ms_ssim", ms_ssim, 0.002)):
-        counted.update(_analyse=0, encode=0)
+        counted.update(analyse=0, encode=0)
         wanted = metric(picture, middle)
         reached = metric(picture, np.asarray(promptcodec.decode(promptcodec.encode(picture, **{name: wanted}))))
         assert wanted <= reached <= wanted + slack
-        assert counted["_analyse"] == 1
+        assert counted["analyse"] == 1
         assert counted["encode"] <= MOST_ENCODES
 
 

@@ -99,7 +99,7 @@ def test_no_seams_in_gradients(codec, quality, monkeypatch):
 def test_every_model(folder, name, smallest_tiles):  # noqa: F811
     """Tiles of every backbone with every entropy model decode, to what one synthesis of all latents gives, nearly."""
     codec = codec_of(folder, name)
-    data = codec.encode(make_photo(100, 500), 60 if codec.network.gain is not None else None)
+    data = codec.encode(make_photo(100, 500), 60 if codec.backend.network.gain is not None else None)
     reader = PtcReader(io.BytesIO(data))
     grid = reader.header.grid
     assert grid.count == 2
@@ -178,7 +178,7 @@ def test_a_damaged_tile(codec, smallest_tiles):
     bad[-100] ^= 1
     synthesised = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(codec.network.g_s, "forward", lambda *_: synthesised.append(1))
+        patch.setattr(codec.backend.network.g_s, "forward", lambda *_: synthesised.append(1))
         with pytest.raises(FormatError, match="wrong CRC"):
             codec.decode(bytes(bad))
     assert not synthesised
@@ -335,4 +335,4 @@ def test_halos_keep_windows_in_step():
 
 def test_too_little_memory(codec):
     with pytest.warns(UserWarning, match="smallest tiles take"):
-        assert budget.tile_size(600, 600, codec.network.config, 10**6) == (256, 256)
+        assert budget.tile_size(600, 600, codec.backend.network.config, 10**6) == (256, 256)

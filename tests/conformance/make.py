@@ -22,20 +22,22 @@ import io
 import json
 import sys
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
+from promptcodec.api import codec_of
 from promptcodec.bitstream import container
 from promptcodec.bitstream.container import PtcReader, pack, unpack
 from promptcodec.bitstream.leb128 import leb128
 from promptcodec.codec import codec as codec_module
 from promptcodec.codec.codec import Codec
 from promptcodec.codec.one_shot import OneShotCoder, SymbolCoder, Symbols
+from promptcodec.model.arrays import Float64s
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.config import (
     Attention,
@@ -54,7 +56,6 @@ from promptcodec.model.config import (
 from promptcodec.model.entropy.contextual_mean import ContextualMean as ContextualMeanNetwork
 from promptcodec.picture.write import to_pil
 from promptcodec.steer.adapter_file import base_fingerprint, load_adapter, save_adapter
-from promptcodec.steer.files import SteeredCodec
 from promptcodec.steer.methods.gain_units import GainUnits
 from promptcodec.store.model_file import load_model, save_model
 from promptcodec.store.shipped import DEFAULT, find_model, read_metadata
@@ -118,44 +119,43 @@ def picture(height: int, width: int) -> np.ndarray:
     return np.clip(waves, 0, 255).astype(np.uint8)
 
 
-def latents_of(codec: Codec, data: bytes, steered: SteeredCodec | None) -> str:
+def latents_of(codec: Codec, data: bytes, adapters: Sequence[Path] = ()) -> str:
     """SHA-256 over all tiles' integers: z's symbols as int32 and 256 ŷ as int64, or with contextual means y's symbols
     as int32; all little-endian, in C order."""
     if isinstance(codec.coder, OneShotCoder):
-        return symbols_of(codec.coder.symbols, codec, data, steered)
+        return symbols_of(codec.coder.symbols, codec, data, adapters)
     digest, decode_both = hashlib.sha256(), codec.coder.decode_both
 
-    def hashed(coded: Any, height: int, width: int, q: float, steering: Any) -> tuple[Tensor, Tensor]:
-        z_hat, y_hat = decode_both(coded, height, width, q, steering)
-        gain = codec.coder.hyper.gains(q, steering).z_inverse
-        symbols = (z_hat / gain - codec.coder.hyper.medians).round()
-        digest.update(symbols.contiguous().numpy().astype("<i4").tobytes())
-        digest.update((256 * y_hat).round().contiguous().numpy().astype("<i8").tobytes())
+    def hashed(coded: Any, height: int, width: int, q: float, attached: Any) -> tuple[Float64s, Float64s]:
+        z_hat, y_hat = decode_both(coded, height, width, q, attached)
+        gain = codec.coder.hyper.gains(q, attached).z_inverse
+        digest.update(np.rint(z_hat / gain - codec.coder.hyper.medians).astype("<i4").tobytes())
+        digest.update(np.rint(256 * y_hat).astype("<i8").tobytes())
         return z_hat, y_hat
 
     codec.coder.decode_both = hashed  # type: ignore[method-assign]
     try:
         file = unpack(data)
         plain = dataclasses.replace(file, preview=None)
-        (steered or codec).verify(pack(plain))
+        codec.verify(pack(plain), adapters=adapters)
     finally:
         del codec.coder.decode_both
     return digest.hexdigest()
 
 
-def symbols_of(coder: SymbolCoder, codec: Codec, data: bytes, steered: SteeredCodec | None) -> str:
+def symbols_of(coder: SymbolCoder, codec: Codec, data: bytes, adapters: Sequence[Path]) -> str:
     """As ``latents_of``, with contextual means."""
     digest, decode = hashlib.sha256(), coder.decode
 
-    def hashed(*arguments: Any) -> tuple[Symbols, Tensor]:
+    def hashed(*arguments: Any) -> tuple[Symbols, Float64s]:
         symbols, log_scale = decode(*arguments)
         for part in (symbols.z, symbols.y):
-            digest.update(part.contiguous().numpy().astype("<i4").tobytes())
+            digest.update(part.astype("<i4").tobytes())
         return symbols, log_scale
 
     coder.decode = hashed  # type: ignore[method-assign]
     try:
-        (steered or codec).verify(pack(dataclasses.replace(unpack(data), preview=None)))
+        codec.verify(pack(dataclasses.replace(unpack(data), preview=None)), adapters=adapters)
     finally:
         del coder.decode
     return digest.hexdigest()
@@ -163,15 +163,15 @@ def symbols_of(coder: SymbolCoder, codec: Codec, data: bytes, steered: SteeredCo
 
 def add(name: str, codec: Codec, data: bytes, model: str, adapter: str | None = None) -> dict[str, Any]:
     """Write a file with the picture that it decodes to; returns its entry in the list."""
-    steered = SteeredCodec.load(codec, [FOLDER / adapter]) if adapter else None
-    decoded = to_pil((steered or codec).decode_picture(data))
+    adapters = [FOLDER / adapter] if adapter else []
+    decoded = to_pil(codec.decode_picture(data, adapters=adapters))
     decoded.info.clear()
     new(f"{name}.ptc", data)
     with (FOLDER / f"{name}.png").open("xb") as file:
         decoded.save(file, "PNG", optimize=True)
     return {
         "model": model, "adapter": adapter, "sha256": hashlib.sha256(data).hexdigest(),
-        "latents": latents_of(codec, data, steered),
+        "latents": latents_of(codec, data, adapters),
     }  # fmt: skip
 
 
@@ -179,7 +179,7 @@ def listed(name: str, entries: dict[str, Any]) -> None:
     new(name, (json.dumps(entries, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def in_tiles(codec: Codec | SteeredCodec, source: Any, quality: float | None, **options: Any) -> bytes:
+def in_tiles(codec: Codec, source: Any, quality: float | None, **options: Any) -> bytes:
     """As ``codec.encode``, in tiles of 256 x 256."""
     chosen, codec_module.tile_size = codec_module.tile_size, lambda *_: (256, 256)
     try:
@@ -204,19 +204,19 @@ def features() -> None:
         if path.exists():
             sys.exit(f"{path} exists: what is there is never changed")
         save_model(network, path, "1")
-        codecs[name] = Codec(load_model(path))
+        codecs[name] = codec_of(load_model(path))
     tiny = codecs["tiny"]
-    adapter = GainUnits(tiny.network.config, levels=2)
+    adapter = GainUnits(tiny.backend.network.config, levels=2)
     with torch.no_grad():
         adapter.y[0].mul_(0.5), adapter.y_inverse[0].mul_(2.0)
-    save_adapter(adapter, tiny.network, FOLDER / "gain-units.safetensors")
+    save_adapter(adapter, tiny.backend.network, FOLDER / "gain-units.safetensors")
     photo = picture(75, 90)
     alpha = np.dstack([photo, np.minimum(np.add.outer(np.arange(75), np.arange(90)), 255).astype(np.uint8)])
     rich = Image.fromarray(photo)
     exif = Image.Exif()
     exif[0x010E] = "conformance"
     rich.info |= {"exif": exif.tobytes(), "xmp": b"<x:xmpmeta/>", "icc_profile": _srgb()}
-    steered = SteeredCodec.load(tiny, [FOLDER / "gain-units.safetensors"])
+    gain_units = [FOLDER / "gain-units.safetensors"]
     made = {
         "plain": tiny.encode(photo, 50), "lowest": tiny.encode(photo, 0), "highest": tiny.encode(photo, 100),
         "one-pixel": tiny.encode(photo[:1, :1], 50), "grey": tiny.encode(photo[:, :, 0], 50),
@@ -228,7 +228,7 @@ def features() -> None:
     }  # fmt: skip
     made["reserved-chunks"] = with_reserved(tiny.encode(photo, 50))
     entries = {name: add(name, tiny, data, "tiny") for name, data in made.items()}
-    data = steered.encode(photo, 50, settings={"rate": 0.25})
+    data = tiny.encode(photo, 50, adapters=gain_units, settings={"rate": 0.25})
     entries["adapter"] = add("adapter", tiny, data, "tiny", "gain-units.safetensors")
     for name, quality in (("tiny-space-channel", 50.0), ("tiny-causal", None), ("tiny-contextual-mean", 50.0)):
         codec, short = codecs[name], name.removeprefix("tiny-")
@@ -381,7 +381,7 @@ def model(name: str) -> None:
     }  # fmt: skip
     if any(known["fingerprint"] == entry["fingerprint"] for known in register):
         sys.exit(f"{name} {about['version']} is in the register already; another model has a version of its own")
-    codec, prefix = Codec(load_model(path)), f"{about['name']}-{about['version']}"
+    codec, prefix = codec_of(load_model(path)), f"{about['name']}-{about['version']}"
     photo = picture(100, 130)
     made = {f"{prefix}-q{quality}": codec.encode(photo, quality) for quality in (0, 35, 70, 100)}
     made[f"{prefix}-tiles"] = in_tiles(codec, picture(70, 300), 50)
@@ -408,12 +408,12 @@ def stable(name: str) -> None:
 def adapter(path: Path, version: str, use: str, asked: list[str]) -> None:
     """Put an adapter file of the default model into the package, as experimental, and make files that need it."""
     base = read_metadata(find_model(DEFAULT))
-    codec = Codec(load_model(find_model(DEFAULT)))
-    stored, register = load_adapter(path, codec.network), json.loads(ADAPTER_REGISTER.read_text("utf-8"))
+    codec = codec_of(load_model(find_model(DEFAULT)))
+    stored, register = load_adapter(path, codec.backend.network), json.loads(ADAPTER_REGISTER.read_text("utf-8"))
     prefix = f"{base['name']}-{base['version']}-{stored.name}-{version}"
     data = path.read_bytes()
     entry = ShippedAdapter(
-        f"{prefix}.safetensors", stored.name, version, base_fingerprint(codec.network),
+        f"{prefix}.safetensors", stored.name, version, base_fingerprint(codec.backend.network),
         f"{base['name']} {base['version']}", stored.fingerprint.hex(), use, False, hashlib.sha256(data).hexdigest(),
     )  # fmt: skip
     with entry.path.open("xb") as file:
@@ -421,10 +421,14 @@ def adapter(path: Path, version: str, use: str, asked: list[str]) -> None:
     write_register(ADAPTER_REGISTER, [*register, dataclasses.asdict(entry)])
     shipped_adapters.cache_clear()
     pairs = dict(pair.split("=") for pair in asked)
-    options: dict[str, Any] = {"roi": pairs.pop("roi", None), "settings": {k: float(v) for k, v in pairs.items()}}
-    steered, photo = SteeredCodec.load(codec, [entry.path]), picture(100, 130)
-    made = {f"{prefix}-q{quality}": steered.encode(photo, quality, **options) for quality in (20, 70)}
-    made[f"{prefix}-tiles"] = in_tiles(steered, picture(70, 300), 50, **options)
+    options: dict[str, Any] = {
+        "adapters": [entry.path],
+        "roi": pairs.pop("roi", None),
+        "settings": {k: float(v) for k, v in pairs.items()},
+    }
+    photo = picture(100, 130)
+    made = {f"{prefix}-q{quality}": codec.encode(photo, quality, **options) for quality in (20, 70)}
+    made[f"{prefix}-tiles"] = in_tiles(codec, picture(70, 300), 50, **options)
     listed(f"{prefix}.json", {key: add(key, codec, data, str(base["name"])) for key, data in made.items()})
 
 

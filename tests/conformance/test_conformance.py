@@ -11,10 +11,9 @@ from PIL import Image
 
 import promptcodec
 from promptcodec import errors
-from promptcodec.codec.codec import Codec
+from promptcodec.api import codec_of
 from promptcodec.picture.write import to_pil
 from promptcodec.steer.adapter_file import load_adapter
-from promptcodec.steer.files import SteeredCodec
 from promptcodec.store.model_file import load_model
 from promptcodec.store.shipped import shipped_models
 from promptcodec.store.shipped_adapters import ADAPTERS, find_adapter, shipped_adapters
@@ -28,11 +27,11 @@ BAD = json.loads((FOLDER / "bad.json").read_text("utf-8"))
 
 @pytest.fixture(scope="module")
 def codecs():
-    found = {name: Codec(load_model(FOLDER / f"{name}.safetensors")) for name in make.MODELS}
+    found = {name: codec_of(load_model(FOLDER / f"{name}.safetensors")) for name in make.MODELS}
     return found | {name: promptcodec.load(name) for name in shipped_models()}
 
 
-def codec_of(codecs, name, entry):
+def codec_for(codecs, name, entry):
     if entry["model"] in make.MODELS:
         return codecs[entry["model"]]
     return promptcodec.api.codec_for((FOLDER / f"{name}.ptc").read_bytes())  # whatever bears the name today
@@ -41,16 +40,16 @@ def codec_of(codecs, name, entry):
 @pytest.mark.parametrize("name", FILES)
 def test_sound_files(codecs, name):
     entry, data = FILES[name], (FOLDER / f"{name}.ptc").read_bytes()
-    codec = codec_of(codecs, name, entry)
+    codec = codec_for(codecs, name, entry)
     assert hashlib.sha256(data).hexdigest() == entry["sha256"]
-    steered = SteeredCodec.load(codec, [FOLDER / entry["adapter"]]) if entry["adapter"] else None
-    assert make.latents_of(codec, data, steered) == entry["latents"]
-    found = to_pil((steered or codec).decode_picture(data))
+    adapters = [FOLDER / entry["adapter"]] if entry["adapter"] else []
+    assert make.latents_of(codec, data, adapters) == entry["latents"]
+    found = to_pil(codec.decode_picture(data, adapters=adapters))
     with Image.open(FOLDER / f"{name}.png") as expected:
         assert found.mode == expected.mode
         difference = np.abs(np.asarray(found, int) - np.asarray(expected, int))
         assert difference.max() <= 1
-    (steered or codec).verify(data)
+    codec.verify(data, adapters=adapters)
 
 
 def test_files_are_not_all_alike():

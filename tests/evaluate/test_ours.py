@@ -23,10 +23,10 @@ def adapters(tmp_path_factory, codec):
     """Untrained adapters, made strong enough to move symbols."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("adapters")
-    for adapter in (look(codec.network.config), region(codec.network.config)):
+    for adapter in (look(codec.backend.network.config), region(codec.backend.network.config)):
         for parameter in adapter.parameters():
             parameter.data *= 4
-        save_adapter(adapter, codec.network, folder / f"{adapter.name}.safetensors")
+        save_adapter(adapter, codec.backend.network, folder / f"{adapter.name}.safetensors")
     return folder
 
 

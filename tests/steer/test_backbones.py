@@ -8,7 +8,9 @@ import pytest
 import torch
 from pictures import make_photo
 from torch import nn
+from with_adapters import WithAdapters
 
+from promptcodec.api import codec_of
 from promptcodec.bitstream.container import unpack
 from promptcodec.codec.codec import Codec
 from promptcodec.errors import ModelMismatchError, UsageError
@@ -19,7 +21,6 @@ from promptcodec.model.presets.papers import elic, s2c, with_ngram
 from promptcodec.model.presets.registry import PRESETS, song, tic
 from promptcodec.model.steering import BlockSteer, Prompt, Site, Steering
 from promptcodec.steer.adapter_file import save_adapter
-from promptcodec.steer.files import SteeredCodec
 from promptcodec.steer.methods.beta import Beta
 from promptcodec.steer.methods.channels import ChannelSelection
 from promptcodec.steer.methods.gain_units import GainUnits
@@ -67,7 +68,7 @@ def codec(request, tmp_path_factory) -> Codec:
     last.weight.data *= 20
     path = tmp_path_factory.mktemp("bases") / f"{request.param}.safetensors"
     save_model(model, path, "untrained")
-    return Codec(load_model(path))
+    return codec_of(load_model(path))
 
 
 PHOTO = make_photo(72, 100)
@@ -75,7 +76,7 @@ PHOTO = make_photo(72, 100)
 
 @pytest.mark.parametrize("kind", [*PROMPTS, *OTHERS])
 def test_adapters_steer_real_files(codec: Codec, kind: str, tmp_path: Path) -> None:
-    base = codec.network.config
+    base = codec.backend.network.config
     make = (PROMPTS | OTHERS)[kind]
     if kind in PROMPTS and not any(info.takes_tokens for info in sites(base) if info.site.transform == "g_a"):
         with pytest.raises(UsageError, match=r"no stage of g_[as] of .* has attention to take prompts; steer it with"):
@@ -89,8 +90,8 @@ def test_adapters_steer_real_files(codec: Codec, kind: str, tmp_path: Path) -> N
         nn.init.uniform_(adapter.y, 0.5, 2.0)
     for parameter in adapter.parameters():
         parameter.data *= 2
-    save_adapter(adapter, codec.network, tmp_path / "a.safetensors")
-    steered = SteeredCodec.load(codec, [tmp_path / "a.safetensors"])
+    save_adapter(adapter, codec.backend.network, tmp_path / "a.safetensors")
+    steered = WithAdapters(codec, [tmp_path / "a.safetensors"])
     roi = "10,10,40,40" if kind == "region" else None
     data = steered.encode(PHOTO, settings=SETTINGS.get(kind), roi=roi)
     picture = steered.decode_picture(data).rgb  # verifies the latents' checksum
@@ -108,7 +109,7 @@ def test_adapters_steer_real_files(codec: Codec, kind: str, tmp_path: Path) -> N
 
 def test_nothing_at_every_site_changes_no_bit(codec: Codec) -> None:
     """In all four networks, with and without gradients."""
-    model, x = codec.network, torch.rand(1, 3, 64, 96)
+    model, x = codec.backend.network, torch.rand(1, 3, 64, 96)
     empty = {info.site: BlockSteer() for info in sites(model.config)}
     for name in ("g_a", "h_a", "h_s", "g_s"):
         empty |= {stage.output: BlockSteer() for stage in stages(model.config, name)}
@@ -192,9 +193,9 @@ def test_quality_maps_as_files(tmp_path: Path) -> None:
         last = [m for m in model.g_a.modules() if isinstance(m, nn.Conv2d)][-1]
         last.weight.data *= 20
         save_model(model, tmp_path / "m.safetensors", "untrained")
-        codec = Codec(load_model(tmp_path / "m.safetensors"))
-        save_adapter(make(cfg), codec.network, tmp_path / "q.safetensors")
-        steered = SteeredCodec.load(codec, [tmp_path / "q.safetensors"])
+        codec = codec_of(load_model(tmp_path / "m.safetensors"))
+        save_adapter(make(cfg), codec.backend.network, tmp_path / "q.safetensors")
+        steered = WithAdapters(codec, [tmp_path / "q.safetensors"])
         photo = make_photo(128, 144)
         low, high = (steered.encode(photo, maps={"quality": value}) for value in ("0", "1"))
         assert low != high

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from with_adapters import WithAdapters
 
 import promptcodec
 from promptcodec.bitstream.container import unpack
@@ -15,7 +16,6 @@ from promptcodec.model.steering import Steering
 from promptcodec.steer.adapter_file import load_adapter, save_adapter
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls
-from promptcodec.steer.files import SteeredCodec
 from promptcodec.steer.methods.pyramid import Pyramid, rate_and_region
 from promptcodec.store.model_file import save_model
 
@@ -36,7 +36,7 @@ def test_files_with_rate_and_region(parts, tmp_path, photo):
     save_model(network, tmp_path / "base.safetensors", "untrained")
     save_adapter(adapter, network, tmp_path / "kao.safetensors")
     codec = promptcodec.load(tmp_path / "base.safetensors")
-    steered = SteeredCodec.load(codec, [tmp_path / "kao.safetensors"])
+    steered = WithAdapters(codec, [tmp_path / "kao.safetensors"])
     files = {
         (rate, roi): steered.encode(photo, settings={"rate": rate}, roi=roi)
         for rate in (0.1, 0.9) for roi in ("0,0,64,64", "64,64,64,64")

@@ -30,7 +30,7 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "photo.jpg"
 def gains(codec, tmp_path_factory) -> Path:
     """An untrained adapter of the shipped model, under a name that none in the package has."""
     path = tmp_path_factory.mktemp("gains") / "places.safetensors"
-    save_adapter(RegionGains(codec.network.config, "places"), codec.network, path)
+    save_adapter(RegionGains(codec.backend.network.config, "places"), codec.backend.network, path)
     return path
 
 
@@ -72,9 +72,9 @@ def test_an_effort_cares_for_the_region(codec, gains):
     picture = np.asarray(Image.open(EXAMPLE).convert("RGB").resize((192, 128), Image.Resampling.LANCZOS))
     asked = {"adapters": [gains], "roi": "64,32,64,64"}
     (record,) = unpack(promptcodec.encode(picture, 40, **asked)).adapters
-    adapter = RegionGains(codec.network.config)
+    adapter = RegionGains(codec.backend.network.config)
     weight = adapter.importance(adapter.read(record.signal))[0, 0].repeat_interleave(16, 0).repeat_interleave(16, 1)
-    rate_lambda = float(codec.network.gain.rate_lambda(torch.tensor([0.4])))
+    rate_lambda = float(codec.backend.network.gain.rate_lambda(torch.tensor([0.4])))
 
     def cost(data: bytes) -> float:
         error = np.asarray(promptcodec.decode(data, adapters=[gains])).astype(float) - picture
@@ -121,7 +121,7 @@ def test_every_entropy_model_and_rate(context, gain, tmp_path, photo):
     torch.nn.init.uniform_(adapter.y_inverse, 0.5, 1.5)
     save_model(network, tmp_path / "m.safetensors", "0")
     codec = promptcodec.load(tmp_path / "m.safetensors")
-    save_adapter(adapter, codec.network, tmp_path / "a.safetensors")
+    save_adapter(adapter, codec.backend.network, tmp_path / "a.safetensors")
     ours = promptcodec.api.steered(codec, [tmp_path / "a.safetensors"])
     picture = photo[:64, :128]
     roi = torch.zeros(1, 1, 64, 128)
@@ -132,7 +132,7 @@ def test_every_entropy_model_and_rate(context, gain, tmp_path, photo):
     x = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
     with torch.no_grad():
         steering = Attached(base, [ours.adapters[0].adapter], Controls(maps={"roi": roi}))
-        out = codec.network(x, torch.tensor([0.6]) if gain else None, "round", steering)
+        out = codec.backend.network(x, torch.tensor([0.6]) if gain else None, "round", steering)
     expected = (out["x_hat"][0].clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()
     assert np.abs(decoded - expected).mean() < 0.5
     assert unpack(data).tiles != unpack(ours.encode(picture, 60 if gain else None, roi=1 - roi)).tiles
@@ -141,7 +141,7 @@ def test_every_entropy_model_and_rate(context, gain, tmp_path, photo):
 def test_damaged_maps_are_refused(codec, gains, example):
     data = unpack(promptcodec.encode(example, 10, adapters=[gains], roi="0,0,64,64"))
     (record,) = data.adapters
-    adapter = RegionGains(codec.network.config)
+    adapter = RegionGains(codec.backend.network.config)
     levels = adapter.read(record.signal).maps["levels"]
     assert levels.shape == (1, 1, 16, 24)
     size = leb128(16) + leb128(24)

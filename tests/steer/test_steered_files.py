@@ -8,18 +8,18 @@ import torch
 from pictures import make_photo
 from PIL import Image
 from torch import nn
+from with_adapters import WithAdapters
 
 import promptcodec
 from promptcodec.bitstream.container import ADAPTERS, AdapterRecord, Header, PtcFile, Tile, pack, unpack
-from promptcodec.codec.effort import Effort
 from promptcodec.codec.search import Target
 from promptcodec.errors import FormatError, ImageError, ModelMismatchError, UsageError
 from promptcodec.evaluate.quality.metrics import psnr
+from promptcodec.model.effort import Effort
 from promptcodec.model.steering import Affine, BlockSteer, Decoded, Site, Steering
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import StoredAdapter, save_adapter
 from promptcodec.steer.controls import Controls
-from promptcodec.steer.files import SteeredCodec
 from promptcodec.steer.methods.channels import ChannelSelection
 from promptcodec.steer.methods.gain_units import GainUnits
 from promptcodec.steer.methods.pyramid import Pyramid, look, region
@@ -47,7 +47,7 @@ class HyperShift(Adapter, kind="test-hyper-shift"):
 def paths(tmp_path_factory, codec) -> dict[str, Path]:
     """Untrained adapters on the shipped model."""
     torch.manual_seed(0)
-    base, folder = codec.network.config, tmp_path_factory.mktemp("adapters")
+    base, folder = codec.backend.network.config, tmp_path_factory.mktemp("adapters")
     units = GainUnits(base)
     nn.init.uniform_(units.y, 0.5, 2.0)
     units.y_inverse.data = 1 / units.y.data
@@ -63,12 +63,12 @@ def paths(tmp_path_factory, codec) -> dict[str, Path]:
     for parameter in adapters["region"].parameters():
         parameter.data *= 4  # so that a fresh one moves symbols
     for name, adapter in adapters.items():
-        save_adapter(adapter, codec.network, folder / f"{name}.safetensors")
+        save_adapter(adapter, codec.backend.network, folder / f"{name}.safetensors")
     return {name: folder / f"{name}.safetensors" for name in adapters}
 
 
-def steered(codec, paths, *names) -> SteeredCodec:
-    return SteeredCodec.load(codec, [paths[name] for name in names])
+def steered(codec, paths, *names) -> WithAdapters:
+    return WithAdapters(codec, [paths[name] for name in names])
 
 
 def test_one_file_decodes_to_any_look(codec, paths, photo):
@@ -203,14 +203,14 @@ def test_an_effort_with_adapters(codec, paths):
 def test_an_effort_chooses_the_step_of_its_trade_off(codec):
     """Far from the quality's own trade-off, a step that is not given brings a file nearer; one that is given stays."""
     rgb = np.asarray(Image.open(EXAMPLE).convert("RGB").resize((192, 128), Image.Resampling.LANCZOS))
-    own = float(codec.network.gain.rate_lambda(torch.tensor([0.6])))
+    own = float(codec.backend.network.gain.rate_lambda(torch.tensor([0.6])))
 
     def made(rate_lambda: float, **settings: float) -> tuple[float, float]:
         """The step in the file, and the file's cost."""
         data = promptcodec.encode(rgb, 60, adapters=["step"], effort=Effort(1, rate_lambda), settings=settings)
         (record,) = unpack(data).adapters
         picture = np.asarray(promptcodec.decode(data, adapters=["step"])).astype(float)
-        step = float(QuantisationStep(codec.network.config).read(record.signal).scalar("step"))
+        step = float(QuantisationStep(codec.backend.network.config).read(record.signal).scalar("step"))
         return step, rate_lambda * ((picture - rgb) ** 2).mean() + 8 * len(data) / (192 * 128)
 
     (coarse, cost), (fine, _) = made(own / 8), made(own * 8)
@@ -222,7 +222,7 @@ def test_an_effort_chooses_the_step_of_its_trade_off(codec):
 def test_a_model_of_one_rate_with_an_effort(tic, photo):
     """It measures its own trade-off, keeps its own step unless told another trade-off, and takes one that is given."""
     part = photo[:64, :64]
-    steered = SteeredCodec.load(tic, ["step"])
+    steered = WithAdapters(tic, ["step"])
     for effort, data in (
         (1, tic.encode(part, effort=1)),
         (1, steered.encode(part, effort=1)),
@@ -231,12 +231,14 @@ def test_a_model_of_one_rate_with_an_effort(tic, photo):
     ):
         assert steered.decode_picture(data).rgb.shape == (64, 64, 3), effort
     (record,) = unpack(steered.encode(part, effort=1)).adapters
-    step = QuantisationStep(tic.network.config).read(record.signal).scalar("step")
+    step = QuantisationStep(tic.backend.network.config).read(record.signal).scalar("step")
     assert float(step) == pytest.approx(0.5, abs=1e-4)
 
 
 def test_maps_by_name(codec, paths, photo, tmp_path):
-    with_map = SteeredCodec(codec, [StoredAdapter(Pyramid(codec.network.config, maps=("care",), decoder=False), b"x")])
+    with_map = WithAdapters(
+        codec, [StoredAdapter(Pyramid(codec.backend.network.config, maps=("care",), decoder=False), b"x")]
+    )
     for parameter in with_map.adapters[0].adapter.parameters():
         parameter.data *= 4
     files = [with_map.encode(photo, 40, maps={"care": source}) for source in ("0", "1", "0,0,64,64", 1.0)]

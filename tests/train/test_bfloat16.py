@@ -12,7 +12,9 @@ from narrow import narrow
 from pictures import make_photo
 from recogniser import save_recogniser
 from torch import nn
+from with_adapters import WithAdapters
 
+from promptcodec.api import codec_of
 from promptcodec.codec.codec import Codec
 from promptcodec.model import config
 from promptcodec.model.base import CompressionModel
@@ -20,7 +22,6 @@ from promptcodec.model.inference.precision import Precision
 from promptcodec.model.presets.registry import CONFIGURATIONS
 from promptcodec.model.steering import TransformName
 from promptcodec.steer.adapter_file import save_adapter
-from promptcodec.steer.files import SteeredCodec
 from promptcodec.steer.kinds import BUILT_IN, PARAMETER_FREE
 from promptcodec.steer.sites import has_ngram_context, stages_with_tokens
 from promptcodec.store.model_file import load_model, save_model
@@ -102,7 +103,7 @@ class Bases:
 
     def codec(self, name: str, precision: Precision) -> Codec:
         if (name, precision) not in self._codecs:
-            self._codecs[name, precision] = Codec(load_model(self.file(name)), precision=precision)
+            self._codecs[name, precision] = codec_of(load_model(self.file(name)), precision=precision)
         return self._codecs[name, precision]
 
     def file(self, name: str) -> Path:
@@ -162,14 +163,14 @@ def test_every_kind_of_adapter_is_tried() -> None:
 @pytest.mark.parametrize(("name", "method"), cases())
 def test_a_step_of_training_and_a_file(name, method, recipe, bases, networks, tmp_path) -> None:
     plain, rounding = (bases.codec(name, precision) for precision in ("float32", "bfloat16"))
-    base = plain.network.config
+    base = plain.backend.network.config
     recipe = make_recipe(recipe, bases.file(name), base, METHODS[method](base), networks["features"])
     _, loss = train_a_step(recipe, tmp_path / "float32")
     trainer, rounded = train_a_step(dataclasses.replace(recipe, precision="bfloat16"), tmp_path / "bfloat16")
     assert rounded == pytest.approx(loss, rel=0.02)
     adapter, path = trainer.steered.adapter, tmp_path / "adapter.safetensors"
-    save_adapter(adapter, plain.network, path)
-    coders = [SteeredCodec.load(codec, [path]) for codec in (plain, rounding)]
+    save_adapter(adapter, plain.backend.network, path)
+    coders = [WithAdapters(codec, [path]) for codec in (plain, rounding)]
     settings, maps = dict.fromkeys(adapter.takes, 0.7), dict.fromkeys(adapter.maps, "8,8,40,40")
     data = coders[1].encode(make_photo(recipe.patch, recipe.patch + 9), settings=settings, maps=maps)
     pictures = [coder.decode_picture(data).rgb.astype(int) for coder in coders]

@@ -21,7 +21,7 @@ def pictures():
 
 
 def test_what_grows_from_nano(codec):
-    nano = codec.network.config
+    nano = codec.backend.network.config
     assert grows(nano, CONFIGURATIONS["small"]())
     assert grows(nano, CONFIGURATIONS["small-no-means"]())
     assert not grows(nano, CONFIGURATIONS["small-linear"]())
@@ -34,10 +34,10 @@ def test_what_grows_from_nano(codec):
 def test_without_means_it_begins_as_nano_bit_for_bit(codec, pictures):
     torch.manual_seed(0)
     model = CompressionModel(CONFIGURATIONS["small-no-means"]()).eval()
-    assert grow(model, codec.network, pictures) == 0.0
+    assert grow(model, codec.backend.network, pictures) == 0.0
     q = torch.full((len(pictures),), 0.6)
     with torch.no_grad():
-        ours, theirs = model(pictures, q, "round"), codec.network(pictures, q, "round")
+        ours, theirs = model(pictures, q, "round"), codec.backend.network(pictures, q, "round")
     assert torch.equal(ours["x_hat"], theirs["x_hat"])
     assert torch.equal(ours["likelihoods"]["y"], theirs["likelihoods"]["y"])
 
@@ -46,12 +46,12 @@ def test_small_begins_with_nanos_pixels_and_nearly_its_rate(codec, pictures, mon
     monkeypatch.setattr(growth, "FIT_STEPS", 150)
     torch.manual_seed(0)
     model = CompressionModel(CONFIGURATIONS["small"]())
-    error = grow(model, codec.network, pictures)
+    error = grow(model, codec.backend.network, pictures)
     assert error < 0.5
     model.eval()
     q = torch.full((len(pictures),), 0.6)
     with torch.no_grad():
-        ours, theirs = model(pictures, q, "round"), codec.network(pictures, q, "round")
+        ours, theirs = model(pictures, q, "round"), codec.backend.network(pictures, q, "round")
     # The same means up to the order of sums, which tips a rounding here and there.
     errors = [float((out["x_hat"] - pictures).square().mean()) for out in (ours, theirs)]
     assert errors[0] == pytest.approx(errors[1], rel=0.02)
@@ -69,7 +69,7 @@ def test_a_run_starts_from_a_smaller_model_by_name(codec, pictures, monkeypatch)
     monkeypatch.setattr(growth, "FIT_STEPS", 2)
     model = CompressionModel(CONFIGURATIONS["small"]())
     start_from(model, "nano", crops=lambda: pictures)
-    assert torch.equal(model.g_a.shortcut.weight, codec.network.g_a.shortcut.weight)
-    assert torch.equal(model.gain.y, codec.network.gain.y)
+    assert torch.equal(model.g_a.shortcut.weight, codec.backend.network.g_a.shortcut.weight)
+    assert torch.equal(model.gain.y, codec.backend.network.gain.y)
     with pytest.raises(UsageError, match="cannot start"):
         start_from(CompressionModel(CONFIGURATIONS["small-linear"]()), "nano", crops=lambda: pictures)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from golden import load, part
 
+from promptcodec.api import codec_of
 from promptcodec.cli import app
-from promptcodec.codec.codec import Codec
 from promptcodec.errors import ModelMismatchError, UsageError
 from promptcodec.importers.checkpoint import import_checkpoint
 from promptcodec.model.config import CausalAttention
@@ -88,7 +88,7 @@ def test_tic_with_its_context(shared: Path, tmp_path: Path, monkeypatch, capsys)
         assert close(found, outputs[name]), name
     assert close(model.g_s(outputs["y"].round())[..., ::5, ::5], outputs["x_hat.every5"])
     rgb = tensors["input/x_u8"][0].permute(1, 2, 0).clamp(max=255).to(torch.uint8).numpy()
-    codec = Codec(stored)
+    codec = codec_of(stored)
     assert codec.decode_picture(codec.encode(rgb)).rgb.shape == rgb.shape
 
 

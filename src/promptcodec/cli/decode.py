@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -143,12 +143,12 @@ def _decoded(settings: Settings, job: jobs.Job) -> tuple[Picture, int]:
         )
         return read(image), size
     with opened(source, settings.max_pixels) as file:
-        asked: dict[str, Any] = {"crop": settings.crop, "progress": jobs.part_done}
-        model = settings.model or str(model_of(file.header))
-        if settings.adapters or settings.scalars:
-            steered = runtime.steered(model, settings.device, settings.adapters, settings.precision, to_decode=True)
-            return steered.decode_picture(file, dict(settings.scalars), **asked), file.size
-        return runtime.codec(model, settings.device, settings.precision).decode_picture(file, **asked), file.size
+        codec = runtime.codec(settings.model or str(model_of(file.header)), settings.device, settings.precision)
+        picture = codec.decode_picture(
+            file, adapters=settings.adapters, settings=dict(settings.scalars), crop=settings.crop,
+            progress=jobs.part_done,
+        )  # fmt: skip
+        return picture, file.size
 
 
 def _rectangle(text: str | None) -> Rect | None:

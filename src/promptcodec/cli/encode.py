@@ -9,16 +9,16 @@ import time
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from promptcodec.bitstream.container import HASH_BYTES, SIGNATURE, unpack
 from promptcodec.cli import jobs, options, runtime
 from promptcodec.codec.budget import DEFAULT_MEMORY
-from promptcodec.codec.effort import effort_of
 from promptcodec.codec.search import Target, one_target
 from promptcodec.errors import PromptcodecError, UsageError
+from promptcodec.model.effort import effort_of
 from promptcodec.store.shipped import DEFAULT, find_model, read_metadata
 from promptcodec.store.shipped_adapters import shipped_adapters
 from promptcodec.system.atomic import atomic_write
@@ -160,16 +160,11 @@ def encode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
 
 
 def _encoded(data: bytes | Path, settings: Settings, source_hash: bytes | None) -> bytes:
-    given: dict[str, Any] = {
-        "target": settings.target, "strip": settings.strip, "source_hash": source_hash, "memory": settings.memory,
-        "preview": settings.preview, "progress": jobs.part_done, "effort": settings.effort,
-        "verify": settings.verify,
-    }  # fmt: skip
-    if not settings.steered:
-        codec = runtime.codec(settings.model, settings.device, settings.precision)
-        return codec.encode(data, settings.quality, **given)
-    steered = runtime.steered(settings.model, settings.device, settings.adapters, settings.precision)
-    return steered.encode(data, settings.quality, settings=dict(settings.scalars), maps=dict(settings.maps), **given)
+    return runtime.codec(settings.model, settings.device, settings.precision).encode(
+        data, settings.quality, target=settings.target, adapters=settings.adapters, settings=dict(settings.scalars),
+        maps=dict(settings.maps), strip=settings.strip, source_hash=source_hash, effort=settings.effort,
+        memory=settings.memory, preview=settings.preview, verify=settings.verify, progress=jobs.part_done,
+    )  # fmt: skip
 
 
 def _source(job: jobs.Job) -> bytes | Path:

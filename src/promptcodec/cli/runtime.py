@@ -12,7 +12,6 @@ from promptcodec.system.allocator import keep_large_blocks
 if TYPE_CHECKING:
     from promptcodec.codec.codec import Codec
     from promptcodec.model.inference.precision import Precision
-    from promptcodec.steer.files import SteeredCodec
 
 
 def prepare(threads: int) -> None:
@@ -35,20 +34,6 @@ def codec(model: str | None, device: str, precision: Precision = "float32") -> C
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # our own limit, rather than a warning at a third of it
     _import_torch()
     return load(model, device, precision)
-
-
-@cache
-def steered(
-    model: str | None,
-    device: str,
-    adapters: tuple[str, ...],
-    precision: Precision = "float32",
-    to_decode: bool = False,
-) -> SteeredCodec:
-    """The codec of this process with adapters, loaded at first use; see ``SteeredCodec.load``."""
-    import promptcodec.api
-
-    return promptcodec.api.steered(codec(model, device, precision), adapters, to_decode=to_decode)
 
 
 def _import_torch() -> None:

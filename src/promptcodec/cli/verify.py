@@ -76,11 +76,8 @@ def verify_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
 
 def _verify_latents(settings: Settings, header: Header, data: bytes) -> None:
     model = settings.model or str(model_of(header))
-    if settings.adapters:
-        steered = runtime.steered(model, settings.device, settings.adapters, to_decode=True)
-        steered.verify(data, max_pixels=settings.max_pixels)
-    else:
-        runtime.codec(model, settings.device).verify(data, max_pixels=settings.max_pixels)
+    codec = runtime.codec(model, settings.device)
+    codec.verify(data, adapters=settings.adapters, max_pixels=settings.max_pixels)
 
 
 def _outcome(job: jobs.Job, data: bytes, file: PtcFile, status: str, message: str, start: float) -> jobs.Outcome:

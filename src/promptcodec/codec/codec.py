@@ -4,51 +4,43 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from promptcodec.bitstream.container import MAX_PIXELS, Header, Metadata, Preview, PtcFile, PtcReader, Tile, pack
 from promptcodec.bitstream.tiling import Grid, Rect
+from promptcodec.codec.adapters import AdapterLibrary, AttachedAdapters, NoAdapters, Request
+from promptcodec.codec.backend import Backend
 from promptcodec.codec.budget import DEFAULT_MEMORY, analysis_halo, synthesis_halo, tile_size
-from promptcodec.codec.effort import Effort, effort_of
 from promptcodec.codec.goals import goal_of
-from promptcodec.codec.latents import LATENTS_A_SIDE, CodedLatents, LatentCoder
+from promptcodec.codec.latents import CodedLatents, LatentCoder
 from promptcodec.codec.one_shot import OneShotCoder
 from promptcodec.codec.search import Target, search
-from promptcodec.codec.tile_latents import Analysed, DecodedTiles, cropped
+from promptcodec.codec.tile_latents import Q_STEPS, AnalysedTile, Coder, DecodedTiles, dequantised, tile_of
 from promptcodec.errors import ModelMismatchError, PromptcodecError, UnfitError, UsageError, VerificationError
-from promptcodec.model import config
-from promptcodec.model.base import STRIDE
-from promptcodec.model.inference.defaults import default_settings
-from promptcodec.model.inference.exact_hyper import PLAIN, LatentSteering
-from promptcodec.model.inference.precision import Precision, autocast_pays
-from promptcodec.model.layers.transforms import pad_to_multiple
-from promptcodec.model.steering import Constant, Decoded, Steerer, Steering
+from promptcodec.model.arrays import Analysis, Floats
+from promptcodec.model.config import ContextualMean, Model
+from promptcodec.model.effort import Effort, effort_of
 from promptcodec.picture.alpha import decode_alpha, encode_alpha
 from promptcodec.picture.lossless import lossless_is_smaller
 from promptcodec.picture.picture import Picture
 from promptcodec.picture.read import read
 from promptcodec.picture.write import to_pil
-from promptcodec.store.model_file import StoredModel
 from promptcodec.store.shipped import model_for
 from promptcodec.store.versions import described
 from promptcodec.system.allocator import give_back
 from promptcodec.system.memory import check_memory
 
 if TYPE_CHECKING:
-    from promptcodec.codec.steered import Opener, Steered
     from promptcodec.picture.read import Source
 
 DEFAULT_QUALITY = 50.0
-Q_STEPS = 2**16 - 1
 PREVIEW_SIDE = 256  # pixels of a preview's longer side
 PREVIEW_Q = Q_STEPS // 4  # at most
 
@@ -58,42 +50,43 @@ _TRIM = 8  # tiles after which what lies free between blocks in use goes back: t
 
 
 class Codec:
-    """One model, ready to encode and decode on one device. Safe to use from several threads."""
+    """One model, ready to encode and decode, with the adapters that steer it. Safe to use from several threads."""
 
-    @default_settings()
-    def __init__(
-        self, model: StoredModel, device: str | torch.device = "cpu", precision: Precision = "float32"
-    ) -> None:
-        """``precision``: of analysis and synthesis; "auto" takes bfloat16 where this machine is quicker with it, which
-        moves pixels by a level at most, hardly any by two. What decides probabilities is float64 always."""
-        self.model = model
-        self.network = model.network
-        self.device = torch.device(device)
-        self.bfloat16, _ = autocast_pays(precision, self.device)
-        contextual = isinstance(model.network.config.context, config.ContextualMean)
-        self.coder = OneShotCoder(model, self.device) if contextual else LatentCoder(model)
+    def __init__(self, backend: Backend, adapters: AdapterLibrary | None = None) -> None:
+        """``promptcodec.load`` makes both."""
+        self.backend = backend
+        self.adapters: AdapterLibrary = adapters or NoAdapters()
+        contextual = isinstance(self.config.context, ContextualMean)
+        self.coder: Coder = OneShotCoder(backend) if contextual else LatentCoder(backend.hyper)
 
     @property
     def name(self) -> str:
         """Name of the model."""
-        return self.model.name
+        return self.backend.name
+
+    @property
+    def config(self) -> Model:
+        """The model's configuration."""
+        return self.backend.hyper.config
 
     @property
     def fingerprint(self) -> str:
         """Identifies the model's weights: what must match to decode, then what decides the pixels."""
-        return self.model.fingerprint
+        return f"{self.backend.probability.hex()}-{self.backend.pixels.hex()}"
 
-    @default_settings()
     def encode(
         self,
         image: Source,
         quality: float | None = None,
         *,
         target: Target | None = None,
+        adapters: Sequence[Any] = (),
+        settings: Mapping[str, float] | None = None,
+        roi: Any = None,
+        look: float | None = None,
+        maps: Mapping[str, Any] | None = None,
         strip: bool = False,
         source_hash: bytes | None = None,
-        steered: Callable[[np.ndarray, float], Steered] | None = None,
-        opener: Opener | None = None,
         effort: int | Effort = 0,
         memory: int = DEFAULT_MEMORY,
         preview: bool | None = None,
@@ -104,8 +97,15 @@ class Codec:
 
         ``quality``: 0 (smallest) to 100 (best), 50 by default; or a ``target``, whose quality is searched: the picture
         is analysed once. ``strip`` leaves out EXIF and XMP; ``source_hash`` (8 bytes) is stored for programs that
-        compare. ``steered`` attaches adapters for a picture (H, W, 3) at a rate in [0, 1], and ``opener`` those that
-        a file names, for targets of quality; ``promptcodec.steer.files`` makes both. ``effort``: 0 to 10, how much
+        compare.
+
+        ``adapters``: files, or names of those in the package, in the order in which they act; what no given adapter
+        takes goes to one of the package that does. ``settings``: scalars by name, in [0, 1]; ``look`` is the one of
+        that name. ``maps``: maps by name, each a grey picture or array (H, W) of any size, ``x,y,w,h`` in pixels, a
+        number for everywhere, or a tensor (1, 1, H, W) in [0, 1]; ``roi``, what matters most, is the one of that name.
+        A ``target`` is searched with the base's rate, and the settings as they are given.
+
+        ``effort``: 0 to 10, how much
         time may be spent for a smaller file, see ``Effort``; a target is searched without it first, then the quality
         is corrected. Pictures whose networks would take more than ``memory`` bytes at once, which an effort's take
         sooner, are divided into tiles. ``preview`` stores the picture in small as well; by default where there are
@@ -116,18 +116,32 @@ class Codec:
         Raises ImageError, LimitError, UsageError, TargetError for targets out of this picture's range, and
         VerificationError.
         """
-        picture = read(image)
+        request, effort = Request.of(adapters, settings, roi, look, maps), effort_of(effort)
+        with self.backend.default_settings():
+            picture = read(image)
+            q = self._rate_step(quality, target)
+            data = self._encoded(picture, q, target, request, strip, source_hash, effort, memory, preview, progress)
+            if verify:
+                self._verify_encoded(data, request)
+        if lossless_is_smaller(picture, len(data)):
+            warnings.warn(
+                "a lossless PNG of this picture would be smaller; this codec is made for photos", stacklevel=2
+            )
+        return data
+
+    def _encoded(
+        self, picture: Picture, q: int, target: Target | None, request: Request, strip: bool,
+        source_hash: bytes | None, effort: Effort, memory: int, preview: bool | None, progress: Progress | None,
+    ) -> bytes:  # fmt: skip
         height, width = picture.rgb.shape[:2]
-        q = self._rate_step(quality, target)
-        effort = effort_of(effort)
-        tile_height, tile_width = tile_size(height, width, self.network.config, memory, effort.level > 0)
+        tile_height, tile_width = tile_size(height, width, self.config, memory, effort.level > 0)
         plain = Header(
             width=width, height=height, grey=picture.grey, alpha=picture.alpha is not None,
-            probability=self.model.probability, pixels=self.model.pixels, q=q, tile_width=tile_width,
+            probability=self.backend.probability, pixels=self.backend.pixels, q=q, tile_width=tile_width,
             tile_height=tile_height,
         )  # fmt: skip
-        check_memory(height, width, _largest_region(plain.grid, analysis_halo(self.network.config)))
-        attached = steered(picture.rgb, q / Q_STEPS) if steered is not None else None
+        check_memory(height, width, _largest_region(plain.grid, analysis_halo(self.config)))
+        attached = self.adapters.attach(request, picture.rgb, q / Q_STEPS, effort)
         records = attached.records if attached is not None else ()
         metadata = Metadata(
             icc=picture.icc, exif=None if strip else picture.exif, xmp=None if strip else picture.xmp,
@@ -136,8 +150,8 @@ class Codec:
         wanted = plain.grid.count > 1 if preview is None else preview
         small = self._preview(picture, q) if wanted else None
 
-        def file_of(analysed: Iterable[Analysed], q: int) -> bytes:
-            coded = (self.coder.encode(part.y, part.z, q / Q_STEPS, part.steering) for part in analysed)
+        def file_of(analysed: Iterable[AnalysedTile], q: int) -> bytes:
+            coded = (self.coder.encode(part.latents, q / Q_STEPS, part.attached) for part in analysed)
             tiles = tuple(Tile(latents.checksum, latents.offsets, latents.stream) for latents in coded)
             return pack(PtcFile(replace(plain, q=q), tiles, metadata, records, small))
 
@@ -145,63 +159,74 @@ class Codec:
             return file_of(self._analysed(picture.rgb, replace(plain, q=q), attached, effort, progress), q)
 
         if target is None:
-            data = refined(q)
-        else:
-            goal = goal_of(target, picture, lambda data: self.decode_picture(data, opener))
-            told = progress if effort.level == 0 else None
-            analysed = list(self._analysed(picture.rgb, plain, attached, Effort(0), told))
-            further = refined if effort.level else None
-            data = search(lambda q: file_of(analysed, q), *goal, Q_STEPS, further)
-        if verify:
-            self._verify_own(data, opener)
-        if lossless_is_smaller(picture, len(data)):
-            warnings.warn(
-                "a lossless PNG of this picture would be smaller; this codec is made for photos", stacklevel=2
-            )
-        return data
+            return refined(q)
+        decode_request = Request(request.adapters)
+        goal = goal_of(target, picture, lambda data: self._decoded(_reader(data, None), decode_request))
+        told = progress if effort.level == 0 else None
+        analysed = list(self._analysed(picture.rgb, plain, attached, Effort(0), told))
+        further = refined if effort.level else None
+        return search(lambda q: file_of(analysed, q), *goal, Q_STEPS, further)
 
-    @default_settings()
     def decode(
         self,
         data: bytes | PtcReader,
         *,
+        adapters: Sequence[Any] = (),
+        settings: Mapping[str, float] | None = None,
+        look: float | None = None,
         max_pixels: int | None = MAX_PIXELS,
         crop: Rect | None = None,
         progress: Progress | None = None,
     ) -> Image.Image:
         """The picture in a .ptc file, as a PIL image with its metadata.
 
-        ``max_pixels``: larger pictures are refused; None trusts the file. ``crop``: only this part, of whose tiles and
-        their neighbours alone the latents are decoded. ``progress`` is told the tiles that are done, and how many there
-        are. Raises FormatError for damaged files, ModelMismatchError for files of another model, LimitError, and
-        UsageError for a crop that is not inside the picture.
-        """
-        return to_pil(self.decode_picture(data, max_pixels=max_pixels, crop=crop, progress=progress))
+        ``adapters``: files, for pictures that need others than those of the package. ``settings`` and ``look`` set anew
+        what an adapter of the file leaves to the decoder; a setting that no adapter of the file takes attaches one that
+        acts in the decoder alone. ``max_pixels``: larger pictures are refused; None trusts the file. ``crop``: only
+        this part, of whose tiles and their neighbours alone the latents are decoded. ``progress`` is told the tiles
+        that are done, and how many there are.
 
-    @default_settings()
+        Raises FormatError for damaged files, ModelMismatchError for files of another model and where an adapter is
+        missing, LimitError, and UsageError for a crop that is not inside the picture, and for settings that are fixed
+        in the file or that no adapter takes.
+        """
+        return to_pil(
+            self.decode_picture(
+                data, adapters=adapters, settings=settings, look=look, max_pixels=max_pixels, crop=crop,
+                progress=progress,
+            )
+        )  # fmt: skip
+
     def decode_picture(
         self,
         data: bytes | PtcReader,
-        opener: Opener | None = None,
         *,
+        adapters: Sequence[Any] = (),
+        settings: Mapping[str, float] | None = None,
+        look: float | None = None,
         max_pixels: int | None = MAX_PIXELS,
         crop: Rect | None = None,
         progress: Progress | None = None,
     ) -> Picture:
-        """As ``decode``, but a ``Picture``. ``opener`` attaches the adapters that the file names, by default those of
-        the package."""
-        file = data if isinstance(data, PtcReader) else PtcReader(io.BytesIO(data), max_pixels)
+        """As ``decode``, but a ``Picture``."""
+        request = Request.of(adapters, settings, look=look)
+        with self.backend.default_settings():
+            return self._decoded(_reader(data, max_pixels), request, crop, progress)
+
+    def _decoded(
+        self, file: PtcReader, request: Request, crop: Rect | None = None, progress: Progress | None = None
+    ) -> Picture:
         header, metadata, grid = file.header, file.metadata, file.header.grid
         part = _checked(crop, grid) if crop is not None else grid.whole
-        attached = self._attached(file, opener)
+        attached = self._opened(file, request)
         if crop is None:
             file.check_tiles()  # before any work
-        halo = synthesis_halo(self.network.config)
+        halo = synthesis_halo(self.config)
         check_memory(part.height, part.width, _largest_region(grid, halo))
         alpha = None
         if metadata.alpha is not None:
             alpha = decode_alpha(metadata.alpha, header.height, header.width)[part.rows, part.columns]
-        latents = DecodedTiles(self, file, attached)
+        latents = DecodedTiles(self.coder, file, attached)
         rgb = None
         wanted = grid.touching(part)
         if len(wanted) > 1:
@@ -210,8 +235,8 @@ class Codec:
             tile = grid.tile(index)
             region = grid.around(tile, halo)
             y, z = latents.region(region)
-            steered = attached.within(region) if attached is not None else None
-            pixels = self._synthesise(y, region.height, region.width, steered, z)
+            steering = attached.within(region) if attached is not None else None
+            pixels = self.backend.synthesise(y, z, steering, region.height, region.width)
             here = tile.intersection(part)
             source, goal = here.seen_from(region), here.seen_from(part)
             pixels = pixels[source.rows, source.columns]
@@ -230,16 +255,18 @@ class Codec:
             give_back()
         return Picture(rgb=rgb, grey=header.grey, alpha=alpha, icc=metadata.icc, exif=metadata.exif, xmp=metadata.xmp)
 
-    @default_settings()
     def verify(
-        self, data: bytes | PtcReader, opener: Opener | None = None, *, max_pixels: int | None = MAX_PIXELS
+        self, data: bytes | PtcReader, *, adapters: Sequence[Any] = (), max_pixels: int | None = MAX_PIXELS
     ) -> None:
         """All of ``decode_picture`` that can fail, without the synthesis: no pixels are made. Raises as it does.
 
         The preview is checked as well, which ``decode_picture`` does not look at.
         """
-        file = data if isinstance(data, PtcReader) else PtcReader(io.BytesIO(data), max_pixels)
-        latents, header, small = DecodedTiles(self, file, self._attached(file, opener)), file.header, file.preview
+        with self.backend.default_settings():
+            self._verify(_reader(data, max_pixels), Request(tuple(adapters)))
+
+    def _verify(self, file: PtcReader, request: Request) -> None:
+        latents, header, small = DecodedTiles(self.coder, file, self._opened(file, request)), file.header, file.preview
         file.check_tiles()
         check_memory(header.height, header.width, _largest_region(header.grid, 0))
         if file.metadata.alpha is not None:
@@ -249,127 +276,82 @@ class Codec:
         if small is not None:
             self.coder.verify(_coded(small.tile), small.height, small.width, small.q / Q_STEPS)
 
-    def _verify_own(self, data: bytes, opener: Opener | None) -> None:
+    def _verify_encoded(self, data: bytes, request: Request) -> None:
         """Raise VerificationError where a file that was just made does not give the integers that were coded."""
         try:
-            self.verify(data, opener, max_pixels=None)
+            self._verify(_reader(data, None), Request(request.adapters))
         except PromptcodecError as error:
             raise VerificationError(
                 f"the file does not decode to what was encoded, and is not kept: {error}; encode the picture again, "
                 "and check the machine's memory if it happens twice"
             ) from error
 
-    @default_settings()
     def decode_preview(self, header: Header, preview: Preview) -> Picture:
         """The picture in small. Raises as ``decode`` does."""
         self.check_model(header)
         q = preview.q / Q_STEPS
-        _, y_hat = self.coder.decode_both(_coded(preview.tile), preview.height, preview.width, q)
-        rgb = self.synthesise(y_hat, preview.height, preview.width, q)
+        with self.backend.default_settings():
+            z, y_hat = self.coder.decode_both(_coded(preview.tile), preview.height, preview.width, q)
+            y = dequantised(self.coder, y_hat, q)
+            rgb = self.backend.synthesise(y, z.astype(np.float32), None, preview.height, preview.width)
         if header.grey:
             rgb = np.repeat(np.rint(rgb.mean(axis=2, keepdims=True)).astype(np.uint8), 3, axis=2)
         return Picture(rgb, header.grey)
 
-    def _attached(self, file: PtcReader, opener: Opener | None) -> Steered | None:
+    def _opened(self, file: PtcReader, request: Request) -> AttachedAdapters | None:
         self.check_model(file.header)
-        if opener is None and not file.adapters:
-            return None
-        return (opener or self._shipped_opener)(file.adapters)
-
-    @cached_property
-    def _shipped_opener(self) -> Opener:
-        """Attaches adapters of the package."""
-        from promptcodec.steer.files import SteeredCodec  # which is built on this class
-
-        return SteeredCodec(self, ()).open
+        return self.adapters.open(file.adapters, request)
 
     def _preview(self, picture: Picture, q: int) -> Preview:
         give_back()
         image = Image.fromarray(picture.rgb)
         image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), reducing_gap=2.0)
-        y, z = self.analyse(np.asarray(image))
         q = min(q, PREVIEW_Q)
-        coded = self.coder.encode(y, z, q / Q_STEPS)
+        coded = self.coder.encode(self._analysis(np.asarray(image)), q / Q_STEPS)
         return Preview(image.width, image.height, q, Tile(coded.checksum, coded.offsets, coded.stream))
 
     def _analysed(
-        self, rgb: np.ndarray, header: Header, steered: Steered | None, effort: Effort, progress: Progress | None
-    ) -> Iterator[Analysed]:
-        """The tiles' own latents, of analyses that see more of the picture than the tile."""
-        halo, grid, q = analysis_halo(self.network.config), header.grid, header.q / Q_STEPS
+        self, rgb: NDArray[np.uint8], header: Header, attached: AttachedAdapters | None, effort: Effort,
+        progress: Progress | None,
+    ) -> Iterator[AnalysedTile]:  # fmt: skip
+        """The latents of each tile, of analyses that see more of the picture than the tile."""
+        halo, grid, q = analysis_halo(self.config), header.grid, header.q / Q_STEPS
         steps = max(effort.steps, 1)
         for index in range(grid.count):
             tile = grid.tile(index)
             region = grid.around(tile, halo)
-            own = (steered.within(region) if steered is not None else None) or Constant()
+            steering = attached.within(region) if attached is not None else None
             report = _reporting(progress, index * steps, grid.count * steps)
-            y, z, steer = self._analyse(rgb[region.rows, region.columns], own, effort, q, report)
-            here = tile.seen_from(region)
-            steer = replace(
-                steer, keep_y=cropped(steer.keep_y, here, STRIDE // LATENTS_A_SIDE),
-                keep_z=cropped(steer.keep_z, here, STRIDE),
-            )  # fmt: skip
-            latents = steered.within(tile).latents(steer) if steered is not None else PLAIN
-            yield Analysed(cropped(y, here, STRIDE // LATENTS_A_SIDE), cropped(z, here, STRIDE), latents)
+            seen = self.backend.analyse(rgb[region.rows, region.columns], q, steering, effort, report)
+            latents = tile_of(seen, tile.seen_from(region))
+            yield AnalysedTile(latents, attached.within(tile) if attached is not None else None)
             if progress is not None:
                 progress((index + 1) * steps, grid.count * steps)
 
     def check_model(self, header: Header) -> None:
         """Raise ModelMismatchError where a file with this header needs another model."""
-        if header.probability != self.model.probability:
+        if header.probability != self.backend.probability:
             raise ModelMismatchError(
                 f"the file was made with {described(header.probability)}, this is {self.name} "
-                f"({self.model.probability.hex()}); {_remedy(header)}"
+                f"({self.backend.probability.hex()}); {_remedy(header)}"
             )
 
-    @default_settings()
-    def analyse(self, rgb: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Latents y (1, M, h/16, w/16) and z (1, N, h/64, w/64), before gains, of uint8 pixels (H, W, 3)."""
-        y, z, _ = self._analyse(rgb, Constant())
-        return y, z
+    def analyse(self, rgb: NDArray[np.uint8]) -> Analysis:
+        """Latents, before gains, of uint8 pixels (H, W, 3)."""
+        with self.backend.default_settings():
+            return self._analysis(rgb)
 
-    @torch.inference_mode()
-    def _analyse(
-        self,
-        rgb: np.ndarray,
-        steerer: Steerer,
-        effort: Effort | None = None,
-        q: float = 0.0,
-        report: Callable[[], None] = lambda: None,
-    ) -> tuple[Tensor, Tensor, Steering]:
-        pixels = torch.from_numpy(np.require(rgb, requirements=["C", "W"])).to(self.device)
-        x = pixels.permute(2, 0, 1)[None].float() / 255
-        if effort is not None and effort.level:
-            return effort(self.network, x, q, steerer, report)
-        x = pad_to_multiple(x, STRIDE).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            return self.network.analyse(x, steerer)
+    def _analysis(self, rgb: NDArray[np.uint8]) -> Analysis:
+        return self.backend.analyse(rgb, 0.0, None, Effort(0), lambda: None)
 
-    @default_settings()
-    def dequantised(self, y_hat: Tensor, q: float, steering: LatentSteering = PLAIN) -> Tensor:
-        """The decoded, gained latent (1, M, h/16, w/16) as the synthesis sees it, float32."""
-        return (y_hat * self.coder.hyper.gains(q, steering).y_inverse).float()
-
-    @default_settings()
-    def synthesise(self, y_hat: Tensor, height: int, width: int, q: float) -> np.ndarray:
-        """uint8 pixels (height, width, 3) of the decoded, gained latent (1, M, h/16, w/16)."""
-        return self._synthesise(self.dequantised(y_hat, q), height, width)
-
-    @torch.inference_mode()
-    def _synthesise(
-        self, y: Tensor, height: int, width: int, steered: Steered | None = None, z_hat: Tensor | None = None
-    ) -> np.ndarray:
-        y = y.to(self.device).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            steer = None
-            if steered is not None and z_hat is not None:
-                steer = steered.for_decoder(Decoded(z_hat.float().to(self.device), y)).within("g_s")
-            x = self.network.g_s(y, steer)[0, :, :height, :width].float()
-        pixels = (x.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0)
-        return np.ascontiguousarray(pixels.cpu().numpy())
+    def synthesise(self, y_hat: Floats, z_hat: Floats, height: int, width: int, q: float) -> NDArray[np.uint8]:
+        """uint8 pixels (height, width, 3) of what ``coder.decode_both`` gives."""
+        with self.backend.default_settings():
+            y = dequantised(self.coder, y_hat, q)
+            return self.backend.synthesise(y, z_hat.astype(np.float32), None, height, width)
 
     def _rate_step(self, quality: float | None, target: Target | None) -> int:
-        if self.network.gain is None:
+        if self.config.gain is None:
             if quality is not None or target is not None:
                 what = "quality" if target is None else "target"
                 raise UsageError(f"model {self.name} was trained for one rate and takes no {what}")
@@ -393,6 +375,10 @@ def _remedy(header: Header) -> str:
     if shipped is None:
         return "decode it with the release or the model file that made it"
     return f"this release has that one as {shipped.stem}: name it, or no model at all"
+
+
+def _reader(data: bytes | PtcReader, max_pixels: int | None) -> PtcReader:
+    return data if isinstance(data, PtcReader) else PtcReader(io.BytesIO(data), max_pixels)
 
 
 def _coded(tile: Tile) -> CodedLatents:

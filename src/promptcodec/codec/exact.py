@@ -11,11 +11,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from promptcodec.bitstream.tables import BINS, SIGMA_MAX, SIGMA_MIN
 from promptcodec.errors import FormatError, PromptcodecError
+from promptcodec.model.arrays import Float64s
 
 GRID = 256  # steps of a mean per unit
 OFFSETS = 256  # border offsets an encoder may choose from
@@ -35,8 +36,8 @@ class UnstableParametersError(PromptcodecError):
 class Quantised:
     """Scale bins and means, as integers: ``bins`` 0..63 (uint8) and ``means`` in 1/256 (int32), both (B, M, h, w)."""
 
-    bins: Tensor
-    means: Tensor
+    bins: NDArray[np.uint8]
+    means: NDArray[np.int32]
 
 
 def pieces(count: int) -> int:
@@ -44,36 +45,42 @@ def pieces(count: int) -> int:
     return -(-count // PIECE)
 
 
-def choose_offsets(log_sigma: Tensor, mean: Tensor) -> bytes:
+def choose_offsets(log_sigma: Float64s, mean: Float64s) -> bytes:
     """For every piece the first offset for which no value lies within the margin of a border.
 
-    Both tensors float64, (B, M, h, w). Raises UnstableParametersError where values are not finite (a scale of zero or
+    Both float64, (B, M, h, w). Raises UnstableParametersError where values are not finite (a scale of zero or
     below, log sigma = -inf, is the lowest bin and fine) or no offset will do.
     """
     _check_finite(log_sigma, mean)
-    parts = zip(log_sigma.flatten().split(PIECE), mean.flatten().split(PIECE), strict=True)
+    parts = zip(_split(log_sigma), _split(mean), strict=True)
     return bytes(_choose(_bin_position(part), mean_part * GRID) for part, mean_part in parts)
 
 
-def choose_scale_offsets(log_sigma: Tensor) -> bytes:
+def choose_scale_offsets(log_sigma: Float64s) -> bytes:
     """As ``choose_offsets``, where means decide nothing that must come out the same everywhere."""
-    _check_finite(log_sigma, log_sigma.new_zeros(()))
-    nothing = log_sigma.new_zeros(0)
-    return bytes(_choose(_bin_position(part), nothing) for part in log_sigma.flatten().split(PIECE))
+    nothing = np.empty(0)
+    _check_finite(log_sigma, nothing)
+    return bytes(_choose(_bin_position(part), nothing) for part in _split(log_sigma))
 
 
-def _check_finite(log_sigma: Tensor, mean: Tensor) -> None:
-    if not bool(torch.isfinite(mean).all()) or bool(torch.isnan(log_sigma).any() | (log_sigma == math.inf).any()):
+def _split(values: Float64s) -> list[Float64s]:
+    """All values in C order, in pieces."""
+    flat = values.reshape(-1)
+    return [flat[start : start + PIECE] for start in range(0, flat.size, PIECE)]
+
+
+def _check_finite(log_sigma: Float64s, mean: Float64s) -> None:
+    if not np.isfinite(mean).all() or np.isnan(log_sigma).any() or (log_sigma == math.inf).any():
         raise UnstableParametersError("the model's entropy parameters are not finite numbers; its weights are damaged")
 
 
-def mean_margin(mean: Tensor) -> float:
+def mean_margin(mean: Float64s) -> float:
     """How far from a border of the grid all means of a piece shall lie: the more, the larger the largest."""
-    largest = float(mean.abs().max()) if mean.numel() else 0.0
+    largest = float(np.abs(mean).max()) if mean.size else 0.0
     return MEAN_MARGIN * max(1.0, largest / MEAN_MARGIN_GROWS_FROM)
 
 
-def _choose(position: Tensor, grid: Tensor) -> int:
+def _choose(position: Float64s, grid: Float64s) -> int:
     # Only borders between two bins matter: below the first and above the last centre there is none.
     position = position[(position > -0.5) & (position < BINS - 0.5)]
     margin, least = mean_margin(grid / GRID) * GRID, MEAN_MARGIN * GRID
@@ -88,40 +95,40 @@ def _choose(position: Tensor, grid: Tensor) -> int:
     raise UnstableParametersError("no border offset keeps every entropy parameter clear of a border; this is a bug")
 
 
-def quantise_parameters(log_sigma: Tensor, mean: Tensor, offsets: bytes) -> Quantised:
+def quantise_parameters(log_sigma: Float64s, mean: Float64s, offsets: bytes) -> Quantised:
     """Nearest bin in log sigma and nearest grid step of the mean, with each piece's borders shifted by its offset.
 
     Raises FormatError where there are fewer offsets than pieces.
     """
     bins = scale_bins(log_sigma, offsets)
-    means = torch.empty(mean.numel(), dtype=torch.int32)
-    flat_mean = mean.flatten()
+    means = np.empty(mean.size, np.int32)
+    flat_mean = mean.reshape(-1)
     for i, offset in enumerate(offsets):
         part = slice(i * PIECE, (i + 1) * PIECE)
-        grid = torch.floor(flat_mean[part] * GRID + (0.5 + _shift(offset)))
-        if not bool((grid.abs() < 2**30).all()):
+        grid = np.floor(flat_mean[part] * GRID + (0.5 + _shift(offset)))
+        if not (np.abs(grid) < 2**30).all():
             raise UnstableParametersError("the model's means are out of range; its weights are damaged")
-        means[part] = grid.to(torch.int32)
-    return Quantised(bins, means.view(mean.shape))
+        means[part] = grid
+    return Quantised(bins, means.reshape(mean.shape))
 
 
-def scale_bins(log_sigma: Tensor, offsets: bytes) -> Tensor:
+def scale_bins(log_sigma: Float64s, offsets: bytes) -> NDArray[np.uint8]:
     """Nearest bin in log sigma, uint8, with each piece's borders shifted by its offset.
 
     Raises FormatError where there are fewer offsets than pieces.
     """
-    count = log_sigma.numel()
+    count = log_sigma.size
     if len(offsets) != pieces(count):
         raise FormatError(f"found {len(offsets)} border offsets for {count} latents, expected {pieces(count)}")
-    bins, flat = torch.empty(count, dtype=torch.uint8), log_sigma.flatten()
+    bins, flat = np.empty(count, np.uint8), log_sigma.reshape(-1)
     for i, offset in enumerate(offsets):
         part = slice(i * PIECE, (i + 1) * PIECE)
-        position = _bin_position(flat[part]).clamp(-1, BINS)
-        bins[part] = torch.floor(position + (0.5 + _shift(offset))).clamp(0, BINS - 1).to(torch.uint8)
-    return bins.view(log_sigma.shape)
+        position = _bin_position(flat[part]).clip(-1, BINS)
+        bins[part] = np.floor(position + (0.5 + _shift(offset))).clip(0, BINS - 1)
+    return bins.reshape(log_sigma.shape)
 
 
-def _bin_position(log_sigma: Tensor) -> Tensor:
+def _bin_position(log_sigma: Float64s) -> Float64s:
     return (log_sigma - math.log(SIGMA_MIN)) / _BIN_WIDTH
 
 
@@ -130,6 +137,6 @@ def _shift(offset: int) -> float:
     return (offset - OFFSETS * (offset >= OFFSETS // 2)) / OFFSETS
 
 
-def _clear(position: Tensor, margin: float) -> bool:
+def _clear(position: Float64s, margin: float) -> bool:
     """Whether no position is within ``margin`` of a border, which lie at half-integers."""
-    return not bool(((position - torch.floor(position) - 0.5).abs() < margin).any())
+    return not (np.abs(position - np.floor(position) - 0.5) < margin).any()

@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import zlib
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from promptcodec.bitstream.offsets import OffsetReader, pack_offsets
 from promptcodec.bitstream.rans import Decoder, encode
 from promptcodec.bitstream.rans import Step as CoderStep
 from promptcodec.bitstream.tables import gaussian_tables
+from promptcodec.codec.backend import Attached, HyperNetworks
 from promptcodec.codec.exact import GRID, choose_offsets, pieces, quantise_parameters
 from promptcodec.errors import FormatError, PromptcodecError
-from promptcodec.model.base import STRIDE, CompressionModel
-from promptcodec.model.config import CausalAttention
-from promptcodec.model.entropy.causal import CausalContext
-from promptcodec.model.entropy.context import SpaceChannelContext
-from promptcodec.model.entropy.contextual_mean import ContextualMean
-from promptcodec.model.entropy.schedule import Schedule, Step, all_at_once, in_units, run
-from promptcodec.model.inference.exact_hyper import PLAIN, ExactHyper, LatentSteering
-from promptcodec.store.model_file import StoredModel
+from promptcodec.model.arrays import EVERYWHERE, Analysis, Float64s, Floats, Gains, Step, Where
+from promptcodec.model.config import LATENTS_A_SIDE, STRIDE, CausalAttention
 
-LATENTS_A_SIDE = 4  # elements of y along a side for one of z
 DAMAGED = (
     "the decoded latents do not have the checksum in the file: it is damaged, its header or adapters are not those "
     "that it was made with, or it was made by a machine whose arithmetic this one cannot follow"
 )
 LARGEST_SYMBOL = 2**20  # no picture comes near; what lies beyond is an error, not a file
+
+Symbols = NDArray[np.int32]
 
 
 class LatentChecksumError(FormatError):
@@ -60,100 +55,74 @@ class QuantisedLatents:
     offsets: bytes
     checksum: int
 
+    def coded(self) -> CodedLatents:
+        """With the symbols as a stream."""
+        return CodedLatents(encode(self.steps), self.offsets, self.checksum)
+
 
 class LatentCoder:
-    """Codes y and z of one model. Holds a float64 copy of all that decides a probability, always on the CPU."""
+    """Codes y and z of one model whose hyper networks, with a context model if it has one, give scales and means."""
 
-    def __init__(self, model: StoredModel) -> None:
-        self.hyper_tables = model.hyper_tables
-        self.tables = gaussian_tables()
-        network = model.network
-        self.config = network.config
-        self.hyper = ExactHyper(network)
-        self.context = _exact_context(network)
+    def __init__(self, hyper: HyperNetworks) -> None:
+        self.hyper, self.tables = hyper, gaussian_tables()
+        self.config = hyper.config
         self.sparse_offsets = isinstance(self.config.context, CausalAttention)
 
-    @torch.inference_mode()
-    def parameters(self, z_symbols: Tensor, q: float, steering: LatentSteering = PLAIN) -> tuple[Tensor, Tensor]:
-        """log sigma and mean of the gained y, float64 (1, M, h/16, w/16), from the integers of z (1, N, h/64, w/64)."""
-        gains = self.hyper.gains(q, steering)
-        scales, means = self.hyper.output(self.hyper.z_hat(z_symbols, gains), steering).chunk(2, 1)
-        return self._log_sigma(scales, gains.y), means * gains.y
-
-    def schedule(self, z_symbols: Tensor, q: float, steering: LatentSteering = PLAIN) -> Schedule:
-        """The steps in which y is coded, given the integers of z; see ``model.entropy.schedule``. Scales are log sigma."""
-        if self.context is None:
-            return all_at_once(*self.parameters(z_symbols, q, steering))
-        gains = self.hyper.gains(q, steering)
-        features = self.hyper.output(self.hyper.z_hat(z_symbols, gains), steering)
-        return in_units(self.context.steps(features), gains.y, self._log_sigma)
-
-    def _log_sigma(self, scales: Tensor, gain: Tensor | float) -> Tensor:
-        """log of the gained standard deviation, of what the networks gave and the gain of the same elements."""
-        log_sigma = scales if self.config.scale == "log" else scales.clamp_min(0).log()
-        return log_sigma + torch.as_tensor(gain, dtype=torch.float64).log()
-
-    @torch.inference_mode()
-    def quantise(self, y: Tensor, z: Tensor, q: float, steering: LatentSteering = PLAIN) -> QuantisedLatents:
-        """y (1, M, h/16, w/16) and z (1, N, h/64, w/64), before gains, of any floating type and device, to symbols.
+    def quantise(self, latents: Analysis, q: float, attached: Attached = None) -> QuantisedLatents:
+        """Latents before gains to symbols.
 
         Raises PromptcodecError where the networks gave values that are not finite or out of all bounds.
         """
-        gains = self.hyper.gains(q, steering)
-        y = y.cpu().double() * gains.y
-        z_symbols = kept(rounded(z.cpu().double() * gains.z - self.hyper.medians), steering.keep_z)
-        coded: list[CoderStep] = [(flat(z_symbols), self.hyper.channels(z_symbols), self.hyper_tables)]
+        gains = self.hyper.gains(q, attached)
+        y = latents.y.astype(np.float64) * gains.y
+        z_symbols = symbols_of_z(self.hyper, latents, gains)
+        coded: list[CoderStep] = [(flat(z_symbols), channels(z_symbols), self.hyper.tables)]
         offsets = bytearray()
 
-        def code(step: Step) -> Tensor:
-            chosen = choose_offsets(step.scale, step.mean)
-            quantised = quantise_parameters(step.scale, step.mean, chosen)
-            keep = None if steering.keep_y is None else steering.keep_y.expand_as(y)[step.where]
-            means = quantised.means.double() / GRID
-            symbols = kept(rounded(y[step.where] - means), keep)
-            coded.append((flat(symbols), quantised.bins.flatten().numpy(), self.tables))
+        def code(step: Step) -> Float64s:
+            chosen = choose_offsets(step.log_sigma, step.mean)
+            quantised = quantise_parameters(step.log_sigma, step.mean, chosen)
+            means = quantised.means / np.float64(GRID)
+            symbols = kept(rounded(y[step.where] - means), part_of(latents.keep_y, y.shape, step.where))
+            coded.append((flat(symbols), quantised.bins.reshape(-1), self.tables))
             offsets.extend(chosen)
             return symbols + means
 
-        y_hat = run(self.schedule(z_symbols, q, steering), code, tuple(y.shape))
+        y_hat = run(self.hyper.schedule(z_symbols, q, attached), code, y.shape)
         packed = pack_offsets(bytes(offsets), self.sparse_offsets)
         return QuantisedLatents(tuple(coded), packed, _checksum(z_symbols, y_hat))
 
-    def encode(self, y: Tensor, z: Tensor, q: float, steering: LatentSteering = PLAIN) -> CodedLatents:
+    def encode(self, latents: Analysis, q: float, attached: Attached = None) -> CodedLatents:
         """As ``quantise``, and code the symbols."""
-        latents = self.quantise(y, z, q, steering)
-        return CodedLatents(encode(latents.steps), latents.offsets, latents.checksum)
+        return self.quantise(latents, q, attached).coded()
 
-    def verify(self, coded: CodedLatents, height: int, width: int, q: float, steering: LatentSteering = PLAIN) -> None:
+    def verify(self, coded: CodedLatents, height: int, width: int, q: float, attached: Attached = None) -> None:
         """Raise as ``decode_both`` does."""
-        self.decode_both(coded, height, width, q, steering)
+        self.decode_both(coded, height, width, q, attached)
 
-    @torch.inference_mode()
     def decode_both(
-        self, coded: CodedLatents, height: int, width: int, q: float, steering: LatentSteering = PLAIN
-    ) -> tuple[Tensor, Tensor]:
+        self, coded: CodedLatents, height: int, width: int, q: float, attached: Attached = None
+    ) -> tuple[Float64s, Float64s]:
         """ẑ as the hyper synthesis sees it, (1, N, h/64, w/64) float64, and the gained ŷ.
 
         ŷ is (1, M, h/16, w/16) float64, every element an integer over 256. ``height`` and ``width`` are the picture's,
         in pixels. Raises FormatError unless the stream is consumed exactly, ends in the coder's initial state and gives
         the integers that the encoder saw.
         """
-        rows, columns = -(-height // STRIDE), -(-width // STRIDE)
-        shape = (1, self.config.latent_channels, rows * LATENTS_A_SIDE, columns * LATENTS_A_SIDE)
         decoder, offsets = Decoder(coded.stream), OffsetReader(coded.offsets, self.sparse_offsets)
-        z_symbols = torch.empty((1, self.config.hyper_channels, rows, columns), dtype=torch.int32)
-        symbols = decoder.pull(self.hyper.channels(z_symbols), self.hyper_tables)
-        z_symbols = torch.from_numpy(symbols).reshape(z_symbols.shape)
+        z_symbols = pull_z(self.hyper, decoder, height, width)
 
-        def code(step: Step) -> Tensor:
-            quantised = quantise_parameters(step.scale, step.mean, offsets.take(pieces(step.mean.numel())))
-            symbols = decoder.pull(quantised.bins.flatten().numpy(), self.tables)
-            return torch.from_numpy(symbols).reshape(quantised.means.shape) + quantised.means.double() / GRID
+        def code(step: Step) -> Float64s:
+            quantised = quantise_parameters(step.log_sigma, step.mean, offsets.take(pieces(step.mean.size)))
+            symbols = decoder.pull(quantised.bins.reshape(-1), self.tables).reshape(quantised.means.shape)
+            return symbols + quantised.means / np.float64(GRID)
 
-        y_hat = run(self.schedule(z_symbols, q, steering), code, shape)
+        rows, columns = z_symbols.shape[2:]
+        shape = (1, self.config.latent_channels, rows * LATENTS_A_SIDE, columns * LATENTS_A_SIDE)
+        y_hat = run(self.hyper.schedule(z_symbols, q, attached), code, shape)
         decoder.finish()
         check_decoded(offsets, _checksum(z_symbols, y_hat), coded)
-        return self.hyper.z_hat(z_symbols, self.hyper.gains(q, steering)), y_hat
+        return z_hat(self.hyper, z_symbols, self.hyper.gains(q, attached)), y_hat.astype(np.float64, copy=False)
 
 
 def check_decoded(offsets: OffsetReader, checksum: int, coded: CodedLatents) -> None:
@@ -164,34 +133,89 @@ def check_decoded(offsets: OffsetReader, checksum: int, coded: CodedLatents) -> 
         raise LatentChecksumError(checksum)
 
 
-def _exact_context(network: CompressionModel) -> SpaceChannelContext | CausalContext | None:
-    if isinstance(network.context, ContextualMean):
-        raise PromptcodecError(f"{network.config.name} has contextual means, which are coded by OneShotCoder")
-    return None if network.context is None else copy.deepcopy(network.context).cpu().double()
+class _Placed(Protocol):
+    @property
+    def where(self) -> Where: ...
 
 
-def rounded(values: Tensor) -> Tensor:
+AnyStep = TypeVar("AnyStep", bound=_Placed)
+
+
+def run(
+    schedule: Generator[AnyStep, Floats, None], code: Callable[[AnyStep], Floats], shape: tuple[int, ...]
+) -> Floats:
+    """Drive ``schedule``; ``code`` codes a step and returns its decoded elements. Returns ŷ of ``shape``.
+
+    What a schedule is sent is one array, filled as it goes, and zero where no step has been yet.
+    """
+    step = next(schedule)
+    y_hat: Floats | None = None
+    while True:
+        part = code(step)
+        if step.where is EVERYWHERE:
+            y_hat = part
+        else:
+            if y_hat is None:
+                y_hat = np.zeros(shape, part.dtype)
+            y_hat[step.where] = part
+        try:
+            step = schedule.send(y_hat)
+        except StopIteration:
+            return y_hat
+
+
+def symbols_of_z(hyper: HyperNetworks, latents: Analysis, gains: Gains) -> Symbols:
+    """The integers of z that an encoder chooses. Raises PromptcodecError as ``rounded`` does."""
+    return kept(rounded(latents.z.astype(np.float64) * gains.z - hyper.medians), latents.keep_z)
+
+
+def z_hat(hyper: HyperNetworks, z_symbols: Symbols, gains: Gains) -> Float64s:
+    """ẑ as the hyper synthesis sees it, (1, N, h/64, w/64)."""
+    return (z_symbols + hyper.medians) * gains.z_inverse
+
+
+def pull_z(hyper: HyperNetworks, decoder: Decoder, height: int, width: int) -> Symbols:
+    """The integers of z of a tile of ``height`` x ``width`` pixels. Raises FormatError where the stream is short."""
+    shape = (1, hyper.config.hyper_channels, -(-height // STRIDE), -(-width // STRIDE))
+    return decoder.pull(_channels(shape), hyper.tables).reshape(shape)
+
+
+def channels(z: Symbols) -> NDArray[np.uint8]:
+    """Table of each element of z: its channel."""
+    return _channels(z.shape)
+
+
+def _channels(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    return np.repeat(np.arange(shape[1], dtype=np.uint8), shape[2] * shape[3])
+
+
+def rounded(values: Floats) -> Symbols:
     """Round half to even, int32. Raises PromptcodecError for values that are not finite or out of all bounds."""
-    symbols = values.round()
-    largest = float(symbols.abs().max())
+    symbols = np.rint(values)
+    largest = float(np.abs(symbols).max())
     if not math.isfinite(largest) or largest > LARGEST_SYMBOL:
         raise PromptcodecError(
             f"the analysis gave a latent of {largest}, beyond {LARGEST_SYMBOL}: the model's weights are damaged"
         )
-    return symbols.to(torch.int32)
+    return symbols.astype(np.int32)
 
 
-def kept(symbols: Tensor, keep: Tensor | None) -> Tensor:
-    """Zero where ``keep`` is."""
-    return symbols if keep is None else symbols * (keep.cpu() > 0.5)
+def part_of(keep: NDArray[np.bool_] | None, shape: tuple[int, ...], where: Where) -> NDArray[np.bool_] | None:
+    """What of a mask that broadcasts to ``shape`` lies at ``where``."""
+    return None if keep is None else np.broadcast_to(keep, shape)[where]
 
 
-def flat(symbols: Tensor) -> NDArray[np.int32]:
+def kept(symbols: Symbols, keep: NDArray[np.bool_] | None) -> Symbols:
+    """Zero where ``keep`` is not."""
+    return symbols if keep is None else symbols * keep
+
+
+def flat(symbols: Symbols) -> Symbols:
     """All symbols in C order, as the entropy coder takes them."""
-    return symbols.contiguous().flatten().numpy()
+    return np.ascontiguousarray(symbols).reshape(-1)
 
 
-def _checksum(z_symbols: Tensor, y_hat: Tensor) -> int:
+def _checksum(z_symbols: Symbols, y_hat: Floats) -> int:
     """CRC-32 of z's symbols as little-endian int32, then of 256 y_hat as little-endian int64, both in C order."""
     first = zlib.crc32(flat(z_symbols).astype("<i4").tobytes())
-    return zlib.crc32((y_hat * GRID).long().contiguous().numpy().astype("<i8").tobytes(), first)
+    return zlib.crc32(np.ascontiguousarray(y_hat * GRID).astype("<i8").tobytes(), first)

@@ -4,40 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, overload
+from typing import Any, TypeVar, overload
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from promptcodec.bitstream.container import PtcReader
 from promptcodec.bitstream.tiling import Rect
-from promptcodec.codec.latents import LATENTS_A_SIDE, CodedLatents, LatentChecksumError
+from promptcodec.codec.adapters import AttachedAdapters
+from promptcodec.codec.latents import CodedLatents, LatentChecksumError, LatentCoder
+from promptcodec.codec.one_shot import OneShotCoder
 from promptcodec.errors import FormatError
-from promptcodec.model.base import STRIDE
-from promptcodec.model.inference.exact_hyper import PLAIN, LatentSteering
+from promptcodec.model.arrays import Analysis, Floats
+from promptcodec.model.config import LATENTS_A_SIDE, STRIDE
 
-if TYPE_CHECKING:
-    from promptcodec.codec.codec import Codec
-    from promptcodec.codec.steered import Steered
+Q_STEPS = 2**16 - 1
+PLACE = STRIDE // LATENTS_A_SIDE  # pixels along a side for which one element of y stands
 
+Coder = LatentCoder | OneShotCoder
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Analysed:
-    """y and z of one tile before gains, and what steers their coding."""
+class AnalysedTile:
+    """Latents of one tile before gains, and the adapters that steer their coding."""
 
-    y: Tensor
-    z: Tensor
-    steering: LatentSteering
+    latents: Analysis
+    attached: AttachedAdapters | None
+
+
+def tile_of(latents: Analysis, part: Rect) -> Analysis:
+    """What of the latents of a region lies in ``part`` of it: whole blocks of 64 pixels."""
+    return Analysis(
+        cropped(latents.y, part, PLACE), cropped(latents.z, part, STRIDE),
+        cropped(latents.keep_y, part, PLACE), cropped(latents.keep_z, part, STRIDE),
+    )  # fmt: skip
 
 
 @overload
-def cropped(latent: Tensor, part: Rect, stride: int) -> Tensor: ...
+def cropped(latent: NDArray[Any], part: Rect, stride: int) -> NDArray[Any]: ...
 @overload
 def cropped(latent: None, part: Rect, stride: int) -> None: ...
 
 
-def cropped(latent: Tensor | None, part: Rect, stride: int) -> Tensor | None:
+def cropped(latent: NDArray[Any] | None, part: Rect, stride: int) -> NDArray[Any] | None:
     """What of a latent, or of a mask of one (B, C, h or 1, w or 1), lies in ``part``: whole blocks of 64 pixels."""
     if latent is None:
         return None
@@ -45,23 +55,23 @@ def cropped(latent: Tensor | None, part: Rect, stride: int) -> Tensor | None:
     count = STRIDE // stride
     rows = slice(blocks.top * count, blocks.bottom * count) if latent.shape[2] > 1 else slice(None)
     columns = slice(blocks.left * count, blocks.right * count) if latent.shape[3] > 1 else slice(None)
-    found = latent[:, :, rows, columns]
-    return latent if found.shape == latent.shape else found.clone()  # a view would keep all of it
+    inside = latent[:, :, rows, columns]
+    return latent if inside.shape == latent.shape else inside.copy()  # a view would keep all of it
 
 
 class DecodedTiles:
     """Decoded latents of a file's tiles, each decoded, and checked, when it is first needed."""
 
-    def __init__(self, codec: Codec, file: PtcReader, steered: Steered | None) -> None:
-        self._codec, self._file, self._steered = codec, file, steered
-        self._grid, self._q = file.header.grid, file.header.q / (2**16 - 1)
-        self._found: dict[int, tuple[Tensor, Tensor]] = {}
+    def __init__(self, coder: Coder, file: PtcReader, attached: AttachedAdapters | None) -> None:
+        self._coder, self._file, self._whole = coder, file, attached
+        self._grid, self._q = file.header.grid, file.header.q / Q_STEPS
+        self._decoded: dict[int, tuple[Floats, Floats]] = {}
 
     def check(self, index: int) -> None:
         """Decode one tile's symbols and keep nothing. Raises FormatError where their checksum is not the file's."""
-        self._proven(index, self._codec.coder.verify)
+        self._proven(index, self._coder.verify)
 
-    def region(self, region: Rect) -> tuple[Tensor, Tensor]:
+    def region(self, region: Rect) -> tuple[Floats, Floats]:
         """ŷ (1, M, h/16, w/16) and ẑ (1, N, h/64, w/64) as the synthesis sees them, float32, of a part of the picture.
 
         Its upper left corner is a multiple of 64 pixels.
@@ -69,30 +79,32 @@ class DecodedTiles:
         parts = [(self._grid.tile(index), self._tile(index)) for index in self._grid.touching(region)]
         if len(parts) == 1 and parts[0][0] == region:
             return parts[0][1]
-        y = _joined([(tile, latents[0]) for tile, latents in parts], region, STRIDE // LATENTS_A_SIDE)
+        y = _joined([(tile, latents[0]) for tile, latents in parts], region, PLACE)
         return y, _joined([(tile, latents[1]) for tile, latents in parts], region, STRIDE)
 
     def forget(self, index: int, halo: int) -> None:
         """Drop what no tile after ``index`` needs."""
         following = self._grid.tile(min(index + 1, self._grid.count - 1))
-        for other in list(self._found):
+        for other in list(self._decoded):
             tile = self._grid.tile(other)
             above = tile.bottom + halo <= following.top
             passed = tile.bottom <= following.top and tile.right + halo <= following.left
             if above or passed:
-                del self._found[other]
+                del self._decoded[other]
 
-    def _tile(self, index: int) -> tuple[Tensor, Tensor]:
-        if index not in self._found:
-            z_hat, y_hat = self._proven(index, self._codec.coder.decode_both)
-            steering = self._steering(index)
-            self._found[index] = self._codec.dequantised(y_hat, self._q, steering), z_hat.float()
-        return self._found[index]
+    def _tile(self, index: int) -> tuple[Floats, Floats]:
+        if index not in self._decoded:
+            z_hat, y_hat = self._proven(index, self._coder.decode_both)
+            y = dequantised(self._coder, y_hat, self._q, self._attached(index))
+            self._decoded[index] = y, z_hat.astype(np.float32)
+        return self._decoded[index]
 
     def _proven(self, index: int, decode: Callable[..., Result]) -> Result:
         """What ``decode`` makes of a tile; where its checksum is that of another place, the error says which."""
+        part, tile = self._grid.tile(index), self._file.tile(index)
+        coded = CodedLatents(tile.stream, tile.offsets, tile.checksum)
         try:
-            return decode(*self._coded(index))
+            return decode(coded, part.height, part.width, self._q, self._attached(index))
         except LatentChecksumError as error:
             place = self._file.place_of(index, error.checksum)
             if place is None:
@@ -106,21 +118,20 @@ class DecodedTiles:
         row, column = divmod(index, self._grid.columns)
         return f"the tile of row {row + 1}, column {column + 1}"
 
-    def _coded(self, index: int) -> tuple[CodedLatents, int, int, float, LatentSteering]:
-        """What a coder wants of a tile."""
-        part, tile = self._grid.tile(index), self._file.tile(index)
-        coded = CodedLatents(tile.stream, tile.offsets, tile.checksum)
-        return coded, part.height, part.width, self._q, self._steering(index)
-
-    def _steering(self, index: int) -> LatentSteering:
-        return PLAIN if self._steered is None else self._steered.within(self._grid.tile(index)).latents()
+    def _attached(self, index: int) -> AttachedAdapters | None:
+        return None if self._whole is None else self._whole.within(self._grid.tile(index))
 
 
-def _joined(parts: list[tuple[Rect, Tensor]], region: Rect, stride: int) -> Tensor:
+def dequantised(coder: Coder, y_hat: Floats, q: float, attached: AttachedAdapters | None = None) -> Floats:
+    """The decoded, gained latent (1, M, h/16, w/16) as the synthesis sees it, float32."""
+    return (y_hat * coder.hyper.gains(q, attached).y_inverse).astype(np.float32)
+
+
+def _joined(parts: list[tuple[Rect, Floats]], region: Rect, stride: int) -> Floats:
     """The latents of ``region``, from those of the tiles that it touches."""
     count, goal = STRIDE // stride, region.over(STRIDE)
     first = parts[0][1]
-    whole = first.new_empty((1, first.shape[1], goal.height * count, goal.width * count))
+    whole = np.empty((1, first.shape[1], goal.height * count, goal.width * count), first.dtype)
     for tile, latent in parts:
         blocks = tile.over(STRIDE)
         shared = blocks.intersection(goal)

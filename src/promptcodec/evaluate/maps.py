@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from promptcodec.errors import UsageError
-from promptcodec.model.base import STRIDE, CompressionModel
+from promptcodec.model.base import CompressionModel
+from promptcodec.model.config import STRIDE
 from promptcodec.model.entropy.contextual_mean import ContextualMean
 from promptcodec.model.layers.blocks import Stage
 from promptcodec.model.layers.mixers import Seen, WindowAttention

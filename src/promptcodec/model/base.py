@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from promptcodec.errors import UsageError
 from promptcodec.model import config
+from promptcodec.model.config import STRIDE
 from promptcodec.model.entropy.causal import CausalContext
 from promptcodec.model.entropy.context import context_model
 from promptcodec.model.entropy.contextual_mean import ContextualMean
@@ -29,8 +30,6 @@ from promptcodec.model.entropy.schedule import (
 from promptcodec.model.layers.gain import RateGain
 from promptcodec.model.layers.transforms import Transform, depth, full_precision, pad_to_multiple
 from promptcodec.model.steering import Constant, Decoded, Gains, Steerer, Steering, TransformSteer
-
-STRIDE = 64  # pixels per element of z
 
 Quantisation = Literal["noise", "mixed", "round"]
 
@@ -89,7 +88,7 @@ class CompressionModel(nn.Module):
         self, z_hat: Tensor, gains: Gains, known: Tensor | None = None, steer: TransformSteer | None = None,
         steer_means: TransformSteer | None = None,
     ) -> Schedule:  # fmt: skip
-        """The steps in which the (gained) latent is coded, given the decoded (gained) z; see ``model.entropy.schedule``.
+        """The steps in which the (gained) latent is coded, given the decoded (gained) z; see ``entropy.schedule``.
 
         ``known``: the latent as later steps will see it, where that is settled beforehand (noise in training).
         ``steer`` acts in the hyper synthesis, ``steer_means`` in what makes contextual means.

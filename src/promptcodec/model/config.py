@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 from promptcodec.errors import UsageError
 
+STRIDE = 64  # pixels along a side for which one element of z stands
+LATENTS_A_SIDE = 4  # elements of y along a side for one of z
+
 # Fields that older model files lack are left out of the JSON at their defaults, so that these files' fingerprints stay.
 _LATER = {"later": True}
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from promptcodec.errors import UsageError
-from promptcodec.model.base import STRIDE
+from promptcodec.model.config import STRIDE
 from promptcodec.model.layers.transforms import pad_to_multiple
 
 

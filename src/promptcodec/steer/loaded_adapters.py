@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import StoredAdapter, base_fingerprint, load_adapter
@@ -13,7 +12,6 @@ from promptcodec.store.shipped_adapters import shipped_adapters
 from promptcodec.system.bounded_cache import BoundedCache
 
 if TYPE_CHECKING:
-    from promptcodec.codec.codec import Codec
     from promptcodec.model.base import CompressionModel
 
 MOST_FILES = 16  # adapters of a codec that stay in memory
@@ -43,15 +41,6 @@ class LoadedAdapters:
     def shipped(self) -> tuple[StoredAdapter, ...]:
         """All that the package has for this base, newest first."""
         return tuple(self.load(adapter.path) for adapter in shipped_adapters() if adapter.base == self.base)
-
-
-def loaded_adapters(codec: Codec) -> LoadedAdapters:
-    """Those of ``codec``, as long as it lives."""
-    found = _of_codecs.get(codec)
-    return found if found is not None else _of_codecs.setdefault(codec, LoadedAdapters(codec.network))
-
-
-_of_codecs: WeakKeyDictionary[Codec, LoadedAdapters] = WeakKeyDictionary()
 
 
 def _identity(path: str | Path) -> tuple[object, ...]:

@@ -60,18 +60,16 @@ class Recipe:
     ``start_adapter`` names the file of an adapter of the same kind and options, made for ``start``, to go on from.
 
     ``objective``: ``rate-distortion``; ``look``, ``region`` (Kao et al.), ``relative-region`` (each map as if its mean
-    were one), ``quality`` (a map of trade-offs, Song et al.) and ``machine`` for adapters, see ``train/losses/steering.py``;
-    ``single`` for paper 000's baseline of one perceptual metric, with ``psnr_weight``. The metric of look and single is
-    ms-ssim where ``distortion`` says so, else the distance in ``features``, which is also machine's recogniser: its
-    distance counts λ ``machine_weight`` (1000 in paper 002's code). On a frozen base of variable rate that should be
-    what makes it as large as λ 255² MSE, or adapters ask for another rate than q does, and encoders that are frozen
-    give it badly.
-    ``masks``: maps that adapters take are ``random`` (``train/data/random_region.py``) or ``ones``, which weighs all of
-    every picture alike.
-    ``rates``: ends of the rates in [0, 1] that are drawn, one a sample. ``base_lambda``: a base of variable rate is
-    held at this trade-off. A base of one rate, or held at one, is trained for ``fixed_lambda``, or, where that is 0,
-    for the trade-offs that the adapter's scalar ``rate`` stands for.
-    """
+    were one), ``quality`` (a map of trade-offs, Song et al.) and ``machine`` for adapters, see
+    ``train/losses/steering.py``; ``single`` for paper 000's baseline of one perceptual metric, with ``psnr_weight``.
+    The metric of look and single is ms-ssim where ``distortion`` says so, else the distance in ``features``, which is
+    also machine's recogniser: its distance counts λ ``machine_weight`` (1000 in paper 002's code). On a frozen base of
+    variable rate that should be what makes it as large as λ 255² MSE, or adapters ask for another rate than q does, and
+    encoders that are frozen give it badly. ``masks``: maps that adapters take are ``random``
+    (``train/data/random_region.py``) or ``ones``, which weighs all of every picture alike. ``rates``: ends of the rates
+    in [0, 1] that are drawn, one a sample. ``base_lambda``: a base of variable rate is held at this trade-off. A base
+    of one rate, or held at one, is trained for ``fixed_lambda``, or, where that is 0, for the trade-offs that the
+    adapter's scalar ``rate`` stands for."""
 
     train: Literal["model", "adapter", "joint"] = "model"
     adapter: dict[str, Any] = dataclasses.field(default_factory=dict)

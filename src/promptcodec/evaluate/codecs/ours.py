@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 import promptcodec
 from promptcodec.bitstream.container import unpack
-from promptcodec.codec.codec import Q_STEPS
-from promptcodec.codec.effort import effort_of
+from promptcodec.codec.codec import Codec
+from promptcodec.codec.tile_latents import Q_STEPS
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.codecs.registry import OURS, EvaluatedCodec
-from promptcodec.evaluate.codecs.timed import TimedCodec
+from promptcodec.evaluate.codecs.timed import TimedBackend
 from promptcodec.evaluate.quality.metrics import Pixels
+from promptcodec.model.effort import effort_of
 from promptcodec.picture.write import to_pil
-from promptcodec.steer.files import SteeredCodec
+from promptcodec.steer.library import AdapterLibrary
 
 if TYPE_CHECKING:
     from promptcodec.codec.search import Target
@@ -41,10 +41,13 @@ class OurCodec(EvaluatedCodec):
         Adapters that take a region of interest get the picture's mask. Raises ModelMismatchError where there is no
         such model and for adapters of another one, UsageError for controls that no adapter takes.
         """
-        self._codec = TimedCodec(promptcodec.load(model))
-        if self._codec.network.gain is None:
+        codec = promptcodec.load(model)
+        self._timed = TimedBackend(codec.backend)
+        self._codec = Codec(self._timed, codec.adapters)
+        if codec.config.gain is None:
             self.settings = (0.0,)  # one rate: any quality is the same file
-        self._steered = SteeredCodec.load(self._codec, adapters) if adapters else None
+        library = codec.adapters
+        self._adapters = library.load(adapters) if isinstance(library, AdapterLibrary) else []
         self._controls = dict(controls or {})
         self._effort = effort_of(self._controls.pop("effort", 0))
         self._takes_roi = False
@@ -54,15 +57,14 @@ class OurCodec(EvaluatedCodec):
         self.version = f"promptcodec {promptcodec.__version__}"
         if controls or adapters:
             self.options["controls"] = dict(sorted((controls or {}).items()))
-        if self._steered is None:
+        if not self._adapters:
             self.name += _at(controls)
             if self._controls:
                 raise UsageError(f"{next(iter(self._controls))} needs an adapter: {OURS}:MODEL+ADAPTER@NAME=VALUE")
             return
-        stored = self._steered.adapters
-        self._takes_roi = any("roi" in s.adapter.maps for s in stored)
-        self.options["adapters"] = [f"{s.name} {s.fingerprint.hex()}" for s in stored]
-        self.name += "".join(f"+{s.name}" for s in stored) + _at(controls)
+        self._takes_roi = any("roi" in s.adapter.maps for s in self._adapters)
+        self.options["adapters"] = [f"{s.name} {s.fingerprint.hex()}" for s in self._adapters]
+        self.name += "".join(f"+{s.name}" for s in self._adapters) + _at(controls)
 
     def check(self, quality: float) -> None:
         if not 0 <= quality <= 100:
@@ -73,13 +75,12 @@ class OurCodec(EvaluatedCodec):
 
     def encode(self, rgb: Pixels, quality: float) -> bytes:
         image = Image.fromarray(rgb)
-        start = self._codec.begin()
-        given = None if self._codec.network.gain is None else quality
-        if self._steered is None:
-            data = self._codec.encode(image, given, effort=self._effort)
-        else:
-            data = self._steered.encode(image, given, settings=self._controls, roi=self._roi(rgb), effort=self._effort)
-        self._codec.end("encode latents and file", start)
+        start = self._timed.begin()
+        data = self._codec.encode(
+            image, None if self._codec.config.gain is None else quality, adapters=self._adapters,
+            settings=self._controls, roi=self._roi(rgb), effort=self._effort,
+        )  # fmt: skip
+        self._timed.end("encode latents and file", start)
         return data
 
     def setting_for(self, rgb: Pixels, target: Target) -> float:
@@ -87,22 +88,21 @@ class OurCodec(EvaluatedCodec):
         return 100 * unpack(self._codec.encode(Image.fromarray(rgb), target=target)).header.q / Q_STEPS
 
     def decode(self, data: bytes) -> Pixels:
-        start = self._codec.begin()
-        decoder = self._codec if self._steered is None else self._steered
-        pixels = np.asarray(to_pil(decoder.decode_picture(data)).convert("RGB"))
-        self._codec.end("decode file and latents", start)
+        start = self._timed.begin()
+        pixels = np.asarray(to_pil(self._codec.decode_picture(data, adapters=self._adapters)).convert("RGB"))
+        self._timed.end("decode file and latents", start)
         return pixels
 
     @property
     def phases(self) -> dict[str, float]:
-        return self._codec.phases
+        return self._timed.phases
 
-    def _roi(self, rgb: Pixels) -> torch.Tensor | None:
+    def _roi(self, rgb: Pixels) -> NDArray[np.uint8] | None:
         if not self._takes_roi:
             return None
         if self._mask is None or self._mask.shape != rgb.shape[:2]:
             raise UsageError(f"{self.name} needs masks of its pictures' sizes, with --masks")
-        return torch.from_numpy(self._mask.astype(np.float32) / 255)[None, None]
+        return self._mask
 
 
 def _at(controls: Mapping[str, float] | None) -> str:

@@ -1,29 +1,25 @@
-"""Our codec with a clock on its phases."""
+"""Networks with a clock on them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from promptcodec.codec.codec import Codec
-
-if TYPE_CHECKING:
-    import numpy as np
-    from torch import Tensor
-
-    from promptcodec.model.steering import Steering
+from promptcodec.codec.backend import Backend
 
 T = TypeVar("T")
 
 
-class TimedCodec(Codec):
-    """A codec that adds up the wall-clock seconds of its networks and of its entropy coder in ``phases``."""
+class TimedBackend:
+    """A backend that adds up the wall-clock seconds of analysis and synthesis in ``phases``."""
 
-    def __init__(self, codec: Codec) -> None:
-        """As ``codec``, with the same weights."""
-        self.__dict__.update(codec.__dict__)
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
         self.phases: dict[str, float] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
 
     def begin(self) -> float:
         """Start over, and the clock."""
@@ -34,14 +30,16 @@ class TimedCodec(Codec):
         """What no phase has taken since ``start`` becomes a phase of its own: entropy coding, files and copies."""
         self.phases[side] = time.perf_counter() - start - sum(self.phases.values())
 
-    def _analyse(self, *given: Any, **options: Any) -> tuple[Tensor, Tensor, Steering]:
-        return self._clocked("analysis", super()._analyse, *given, **options)
+    def analyse(self, *arguments: Any) -> Any:
+        """As the backend does."""
+        return self._clocked("analysis", self._backend.analyse, *arguments)
 
-    def _synthesise(self, *given: Any, **options: Any) -> np.ndarray:
-        return self._clocked("synthesis", super()._synthesise, *given, **options)
+    def synthesise(self, *arguments: Any) -> Any:
+        """As the backend does."""
+        return self._clocked("synthesis", self._backend.synthesise, *arguments)
 
-    def _clocked(self, phase: str, work: Callable[..., T], *given: Any, **options: Any) -> T:
+    def _clocked(self, phase: str, work: Callable[..., T], *arguments: Any) -> T:
         start = time.perf_counter()
-        result = work(*given, **options)
+        result = work(*arguments)
         self.phases[phase] = self.phases.get(phase, 0.0) + time.perf_counter() - start
         return result

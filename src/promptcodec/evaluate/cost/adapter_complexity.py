@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from promptcodec.evaluate.cost.complexity import Macs, Part
 from promptcodec.model import config
-from promptcodec.model.base import STRIDE
+from promptcodec.model.config import STRIDE
 from promptcodec.model.steering import BlockSteer, Decoded, Prompt, Site, Steering, TransformName
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.controls import Controls

@@ -13,11 +13,13 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from promptcodec.api import codec_of
 from promptcodec.bitstream.container import Header, PtcFile, Tile, pack, unpack
-from promptcodec.codec.codec import Q_STEPS, Codec
+from promptcodec.codec.codec import Codec
+from promptcodec.codec.latents import symbols_of_z
 from promptcodec.codec.one_shot import OneShotCoder
+from promptcodec.codec.tile_latents import Q_STEPS
 from promptcodec.model.base import CompressionModel, channels_last
-from promptcodec.model.inference.exact_hyper import PLAIN
 from promptcodec.model.inference.precision import Precision
 from promptcodec.model.kernels.compiled.windows import kernels_work
 from promptcodec.model.kernels.workers import torch_alone
@@ -65,7 +67,7 @@ def untrained(name: str, precision: Precision = "float32") -> Codec:
         torch.manual_seed(0)
         path = Path(folder) / "model.safetensors"
         save_model(CompressionModel(PRESETS[name]()), path, "untrained")
-        return Codec(load_model(path), precision=precision)
+        return codec_of(load_model(path), precision=precision)
 
 
 def convolution_peak(repeats: int) -> float:
@@ -78,18 +80,24 @@ def convolution_peak(repeats: int) -> float:
 
 def bench(codec: Codec, picture: Path, repeats: int) -> Bench:
     """Measure ``codec`` on ``picture``: every phase ``repeats`` times, the least counts."""
-    network, coder = codec.network, codec.coder
-    q = Q / Q_STEPS if network.gain is not None else 0.0
+    coder, hyper = codec.coder, codec.backend.hyper
+    q = Q / Q_STEPS if codec.config.gain is not None else 0.0
     source = read(picture)
     height, width = source.rgb.shape[:2]
-    y, z = codec.analyse(source.rgb)
-    coded = coder.encode(y, z, q)
-    z_symbols = (z.double() * coder.hyper.gains(q).z - coder.hyper.medians).round()
-    y_hat = coder.decode_both(coded, height, width, q)[1]
-    header = Header(width, height, codec.model.probability, codec.model.pixels, round(q * Q_STEPS))
+    latents = codec.analyse(source.rgb)
+    coded = coder.encode(latents, q)
+    z_symbols = symbols_of_z(hyper, latents, hyper.gains(q))
+    z_hat, y_hat = coder.decode_both(coded, height, width, q)
+    header = Header(width, height, codec.backend.probability, codec.backend.pixels, round(q * Q_STEPS))
     file = PtcFile(header, (Tile(coded.checksum, coded.offsets, coded.stream),))
-    data, pixels = pack(file), codec.synthesise(y_hat, height, width, q)
+    data, pixels = pack(file), codec.synthesise(y_hat, z_hat, height, width, q)
     decoded = type(source)(pixels)
+
+    def parameters() -> None:
+        if isinstance(coder, OneShotCoder):
+            hyper.log_scales(z_symbols, q)
+        else:
+            next(hyper.schedule(z_symbols, q))
 
     def to_png() -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -99,21 +107,21 @@ def bench(codec: Codec, picture: Path, repeats: int) -> Bench:
     time_of = {
         "read picture": _least(lambda: read(picture), repeats),
         "analysis": _least(lambda: codec.analyse(source.rgb), repeats),
-        "parameters": _least(lambda: coder.parameters(z_symbols, q), repeats),
-        "encode latents": _least(lambda: coder.encode(y, z, q), repeats),
+        "parameters": _least(parameters, repeats),
+        "encode latents": _least(lambda: coder.encode(latents, q), repeats),
         "write file": _least(lambda: pack(file), repeats),
         "read file": _least(lambda: unpack(data), repeats),
         "decode latents": _least(lambda: coder.decode_both(coded, height, width, q)[1], repeats),
-        "synthesis": _least(lambda: codec.synthesise(y_hat, height, width, q), repeats),
+        "synthesis": _least(lambda: codec.synthesise(y_hat, z_hat, height, width, q), repeats),
         "write PNG": _least(to_png, repeats),
     }
     macs = {
         "analysis": _gmac(lambda: codec.analyse(source.rgb)),
-        "parameters": _gmac(lambda: coder.parameters(z_symbols, q)),
-        "synthesis": _gmac(lambda: codec.synthesise(y_hat, height, width, q)),
+        "parameters": _gmac(parameters),
+        "synthesis": _gmac(lambda: codec.synthesise(y_hat, z_hat, height, width, q)),
     }
     if isinstance(coder, OneShotCoder):
-        symbols, log_scale = coder.symbols.decode(coded, height, width, q, PLAIN)
+        symbols, log_scale = coder.symbols.decode(coded, height, width, q)
         time_of["means"] = _least(lambda: coder.latent(symbols, log_scale, q), repeats)
         macs["means"] = _gmac(lambda: coder.latent(symbols, log_scale, q))
     # The latents' coding includes their parameters and means; what is left is symbols, tables and checksums.
@@ -122,10 +130,11 @@ def bench(codec: Codec, picture: Path, repeats: int) -> Bench:
     phases = [
         Phase(name, round(seconds, 4), *_share(macs.get(name), seconds, peak)) for name, seconds in time_of.items()
     ]
-    encode_s = _least(lambda: codec.encode(picture, None if network.gain is None else 100 * q), repeats)
+    encode_s = _least(lambda: codec.encode(picture, None if codec.config.gain is None else 100 * q), repeats)
     decode_s = _least(lambda: to_pil(codec.decode_picture(data)), repeats)
+    precision = "bfloat16" if getattr(codec.backend, "bfloat16", False) else "float32"
     return Bench(
-        codec.name, width, height, torch.get_num_threads(), "bfloat16" if codec.bfloat16 else "float32",
+        codec.name, width, height, torch.get_num_threads(), precision,
         round(peak, 1), phases, round(encode_s, 4), round(decode_s, 4), len(data), _peak_memory(), kernels_work(),
     )  # fmt: skip
 

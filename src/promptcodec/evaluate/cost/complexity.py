@@ -12,7 +12,8 @@ from dataclasses import dataclass, fields
 from torch import nn
 
 from promptcodec.model import config
-from promptcodec.model.base import STRIDE, CompressionModel
+from promptcodec.model.base import CompressionModel
+from promptcodec.model.config import STRIDE
 from promptcodec.model.entropy.causal import CausalContext
 from promptcodec.model.entropy.context import SpaceChannelContext
 from promptcodec.model.entropy.contextual_mean import ContextualMean

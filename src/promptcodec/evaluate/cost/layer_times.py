@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from promptcodec.evaluate.cost.memory import begin_peak, peak_mib
-from promptcodec.model.base import STRIDE, CompressionModel
+from promptcodec.model.base import CompressionModel
+from promptcodec.model.config import STRIDE
 from promptcodec.model.entropy.contextual_mean import ContextualMean
 from promptcodec.model.entropy.schedule import run
 from promptcodec.model.layers.blocks import Block, Stage

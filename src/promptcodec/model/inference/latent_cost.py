@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from promptcodec.codec.latents import LATENTS_A_SIDE
-from promptcodec.model.base import STRIDE, CompressionModel
+from promptcodec.model.base import CompressionModel
+from promptcodec.model.config import LATENTS_A_SIDE, STRIDE
 from promptcodec.model.entropy.prior import gaussian_likelihood
 from promptcodec.model.entropy.schedule import Step, Where, assembled, run
 from promptcodec.model.layers.transforms import full_precision, pad_to_multiple

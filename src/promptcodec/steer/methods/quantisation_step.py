@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from promptcodec.model.base import STRIDE, CompressionModel
+from promptcodec.model.base import CompressionModel
+from promptcodec.model.config import STRIDE
 from promptcodec.model.layers.transforms import pad_to_multiple
 from promptcodec.model.steering import Gains
 from promptcodec.steer.adapter import Adapter

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from promptcodec.bitstream.leb128 import leb128, read_leb128
 from promptcodec.errors import FormatError, UsageError
 from promptcodec.model import config
-from promptcodec.model.base import STRIDE
+from promptcodec.model.config import STRIDE
 from promptcodec.model.layers.transforms import pad_to_multiple
 from promptcodec.model.steering import Gains
 from promptcodec.steer.adapter import Adapter

@@ -9,11 +9,9 @@ from torch import Tensor
 
 from promptcodec.bitstream.records import AdapterRecord
 from promptcodec.bitstream.tiling import Rect
-from promptcodec.codec.latents import LATENTS_A_SIDE
-from promptcodec.codec.tile_latents import cropped
 from promptcodec.errors import FormatError
 from promptcodec.model import config
-from promptcodec.model.base import STRIDE
+from promptcodec.model.config import LATENTS_A_SIDE, STRIDE
 from promptcodec.model.inference.exact_hyper import LatentSteering
 from promptcodec.model.steering import Decoded, Steering
 from promptcodec.steer.adapter_file import StoredAdapter
@@ -21,8 +19,9 @@ from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls
 
 
-class FileSteering:
-    """The adapters of one file with what they signal: what ``codec.steered.Steered`` asks for.
+class FileAdapters:
+    """The adapters of one file with what they signal: what ``codec.adapters.AttachedAdapters`` asks for, and a
+    ``TorchBackend``.
 
     Without ``controls``, a decoder's.
     """
@@ -51,32 +50,29 @@ class FileSteering:
         adapters: Sequence[StoredAdapter],
         signals: Sequence[bytes],
         controls: Controls | None = None,
-    ) -> FileSteering:
+    ) -> FileAdapters:
         """``signals``: bytes of each adapter. Raises FormatError for those that it cannot read."""
         pairs = list(zip(adapters, signals, strict=True))
         records = tuple(AdapterRecord(s.name, s.fingerprint, signal) for s, signal in pairs if s.adapter.decodes)
         signalled = [stored.adapter.read(signal) for stored, signal in pairs]
-        return FileSteering(base, adapters, records, signalled, controls)
+        return FileAdapters(base, adapters, records, signalled, controls)
 
-    def within(self, part: Rect) -> FileSteering:
+    def within(self, part: Rect) -> FileAdapters:
         """The same for a part of the picture. Raises FormatError where a map of the file does not reach so far."""
         controls = self._controls.within(part.rows, part.columns) if self._controls is not None else None
         signalled = [
             replace(own, maps={name: _places(plane, part, stored.name) for name, plane in own.maps.items()})
             for own, stored in zip(self._signalled, self._adapters, strict=True)
         ]
-        return FileSteering(self._base, self._adapters, self.records, signalled, controls)
+        return FileAdapters(self._base, self._adapters, self.records, signalled, controls)
 
     def for_decoder(self, decoded: Decoded) -> Steering:
         """Sites in g_s, from ẑ and ŷ."""
         return self._attached.for_decoder(decoded)
 
-    def latents(self, encoder: Steering | None = None) -> LatentSteering:
+    def latents(self) -> LatentSteering:
         """What decides the coding, float64 on the CPU, and what decides its means."""
-        masks = encoder or Steering()
-        return LatentSteering(
-            self._exact.gains(), self._exact.for_entropy, self.for_entropy, masks.keep_y, masks.keep_z
-        )
+        return LatentSteering(self._exact.gains(), self._exact.for_entropy, self.for_entropy)
 
 
 def _places(plane: Tensor, part: Rect, name: str) -> Tensor:
@@ -84,4 +80,5 @@ def _places(plane: Tensor, part: Rect, name: str) -> Tensor:
     blocks, count = part.over(STRIDE), LATENTS_A_SIDE
     if blocks.bottom * count > plane.shape[2] or blocks.right * count > plane.shape[3]:
         raise FormatError(f"the map of adapter {name} is smaller than the picture: the file is damaged")
-    return cropped(plane, part, STRIDE // count)
+    rows = slice(blocks.top * count, blocks.bottom * count)
+    return plane[:, :, rows, blocks.left * count : blocks.right * count].clone()  # a view would keep all of it

@@ -1,0 +1,95 @@
+"""What a codec asks of adapters; ``promptcodec.steer.library`` has the implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptcodec.bitstream.records import AdapterRecord
+from promptcodec.bitstream.tiling import Rect
+from promptcodec.errors import UsageError
+from promptcodec.model.effort import Effort
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user wants of adapters: which ones beside those of the library, scalars by name, and maps by name."""
+
+    adapters: tuple[Any, ...] = ()
+    settings: Mapping[str, float] = field(default_factory=dict)
+    maps: Mapping[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def of(
+        adapters: Sequence[Any] = (),
+        settings: Mapping[str, float] | None = None,
+        roi: Any = None,
+        look: float | None = None,
+        maps: Mapping[str, Any] | None = None,
+    ) -> Request:
+        """From the arguments of ``Codec.encode`` and ``decode``. Raises UsageError for what is given twice."""
+        scalars, planes = dict(settings or {}), dict(maps or {})
+        for name, value, others in (("look", look, scalars), ("roi", roi, planes)):
+            if value is not None:
+                if name in others:
+                    raise UsageError(f"{name} is given twice: as {name}= and by its name")
+                others[name] = value
+        return Request(tuple(adapters), scalars, planes)
+
+    def __bool__(self) -> bool:
+        """Whether anything is wanted."""
+        return bool(self.adapters or self.settings or self.maps)
+
+    def __str__(self) -> str:
+        names = [*map(str, self.adapters), *self.settings, *self.maps]
+        return ", ".join(names)
+
+
+class AttachedAdapters(Protocol):
+    """Adapters attached to one picture; a backend of their runtime takes them."""
+
+    @property
+    def records(self) -> tuple[AdapterRecord, ...]:
+        """Those that a decoder needs, with what they signal."""
+
+    def within(self, part: Rect) -> AttachedAdapters:
+        """The same for a part of the picture: what was asked for pixel by pixel is cut out."""
+
+
+class AdapterLibrary(Protocol):
+    """All adapters that a codec may attach: those of the package, and those that a request names."""
+
+    def attach(self, request: Request, rgb: NDArray[np.uint8], q: float, effort: Effort) -> AttachedAdapters | None:
+        """Those that ``request`` takes, for a picture (H, W, 3) at the rate q in [0, 1]; None for none.
+
+        Raises UsageError for what no adapter takes, and for what one lacks; ModelMismatchError.
+        """
+
+    def open(self, records: tuple[AdapterRecord, ...], request: Request) -> AttachedAdapters | None:
+        """Those that a file names, with settings of ``request`` that are the decoder's to choose; None for none.
+
+        Raises ModelMismatchError where one is missing, UsageError for settings that cannot be set.
+        """
+
+
+class NoAdapters:
+    """The library of a codec without adapters: files that need none decode, and nothing can be asked for."""
+
+    def attach(self, request: Request, rgb: NDArray[np.uint8], q: float, effort: Effort) -> None:
+        """Nothing. Raises UsageError where anything is wanted."""
+        self._refuse(request)
+
+    def open(self, records: tuple[AdapterRecord, ...], request: Request) -> None:
+        """Nothing. Raises UsageError where anything is wanted or needed."""
+        self._refuse(request)
+        if records:
+            names = ", ".join(record.name for record in records)
+            raise UsageError(f"the file needs the adapters {names}, and this codec has none; open it with load()")
+
+    def _refuse(self, request: Request) -> None:
+        if request:
+            raise UsageError(f"this codec has no adapters, which {request} needs; make one with promptcodec.load()")
