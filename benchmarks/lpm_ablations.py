@@ -79,7 +79,7 @@ def measure(base: str, data: list[str], tests: list[Crop], samples: int, run: Ru
 
     family = Family("cost", "nano-lpm", {"base_lambda": held, "fixed_lambda": wanted})
     with torch.no_grad():
-        found = costs(family, promptcodec.load(base).network, steer, tests)
+        found = costs(family, promptcodec.load(base).backend.network, steer, tests)
     names = ("base_held", "trained", "base_at_its_own_rate")
     return {
         "held": held, "wanted": wanted, "method": method, "share": share,

@@ -162,7 +162,7 @@ def main() -> None:
     files = {name: getattr(args, name) for name in ORDER if getattr(args, name) is not None}
     if len(files) < 2:
         parser.error("a stack has two adapters or three")
-    model = promptcodec.load(args.model).network
+    model = promptcodec.load(args.model).backend.network
     adapters = {name: load_adapter(path, model).adapter for name, path in files.items()}
     effects = Effects(model, adapters, look_metric(args.networks), args.base_lambda)
     found = [(crop.x, crop.roi) for crop in crops(args.test, args.crops)]

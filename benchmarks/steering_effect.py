@@ -289,7 +289,7 @@ def measure(
         row |= {"samples": samples, "parameters": sum(p.numel() for p in adapter.parameters()),
                 "training_cpu_seconds": round(time.process_time() - began)}  # fmt: skip
     else:
-        model = promptcodec.load(base).network
+        model = promptcodec.load(base).backend.network
     if family.metric != "cost":
         gains = at_equal_rate(family.metric, metrics, model, adapter, tests, anchor)
     elif family.recipe:
@@ -299,7 +299,7 @@ def measure(
             controls = Controls({"rate": index}, {"roi": torch.ones_like(x[:, :1])})
             return model(x, q, "round", Attached(model.config, [adapter], controls))  # type: ignore[no-any-return]
 
-        gains, own = cost_saved(family, promptcodec.load(base).network, steer, tests)
+        gains, own = cost_saved(family, promptcodec.load(base).backend.network, steer, tests)
     else:
         gains, own = cost_saved(family, model, lambda x, q, target: edited(model, x, q, target), tests)
     if not gains:  # its rates are so far off that there is nothing to compare with
@@ -347,12 +347,12 @@ def main() -> None:
     torch.set_num_threads(1)
     metrics, tests = Metrics(options.networks), crops(options.test)
     base = promptcodec.load(options.base)
-    path = RESULTS / f"steering-{base.network.config.name}.json"
+    path = RESULTS / f"steering-{base.backend.network.config.name}.json"
     kept = json.loads(path.read_text()) if options.append and path.exists() else {}
     if kept.get("base") != base.fingerprint:
         with torch.no_grad():
             anchor = [
-                [points(metrics, base.network, crop, q, None, NAMES) for q in ANCHOR_QS] for crop in tests
+                [points(metrics, base.backend.network, crop, q, None, NAMES) for q in ANCHOR_QS] for crop in tests
             ]  # fmt: skip
         kept = {"families": [], "anchor": [[[round(v, 5) for v in row] for row in rows] for rows in anchor]}
     rows = {row["family"]: row for row in kept["families"]}

@@ -246,7 +246,7 @@ def speed(options: argparse.Namespace) -> None:
 def _macs() -> tuple[float, float]:
     from promptcodec.evaluate.cost.complexity import parts, total
 
-    found = parts(promptcodec.load().network, 512, 768)
+    found = parts(promptcodec.load().backend.network, 512, 768)
     encode, decode = (total(found, *names, "h_s", "context").macs.needed for names in (("g_a", "h_a"), ("g_s",)))
     return encode / 1e3 / 512 / 768, decode / 1e3 / 512 / 768
 

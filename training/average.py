@@ -37,7 +37,7 @@ def main() -> None:
     options = parser.parse_args()
     if len(options.pairs) % 2:
         parser.error("give a weight after each file")
-    network = promptcodec.load(options.base).network
+    network = promptcodec.load(options.base).backend.network
     paths, weights = options.pairs[::2], [float(weight) for weight in options.pairs[1::2]]
     adapters = [load_adapter(path, network).adapter for path in paths]
     options.output.parent.mkdir(parents=True, exist_ok=True)

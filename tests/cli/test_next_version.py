@@ -110,7 +110,7 @@ def test_a_version_can_be_named_before_and_after_its_name_is_taken(three):
 def test_adapters_of_both_bases_decode_what_is_theirs(three, run):
     Image.fromarray(make.picture(75, 90)).save(three / "a.png")
     for name in ("nano-1", "nano"):
-        network = promptcodec.load(name).network
+        network = promptcodec.load(name).backend.network
         torch.manual_seed(1)
         adapter = GainUnits(network.config, levels=2)
         save_adapter(adapter, network, three / f"{name}-gain.safetensors")

@@ -89,7 +89,7 @@ def test_shipped_models_are_registered_and_stable_ones_are_shipped():
 def test_registered_adapters_are_shipped():
     for entry in shipped_adapters():
         model = promptcodec.load(entry.base_name.replace(" ", "-"))
-        stored = load_adapter(entry.path, model.network)
+        stored = load_adapter(entry.path, model.backend.network)
         assert (stored.name, stored.fingerprint.hex()) == (entry.name, entry.fingerprint)
         assert find_adapter(entry.name, entry.base) is not None
         assert hashlib.sha256(entry.path.read_bytes()).hexdigest() == entry.sha256
