@@ -156,7 +156,7 @@ class Codec:
             self._verify_own(data, opener)
         if lossless_is_smaller(picture, len(data)):
             warnings.warn(
-                "a lossless PNG of this picture would be smaller; this codec is made for photos", stacklevel=2
+                "a lossless PNG of this picture would be smaller; this codec is made for photos", stacklevel=3
             )
         return data
 
