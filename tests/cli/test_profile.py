@@ -73,3 +73,20 @@ def test_all_models():
 def test_what_makes_no_sense(arguments):
     with pytest.raises(UsageError):
         CliRunner().invoke(app, arguments, catch_exceptions=False)
+
+
+def test_the_table_of_presets_is_data_and_true(monkeypatch):
+    """No network is built to print it; what is stored is what counting gives."""
+    import preset_costs
+
+    from promptcodec.cli.models import PRESET_COSTS
+
+    counted = {name: preset_costs.costs_of(preset()) for name, preset in PRESETS.items()}
+    assert json.loads(PRESET_COSTS.read_text()) == counted
+
+    def refuse(*given, **options):
+        raise AssertionError("a network was built")
+
+    monkeypatch.setattr("torch.nn.Module.__init__", refuse)
+    rows = [json.loads(line) for line in run("models", "--all", "--json").splitlines()]
+    assert len(rows) >= len(PRESETS)

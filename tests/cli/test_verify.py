@@ -105,3 +105,30 @@ def test_the_container_needs_no_torch(coded):
 def test_unknown_ancillary_chunks_are_fine(run, coded):
     (coded / "a.ptc").write_bytes((coded / "a.ptc").read_bytes() + container._chunk(0x20 | ANCILLARY, b"a comment"))
     assert run("verify", coded / "a.ptc")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "verified"),
+    [
+        ([], {1: False, 2: True}),
+        (["--verify"], {1: True, 2: True}),
+        (["--no-verify"], {1: False, 2: False}),
+        (["-j", "2", "--threads", "1"], {1: True}),
+        (["-r"], {1: True}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_batches_are_verified_before_files_get_their_names(run, folder, monkeypatch, options, verified):
+    from promptcodec.codec.codec import Codec
+    from promptcodec.errors import FormatError
+
+    def refuse(self, data, *rest, **given):
+        raise FormatError("another integer")
+
+    monkeypatch.setattr(Codec, "verify", refuse)
+    for count, wanted in verified.items():
+        inputs = [folder / "a.png", folder / "b.jpg"][:count]
+        out = folder / f"out{count}"
+        code, _, err = run("encode", *inputs, "-o", f"{out}/", *options)
+        assert (code, "another integer" in err) == ((1, True) if wanted else (0, False))
+        assert [path.suffix for path in out.rglob("*")] == ([] if wanted else [".ptc"] * count)

@@ -51,7 +51,7 @@ def tile_size(height: int, width: int, config: Model, memory: int, gradients: bo
         least = a_pixel * (TILE_UNIT + 2 * halo) ** 2
         warnings.warn(
             f"{memory / 2**20:.0f} MiB are too few for {config.name}; its smallest tiles take {least / 2**20:.0f} MiB",
-            stacklevel=3,
+            stacklevel=4,
         )
         return TILE_UNIT, TILE_UNIT
     return _even(height, across), _even(width, along)

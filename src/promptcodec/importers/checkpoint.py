@@ -47,7 +47,7 @@ def import_checkpoint(source: str, checkpoint: str | Path, target: str | Path, n
     try:
         cfg, base, prompts = _READERS.get(source, _read_tic)(state)
         with about_to_load():
-            model = CompressionModel(replace(cfg, name=name or source))
+            model = CompressionModel(replace(cfg, name=name or source)).float()
         model.load_state_dict(base)
     except (KeyError, RuntimeError, UsageError) as error:
         raise ModelMismatchError(f"{checkpoint} is no checkpoint of {source}: {str(error).splitlines()[0]}") from None
@@ -55,7 +55,7 @@ def import_checkpoint(source: str, checkpoint: str | Path, target: str | Path, n
     written = [Path(target)]
     if prompts:
         with about_to_load():
-            adapter = _adapter(source, model, prompts, name)
+            adapter = _adapter(source, model, prompts, name).float()
         try:
             adapter.load_state_dict(prompts)
         except RuntimeError as error:

@@ -22,15 +22,13 @@ class LoadedAdapters:
 
     def __init__(self, network: CompressionModel) -> None:
         self._network = network
-        self._base: str | None = None
+        self._base: BoundedCache[str, str] = BoundedCache(1)
         self._stored: BoundedCache[tuple[object, ...], StoredAdapter] = BoundedCache(MOST_FILES)
 
     @property
     def base(self) -> str:
         """Fingerprint of the network, as adapter files state it."""
-        if self._base is None:
-            self._base = base_fingerprint(self._network)
-        return self._base
+        return self._base.get("", partial(base_fingerprint, self._network))
 
     def load(self, path: str | Path) -> StoredAdapter:
         """As ``load_adapter``, again only where the file has changed since. Raises as it does."""

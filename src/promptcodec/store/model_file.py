@@ -52,7 +52,7 @@ def save_model(network: CompressionModel, path: str | Path, version: str) -> Non
         if not torch.isfinite(value).all():
             raise UsageError(f"cannot store {network.config.name}: {name} is not finite in half precision")
     with about_to_load():
-        rounded = CompressionModel(network.config)
+        rounded = CompressionModel(network.config).float()
     rounded.load_state_dict(tensors)
     tables = prior_tables(rounded.prior)
     tensors |= {
@@ -107,7 +107,7 @@ def _assemble(
             f"model file {path}: found {len(tables)} tables for z, expected {config.hyper_channels}"
         )
     with about_to_load():
-        network = CompressionModel(config)
+        network = CompressionModel(config).float()
     network.load_state_dict(tensors)
     network = channels_last(network.to(device)).eval().requires_grad_(False)
     return StoredModel(config.name, metadata["version"], network, tables, probability, pixels)

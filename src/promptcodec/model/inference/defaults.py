@@ -63,7 +63,13 @@ class _WithoutDraws(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func in _DRAWS or getattr(func, "__module__", "") == nn.init.__name__:
             return args[0] if args else kwargs["tensor"]
-        if func in _FLOATING and kwargs.get("dtype") is None:
+        if func in _DRAWN_LIKE:
+            return torch.zeros_like(args[0])
+        if func in _DRAWN and kwargs.get("generator") is None:
+            kwargs["generator"] = torch.Generator("cpu").manual_seed(0)
+        if kwargs.get("dtype") is None and (
+            func in _FLOATING or (func in _BY_VALUE and _is_floating(func, args, kwargs))
+        ):
             kwargs["dtype"] = torch.float32
         return func(*args, **kwargs)
 
@@ -72,7 +78,17 @@ _DRAWS = frozenset({
     Tensor.uniform_, Tensor.normal_, Tensor.random_, Tensor.bernoulli_, Tensor.exponential_, Tensor.cauchy_,
     Tensor.log_normal_, Tensor.geometric_,
 })  # fmt: skip
-_FLOATING = frozenset({torch.empty, torch.zeros, torch.ones, torch.eye, torch.linspace})
+_DRAWN = frozenset({torch.rand, torch.randn, torch.randint, torch.randperm, torch.normal, torch.bernoulli})
+_DRAWN_LIKE = frozenset({torch.rand_like, torch.randn_like})
+_BY_VALUE = {torch.tensor: (0, "data"), torch.full: (1, "fill_value")}
+_FLOATING = frozenset({torch.empty, torch.zeros, torch.ones, torch.eye, torch.linspace, torch.rand, torch.randn})
+
+
+def _is_floating(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether a tensor of these Python numbers would have the default dtype."""
+    place, name = _BY_VALUE[func]
+    value = args[place] if len(args) > place else kwargs[name]
+    return not isinstance(value, (Tensor, np.ndarray, np.generic)) and np.asarray(value).dtype.kind == "f"
 
 
 @contextmanager
