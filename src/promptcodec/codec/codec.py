@@ -23,6 +23,7 @@ from promptcodec.codec.goals import goal_of
 from promptcodec.codec.latents import LATENTS_A_SIDE, CodedLatents, LatentCoder
 from promptcodec.codec.one_shot import OneShotCoder
 from promptcodec.codec.search import Target, search
+from promptcodec.codec.srgb import in_srgb
 from promptcodec.codec.tile_latents import Analysed, DecodedTiles, cropped
 from promptcodec.errors import ModelMismatchError, UnfitError, UsageError
 from promptcodec.model import config
@@ -264,7 +265,8 @@ class Codec:
         give_back()
         image = Image.fromarray(picture.rgb)
         image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), reducing_gap=2.0)
-        y, z = self.analyse(np.asarray(image))
+        # A preview stands in front of the file's profile and is shown without it.
+        y, z = self.analyse(in_srgb(Picture(np.asarray(image), picture.grey, icc=picture.icc)).rgb)
         q = min(q, PREVIEW_Q)
         coded = self.coder.encode(y, z, q / Q_STEPS)
         return Preview(image.width, image.height, q, Tile(coded.checksum, coded.offsets, coded.stream))
