@@ -119,7 +119,11 @@ def main() -> None:
     metrics, tests, base = Metrics(options.networks), crops(options.test), promptcodec.load()
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     if kept.get("model") != base.fingerprint:
-        kept = {"model": base.fingerprint, "base": means(metrics, base.backend.network, tests, BASE_QS, None), "methods": {}}
+        kept = {
+            "model": base.fingerprint,
+            "base": means(metrics, base.backend.network, tests, BASE_QS, None),
+            "methods": {},
+        }
     for name in METHODS:
         if name not in kept["methods"]:
             kept["methods"][name] = measure(name, metrics, options.data, tests, options.seconds)

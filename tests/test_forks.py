@@ -8,10 +8,10 @@ import threading
 import time
 
 import pytest
-
 from promptcodec.bounded_cache import BoundedCache
-from promptcodec.errors import ForkError
 from promptcodec.forks import explained
+
+from promptcodec.errors import ForkError
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 

@@ -13,12 +13,13 @@ import pytest
 import torch
 from pictures import make_photo
 from program_settings import SETTINGS
+from promptcodec.bounded_cache import BoundedCache
+from promptcodec.steer.files import SteeredCodec
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import promptcodec
 from promptcodec import api
-from promptcodec.bounded_cache import BoundedCache
 from promptcodec.codec.search import Target
 from promptcodec.errors import FormatError
 from promptcodec.model.base import CompressionModel
@@ -31,7 +32,6 @@ from promptcodec.model.presets.papers import elic, s2c, with_ngram
 from promptcodec.model.presets.registry import song, tic
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import load_adapter, save_adapter
-from promptcodec.steer.files import SteeredCodec
 from promptcodec.steer.kinds import BUILT_IN
 from promptcodec.store.model_file import save_model
 

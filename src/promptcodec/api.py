@@ -21,6 +21,7 @@ from promptcodec.bitstream.container import (
 from promptcodec.bitstream.tiling import Rect
 from promptcodec.codec.budget import DEFAULT_MEMORY
 from promptcodec.errors import ModelMismatchError, UsageError
+from promptcodec.picture.metadata_facts import metadata_facts
 from promptcodec.store.shipped import DEFAULT, find_model, model_for, shipped_models
 from promptcodec.store.versions import described
 from promptcodec.system.bounded_cache import BoundedCache
@@ -225,6 +226,7 @@ def info(file: File) -> dict[str, Any]:
         "model": path.stem if path else "unknown",
         "fingerprint": f"{header.probability.hex()}-{header.pixels.hex()}",
         "adapters": [adapter.name for adapter in contents.adapters],
+        "metadata": metadata_facts(metadata),
         "icc_bytes": len(metadata.icc or b""),
         "exif_bytes": len(metadata.exif or b""),
         "xmp_bytes": len(metadata.xmp or b""),

@@ -64,6 +64,7 @@ class PtcImageFile(ImageFile.ImageFile):
         if found is None or header.alpha or found.width < size[0] or found.height < size[1]:
             return None
         self._small, self._size = True, (found.width, found.height)
+        self.info.pop("icc_profile", None)  # previews are sRGB
         return self.mode, (0.0, 0.0, *map(float, self._size))  # type: ignore[return-value]
 
     def load(self) -> Any:

@@ -15,6 +15,7 @@ import typer
 
 from promptcodec.bitstream.container import HASH_BYTES, SIGNATURE, unpack
 from promptcodec.cli import jobs, options, runtime
+from promptcodec.cli.inputs import picture_extensions
 from promptcodec.codec.budget import DEFAULT_MEMORY
 from promptcodec.codec.search import Target, one_target
 from promptcodec.errors import PromptcodecError, UsageError
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
     from promptcodec.model.inference.precision import Precision
 
 DEFAULT_QUALITY = 50.0
-EXTENSIONS = (
-    ".png", ".jpg", ".jpeg", ".jfif", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif", ".jp2", ".j2k", ".tga",
-    ".ppm", ".pgm", ".pnm",
-)  # fmt: skip
 
 Quality = Annotated[
     float | None,
@@ -113,13 +110,13 @@ def command(
 ) -> None:
     """Compress pictures into .ptc files."""
     options.one_choice(overwrite, skip_existing)
-    if output is not None and output != jobs.PIPE and Path(output).suffix.lower() in EXTENSIONS:
+    if output is not None and output != jobs.PIPE and Path(output).suffix.lower() in picture_extensions():
         raise UsageError(f"encode writes .ptc files, but -o names {output}; `promptcodec decode` writes pictures")
     size = None if target_size is None else options.parse_size(target_size)
     target = one_target(size, target_bpp, target_psnr, target_ms_ssim)
     if target is not None and quality is not None:
         raise UsageError(f"--quality and a target {target.name} exclude each other")
-    planned = jobs.plan(inputs, output, ".ptc", EXTENSIONS, recursive)
+    planned = jobs.plan(inputs, output, ".ptc", picture_extensions(), recursive, name_others=(".ptc",))
     # A batch may be cut off and continued, so its files say what they were made from; a single file stays small.
     stamped = skip_existing or len(planned) > 1
     batch = len(planned) > 1 or recursive or processes > 1

@@ -31,5 +31,6 @@ def command(files: Files, as_json: Json = False) -> None:
         else:
             print(name)
             for key, value in facts.items():
+                value = ("; ".join(value) or "none") if isinstance(value, list) else value
                 print(f"  {key.replace('_', ' '):<14} {value}")
     sys.exit(1 if failed else 0)

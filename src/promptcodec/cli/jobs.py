@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import sys
 import warnings
@@ -16,12 +17,17 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
+from promptcodec.cli.inputs import PIPE as PIPE  # noqa: PLC0414 - every verb says jobs.PIPE
+from promptcodec.cli.inputs import find
 from promptcodec.cli.interrupts import interrupts_blocked
 from promptcodec.cli.progress import ProgressBar
 from promptcodec.errors import PromptcodecError, UnfitError, UsageError
 from promptcodec.system.import_path import SafeChildren
 
-PIPE = "-"
+# What Pillow says of each bad tag in metadata.
+_DIRECTORY_NOISE = re.compile(
+    "Possibly corrupt EXIF|Corrupt EXIF|Metadata Warning|Tag data larger|Tag offset too large"
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,7 @@ class Job:
 
     source: str
     target: str
+    problem: str = ""  # why it cannot be done, where that is known before
 
 
 @dataclass(frozen=True)
@@ -57,14 +64,20 @@ def part_done(done: int, total: int) -> None:
 
 
 def plan(
-    inputs: Sequence[str], output: str | None, suffix: str, extensions: Iterable[str], recursive: bool = False
+    inputs: Sequence[str],
+    output: str | None,
+    suffix: str,
+    extensions: Iterable[str],
+    recursive: bool = False,
+    name_others: Iterable[str] | None = None,
 ) -> list[Job]:
     """Pair every input file (folders are searched for ``extensions``) with its output.
 
     Without ``output`` a file's neighbour with ``suffix``; with a folder, a file in it (sub-folders kept); with a file,
-    that file. Raises UsageError where two inputs would write the same output, before anything runs.
+    that file. ``name_others``: see ``inputs.find``. Raises UsageError where two inputs would write the same output,
+    before anything runs.
     """
-    found = find(inputs, extensions, recursive)
+    found = find(inputs, extensions, recursive, name_others)
     several = len(found) > 1 or any(Path(i).is_dir() for i in inputs)
     if several and output == PIPE:
         raise UsageError(f"{len(found)} files cannot all be written to a pipe; give -o a folder")
@@ -72,7 +85,11 @@ def plan(
         raise UsageError(f"{len(found)} files cannot all be written to the file {output}; give -o a folder")
     into = output is not None and output != PIPE and (several or output.endswith("/") or Path(output).is_dir())
     jobs = []
-    for source, relative in found:
+    for one in found:
+        source, relative = one.source, one.relative
+        if one.problem:
+            jobs.append(Job(source, "", one.problem))
+            continue
         if output is None:
             target = PIPE if source == PIPE else str(Path(source).with_suffix(suffix))
         elif into:
@@ -86,39 +103,10 @@ def plan(
     return jobs
 
 
-def find(inputs: Sequence[str], extensions: Iterable[str], recursive: bool) -> list[tuple[str, Path]]:
-    """Every input file, each once, with its path in the folder that was searched for ``extensions``, if one was.
-
-    Raises UsageError where there is none.
-    """
-    found = list(_expand(inputs, frozenset(extensions), recursive))
-    if not found:
-        raise UsageError(f"no pictures found in {', '.join(inputs)}" + ("" if recursive else " (sub-folders need -r)"))
-    return found
-
-
-def _expand(inputs: Sequence[str], extensions: frozenset[str], recursive: bool) -> Iterator[tuple[str, Path]]:
-    seen: set[str] = set()
-    for item in inputs:
-        if not item:
-            raise UsageError("an input is empty: expected a file, a folder or -")
-        path = Path(item)
-        found = [(item, Path(path.name))]
-        if item != PIPE and path.is_dir():
-            files = path.rglob("*") if recursive else path.glob("*")
-            pictures = sorted(f for f in files if f.suffix.lower() in extensions and f.is_file())
-            found = [(str(file), file.relative_to(path)) for file in pictures]
-        for source, relative in found:
-            key = source if source == PIPE else os.path.realpath(source)
-            if key not in seen:  # a file that is named twice is coded once
-                seen.add(key)
-                yield source, relative
-
-
 def _refuse_collisions(jobs: Sequence[Job]) -> None:
     seen: dict[str, str] = {}
     for job in jobs:
-        if job.target == PIPE:
+        if job.target == PIPE or job.problem:
             continue
         other = seen.setdefault(os.path.realpath(job.target), job.source)
         if other != job.source:
@@ -223,7 +211,7 @@ def _attempt(work: Callable[[Job], Outcome], job: Job) -> Outcome:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            outcome = work(job)
+            outcome = Outcome(job.source, "", "failed", job.problem) if job.problem else work(job)
         except Exception as error:
             if isinstance(error, UsageError) and not isinstance(error, UnfitError):  # wrong for every file
                 raise
@@ -231,6 +219,8 @@ def _attempt(work: Callable[[Job], Outcome], job: Job) -> Outcome:
                 raise DiskFullError(f"{display_name(job.source)}: {error.strerror}") from None
             outcome = Outcome(job.source, job.target, "failed", _explain(error, job))
     for warning in caught:
+        if _DIRECTORY_NOISE.match(str(warning.message)):  # said once already, in words that name what is lost
+            continue
         print(f"promptcodec: {display_name(job.source)}: {warning.message}", file=sys.stderr)
     return outcome
 

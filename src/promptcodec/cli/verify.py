@@ -15,6 +15,7 @@ from promptcodec.api import model_of, read_bytes
 from promptcodec.bitstream.container import MAX_PIXELS, Header, PtcFile, unpack
 from promptcodec.cli import jobs, options, runtime
 from promptcodec.cli.decode import MaxPixels
+from promptcodec.cli.inputs import find
 from promptcodec.errors import ModelMismatchError
 from promptcodec.store.shipped import find_model
 
@@ -49,7 +50,7 @@ def command(
     as_json: options.Json = False,
 ) -> None:
     """Check .ptc files: their structure, and that their latents decode to what was encoded. Writes nothing."""
-    planned = [jobs.Job(source, "") for source, _ in jobs.find(inputs, (".ptc",), recursive)]
+    planned = [jobs.Job(one.source, "", one.problem) for one in find(inputs, (".ptc",), recursive)]
     if model is not None:
         find_model(model)  # a name that is none is wrong for every file
     settings = Settings(container, model, device, max_pixels or None, tuple(adapter or ()))

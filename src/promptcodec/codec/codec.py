@@ -31,6 +31,7 @@ from promptcodec.picture.alpha import decode_alpha, encode_alpha
 from promptcodec.picture.lossless import lossless_is_smaller
 from promptcodec.picture.picture import Picture
 from promptcodec.picture.read import read
+from promptcodec.picture.srgb import in_srgb
 from promptcodec.picture.write import to_pil
 from promptcodec.store.shipped import model_for
 from promptcodec.store.versions import described
@@ -307,7 +308,9 @@ class Codec:
         image = Image.fromarray(picture.rgb)
         image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), reducing_gap=2.0)
         q = min(q, PREVIEW_Q)
-        coded = self.coder.encode(self._analysis(np.asarray(image)), q / Q_STEPS)
+        # A preview stands in front of the file's profile and is shown without it.
+        shown = in_srgb(Picture(np.asarray(image), picture.grey, icc=picture.icc)).rgb
+        coded = self.coder.encode(self._analysis(shown), q / Q_STEPS)
         return Preview(image.width, image.height, q, Tile(coded.checksum, coded.offsets, coded.stream))
 
     def _analysed(

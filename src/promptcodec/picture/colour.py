@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 
 from PIL import Image
+
+from promptcodec.picture.srgb import through_profile
 
 
 def to_rgb_or_grey(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bytes | None]:
@@ -26,7 +27,7 @@ def to_rgb_or_grey(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, 
     if mode == "RGB":
         return image, icc if space == b"RGB " else None
     if icc is not None and space == _SPACES.get(mode):
-        converted = _through_profile(image, icc)
+        converted = through_profile(image, icc)
         if converted is not None:
             # Greys stay greys: sRGB gives them three equal channels.
             return (converted.getchannel("G") if mode == "L" else converted), None
@@ -41,14 +42,3 @@ def _space(icc: bytes | None) -> bytes | None:
     if icc is None or len(icc) < 132 or icc[36:40] != b"acsp":
         return None
     return icc[16:20]
-
-
-def _through_profile(image: Image.Image, icc: bytes) -> Image.Image | None:
-    from PIL import ImageCms
-
-    try:
-        source, target = ImageCms.ImageCmsProfile(io.BytesIO(icc)), ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(image, source, target, outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        warnings.warn("the ICC profile cannot be applied; the colours are converted without it", stacklevel=5)
-        return None

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import struct
 import warnings
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from promptcodec.bitstream.container import EXIF_PREFIX, MAX_PIXELS, MAX_SIDE
+from promptcodec.bitstream.container import MAX_PIXELS, MAX_SIDE
 from promptcodec.errors import ImageError, LimitError, UsageError
 from promptcodec.picture.colour import to_rgb_or_grey
+from promptcodec.picture.further_pictures import lost_pictures
 from promptcodec.picture.picture import Picture
+from promptcodec.picture.salvage import salvaged
+from promptcodec.picture.source_metadata import fitting_profile, icc_profile, tiff_metadata, upright
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,14 +38,12 @@ _DAMAGED = (
     ArithmeticError,
     AttributeError,
     RuntimeError,
+    AssertionError,
     struct.error,
+    zlib.error,
 )
 _GREY_MODES = ("1", "L", "LA", "La")
 _DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
-# What a TIFF's own directory says of the picture rather than of the file's layout, and the directories beside it.
-_TIFF_TAGS = (270, 271, 272, 282, 283, 296, 305, 306, 315, 316, 33432)
-_SUB_DIRECTORIES = (0x8769, 0x8825)  # Exif, GPS
-_XMP_ORIENTATION = re.compile(rb'\s*tiff:Orientation="\d*"|<tiff:Orientation>\s*\d*\s*</tiff:Orientation>')
 
 
 def read(source: Source) -> Picture:
@@ -72,26 +73,51 @@ def read(source: Source) -> Picture:
 
 def _from_file(file: BinaryIO) -> Picture:
     try:
-        image = Image.open(file)
+        with _opened(file) as image:
+            return _from_pil(image)
+    except ImageError:
+        saved = salvaged(_from_start(file))
+        if saved is None:
+            raise
+    with _opened(io.BytesIO(saved.data)) as image:
+        image.info.update(saved.recovered)
+        for name in saved.left_out:
+            warnings.warn(f"the {name} cannot be read; left out", stacklevel=4)
+        return _from_pil(image)
+
+
+def _from_start(file: BinaryIO) -> bytes:
+    """All bytes of a file that can be sought in; none of others."""
+    try:
+        file.seek(0)
+    except (AttributeError, OSError, ValueError):
+        return b""
+    return file.read()
+
+
+def _opened(file: BinaryIO) -> Image.Image:
+    try:
+        return Image.open(file)
     except Image.DecompressionBombError as error:
         raise LimitError(str(error)) from None
     except UnidentifiedImageError:
         raise ImageError("not a picture that Pillow can read") from None
     except _DAMAGED as error:
         raise ImageError(f"the picture is damaged: {error}") from None
-    with image:
-        return _from_pil(image)
 
 
 def _from_pil(image: Image.Image) -> Picture:
     _check_size(*image.size)
     try:
         _warn_of_losses(image)
+        further, tiff = lost_pictures(image), tiff_metadata(image)
+        icc = icc_profile(image, tiff)
         image.load()
     except _DAMAGED as error:
         raise ImageError(f"the picture is damaged: {error}") from None
-    icc = image.info.get("icc_profile") or None
-    image, exif, xmp = _upright(image)
+    for loss in further:
+        warnings.warn(loss, stacklevel=3)
+    image, exif, xmp = upright(image, tiff)
     if image.mode in _DEEP_MODES:
         transparent = image.info.get("transparency")
         deep = np.asarray(image)
@@ -105,7 +131,7 @@ def _from_pil(image: Image.Image) -> Picture:
         image = image.convert("LA" if image.mode in _GREY_MODES else "RGBA")
         alpha = np.array(image.getchannel("A"))
         image = image.convert("L" if image.mode == "LA" else "RGB")
-    image, icc = to_rgb_or_grey(image, icc)
+    image, icc = fitting_profile(*to_rgb_or_grey(image, icc))
     grey = image.mode == "L"
     pixels = np.array(image)
     rgb = np.repeat(pixels[:, :, None], 3, axis=2) if grey else pixels
@@ -113,44 +139,9 @@ def _from_pil(image: Image.Image) -> Picture:
 
 
 def _warn_of_losses(image: Image.Image) -> None:
-    # An MPO file is a photo with a second view or a preview behind it, not an animation.
-    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-        warnings.warn(f"only the first of {image.n_frames} frames is kept", stacklevel=4)  # type: ignore[attr-defined]
     raw_modes = [part for tile in getattr(image, "tile", ()) for part in np.ravel([tile[3]]) if isinstance(part, str)]
     if any("16" in mode for mode in raw_modes) and image.mode not in _DEEP_MODES:
         warnings.warn("16 bits a sample are reduced to 8", stacklevel=4)
-
-
-def _upright(image: Image.Image) -> tuple[Image.Image, bytes | None, bytes | None]:
-    """The image with its orientation applied; EXIF with an orientation of 1 if any, XMP without one."""
-    try:
-        turned = ImageOps.exif_transpose(image)
-        exif = turned.info.get("exif")
-        if not isinstance(exif, bytes):  # PNG and TIFF keep it elsewhere
-            exif = _exif_of_tiff(image) if image.format == "TIFF" else _serialised(turned.getexif())
-    except _DAMAGED:
-        warnings.warn("the EXIF data is damaged; it is left out", stacklevel=5)
-        return image, None, None
-    xmp = turned.info.get("xmp") or turned.info.get("XML:com.adobe.xmp")
-    if isinstance(xmp, str):
-        xmp = xmp.encode()
-    xmp = _XMP_ORIENTATION.sub(b"", xmp) if isinstance(xmp, bytes) else None
-    return turned, exif.removeprefix(EXIF_PREFIX) if exif else None, xmp or None
-
-
-def _exif_of_tiff(image: Image.Image) -> bytes | None:
-    """EXIF data of what a TIFF file says of its picture."""
-    found, kept = image.getexif(), Image.Exif()
-    kept.update({tag: found[tag] for tag in _TIFF_TAGS if tag in found})
-    for directory in _SUB_DIRECTORIES:
-        entries = found.get_ifd(directory)
-        if entries:
-            kept[directory] = dict(entries)
-    return _serialised(kept)
-
-
-def _serialised(exif: Image.Exif) -> bytes | None:
-    return exif.tobytes() if len(exif) else None
 
 
 def _from_tensor(tensor: Tensor) -> Picture:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from promptcodec.bitstream.container import EXIF_PREFIX
 from promptcodec.errors import ImageError
+from promptcodec.picture.exif import add_to_tiff
+from promptcodec.picture.keepable import attempts, keepable, metadata_options, to_mode
 from promptcodec.picture.picture import Picture
 from promptcodec.system.atomic import atomic_write
 
 # A decoded picture should not lose again what its file kept.
 _OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
-    "WEBP": {"lossless": True},
+    "WEBP": {"lossless": True, "exact": True},
     "AVIF": {"quality": 95},
     "TIFF": {"compression": "tiff_adobe_deflate"},
     "PNG": {"compress_level": 4},
@@ -39,7 +42,10 @@ def to_pil(picture: Picture) -> Image.Image:
 
 
 def write(picture: Picture, target: Path | BinaryIO, format: str | None = None) -> None:
-    """Write a picture to a path (whole or not at all) or a binary file, with its metadata where the format has room.
+    """Write a picture to a path (whole or not at all) or a binary file, with what the format keeps of it.
+
+    Warns of what it does not keep; colours whose profile it cannot keep become sRGB. Metadata that its writer stumbles
+    over is left out, with a warning.
 
     ``format`` is an extension such as ``png``; by default the path's. Raises ImageError where Pillow cannot.
     """
@@ -50,33 +56,67 @@ def write(picture: Picture, target: Path | BinaryIO, format: str | None = None) 
     name = Image.registered_extensions().get(suffix)
     if name is None or name not in Image.SAVE:
         raise ImageError(f"Pillow writes no {suffix or 'file without an extension'}; try .png, .jpg, .webp or .tiff")
-    image = to_pil(picture)
     if isinstance(target, Path):
         with atomic_write(target, overwrite=True) as file:
-            _save(image, file, name)
+            _save(picture, file, name)
     else:
-        _save(image, target, name)
+        _save(picture, target, name)
 
 
-def _save(image: Image.Image, file: BinaryIO, name: str) -> None:
-    options = _OPTIONS.get(name, {}) | _metadata(image, name)
-    if name == "JPEG" and image.mode in ("LA", "RGBA"):
-        image = _on_white(image)
-    try:
-        image.save(cast("IO[bytes]", _Written(file)), name, **options)
-    except OSError as error:
-        if error.errno is not None:  # the disk's fault, not the format's
-            raise
-        raise ImageError(f"Pillow cannot write this {image.mode} picture as {name}: {error}") from None
-    except (ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise ImageError(f"Pillow cannot write this {image.mode} picture as {name}: {error}") from None
+def _save(picture: Picture, file: BinaryIO, name: str) -> None:
+    written = _Written(file)
+    picture = keepable(picture, name)
+    last: Exception | None = None
+    for attempt, without in attempts(picture):
+        try:
+            _save_once(attempt, written, name)
+        except OSError as error:
+            if error.errno is not None:  # the disk's fault, not the format's
+                raise
+            last = last or error
+        except (ValueError, KeyError, TypeError, RuntimeError, struct.error) as error:
+            last = last or error
+        else:
+            if without:
+                warnings.warn(f"{name} cannot be written with this {without}; left out ({last})", stacklevel=4)
+            written.finish()
+            return
+        written.restart()
+    raise ImageError(f"Pillow cannot write this {to_pil(picture).mode} picture as {name}: {last}") from None
+
+
+def _save_once(picture: Picture, written: _Written, name: str) -> None:
+    image = to_mode(picture, name)
+    options = _OPTIONS.get(name, {}) | metadata_options(picture, name)
+    if name != "TIFF" or (picture.exif is None and picture.xmp is None):
+        image.save(cast("IO[bytes]", written), name, **options)
+        return
+    whole = io.BytesIO()  # Pillow has no way to write these tags as they are
+    image.save(whole, name, **options)
+    add_to_tiff(whole, picture.exif, picture.xmp)
+    written.write(whole.getbuffer())
 
 
 class _Written(io.BufferedIOBase):
-    """A file without its descriptor: given one, Pillow's C writers forget why the system refused to write."""
+    """A file without its descriptor: given one, Pillow's C writers forget why the system refused to write.
+
+    What cannot be sought in gets its bytes at the end, so that they can be taken back until then.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+        self._target = file
+        self._file = file if file.seekable() else io.BytesIO()
+        self._begin = self._file.tell()
+
+    def restart(self) -> None:
+        """Take back what has been written."""
+        self._file.seek(self._begin)
+        self._file.truncate()
+
+    def finish(self) -> None:
+        """Hand on what has been written."""
+        if isinstance(self._file, io.BytesIO) and self._file is not self._target:
+            self._target.write(self._file.getbuffer())
 
     def write(self, data: Any) -> int:
         return self._file.write(data)
@@ -92,31 +132,3 @@ class _Written(io.BufferedIOBase):
 
     def seekable(self) -> bool:
         return self._file.seekable()
-
-
-def _metadata(image: Image.Image, name: str) -> dict[str, Any]:
-    """The options by which Pillow's writer of format ``name`` takes metadata."""
-    icc, exif, xmp = (image.info.get(key) for key in ("icc_profile", "exif", "xmp"))
-    options: dict[str, Any] = {}
-    if icc is not None:
-        options["icc_profile"] = icc
-    if (exif is not None and len(exif) <= 65_533) or name != "JPEG":
-        options |= {"exif": exif} if exif is not None else {}
-    elif exif is not None:
-        warnings.warn("the EXIF data is too large for a JPEG file; it is left out", stacklevel=5)
-    if xmp is not None:
-        if name == "PNG":
-            info = PngImagePlugin.PngInfo()
-            info.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
-            options["pnginfo"] = info
-        elif name != "JPEG" or len(xmp) <= 65_504:
-            options["xmp"] = xmp
-    return options
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    """JPEG has no alpha: what is transparent becomes white, as browsers and viewers show it."""
-    warnings.warn("JPEG keeps no transparency: the picture is laid on white", stacklevel=5)
-    rgba = image.convert("RGBA")
-    white = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(white, rgba).convert("L" if image.mode == "LA" else "RGB")

@@ -1,0 +1,10 @@
+"""Write the table of output formats in docs/metadata.md: python benchmarks/write_formats.py"""
+
+from pathlib import Path
+
+from marked import replace_marked
+
+from promptcodec.picture.output_formats import table
+
+if __name__ == "__main__":
+    replace_marked(Path(__file__).resolve().parents[1] / "docs" / "metadata.md", "formats", "\n".join(table()))
