@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
-from promptcodec.errors import ImageError, UnfitError, UsageError
+from promptcodec.errors import ImageError, LimitError, UnfitError, UsageError
+from promptcodec.picture.read import read
 
 MapSource = str | Path | Tensor
 _NUMBER = re.compile(r"^\s*[0-9]*\.?[0-9]+\s*$")
@@ -27,7 +29,7 @@ def region_map(roi: MapSource, height: int, width: int) -> Tensor:
     if isinstance(roi, Tensor):
         if tuple(roi.shape) != (1, 1, height, width):
             raise UsageError(f"a region map of shape {tuple(roi.shape)}, expected (1, 1, {height}, {width})")
-        return roi.float().clamp(0, 1)
+        return _in_range(roi)
     if _NUMBER.match(str(roi)):
         if not 0 <= float(str(roi)) <= 1:
             raise UsageError(f"a map of {roi} everywhere, expected a number in 0..1")
@@ -41,10 +43,23 @@ def region_map(roi: MapSource, height: int, width: int) -> Tensor:
             raise UnfitError(f"the region {roi} lies outside the picture of {width} x {height} pixels")
         return result
     try:
-        with Image.open(roi) as image:
-            mask = image.convert("L").resize((width, height), Image.Resampling.BILINEAR)
-    except (OSError, UnidentifiedImageError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what a picture loses in 8 bits, a map does not miss
+            picture = read(roi)
+    except (OSError, ImageError, LimitError) as error:
         raise ImageError(
             f"the region {roi} is neither x,y,w,h, a number, nor a picture that can be read: {error}"
         ) from None
+    grey = Image.fromarray(picture.rgb).convert("L")
+    mask = grey.resize((width, height), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.asarray(mask, dtype=np.float32) / 255)[None, None]
+
+
+def _in_range(roi: Tensor) -> Tensor:
+    """A map of floating point (or bool) from 0 to 1; what rounding has left outside is clipped."""
+    values = roi.float()
+    if not bool(torch.isfinite(values).all()) or float(values.min()) < -0.01 or float(values.max()) > 1.01:
+        raise UsageError(
+            f"a region map with values from {float(values.min()):g} to {float(values.max()):g}, expected 0 to 1"
+        )
+    return values.clamp(0, 1)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from promptcodec.bitstream.leb128 import leb128, read_leb128
+from promptcodec.codec.deflate import deflated
 from promptcodec.errors import FormatError, UsageError
 from promptcodec.model import config
 from promptcodec.model.base import STRIDE
@@ -61,7 +62,7 @@ class RegionGains(Adapter, kind="region-gains"):
         if levels.shape[0] != 1:
             raise UsageError(f"a file holds one picture's region, found {levels.shape[0]}")
         plane = (levels[0, 0] + LARGEST).to(torch.uint8).cpu().numpy()
-        return leb128(plane.shape[0]) + leb128(plane.shape[1]) + zlib.compress(plane.tobytes(), 9)
+        return leb128(plane.shape[0]) + leb128(plane.shape[1]) + deflated(plane.tobytes())
 
     def read(self, data: bytes) -> Controls:
         """The levels in what ``signal`` wrote, as a map (1, 1, h/16, w/16), float64. Raises FormatError."""
