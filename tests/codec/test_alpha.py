@@ -1,11 +1,16 @@
 """Alpha planes come back exactly, and damage is an error."""
 
+import time
+import zlib
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from PIL import Image
 
+from promptcodec.bitstream.container import Header, Metadata, PtcFile, Tile, pack
 from promptcodec.errors import FormatError
 from promptcodec.picture.alpha import decode_alpha, encode_alpha
 
@@ -36,3 +41,40 @@ def test_wrong_sizes():
             decode_alpha(data, *shape)
     with pytest.raises(FormatError):
         decode_alpha(data[:-3], 5, 7)
+
+
+def dithered(side):
+    """A ramp by error diffusion: short matches everywhere, the worst that deflate can be given."""
+    return np.asarray(Image.linear_gradient("L").resize((side, side)).convert("1").convert("L"))
+
+
+def test_the_cost_of_a_dithered_plane_is_bounded():
+    plane = dithered(1024)
+    begin = time.process_time()
+    data = encode_alpha(plane)
+    assert time.process_time() - begin < 4  # level 9 of zlib takes ten times as long
+    assert (decode_alpha(data, *plane.shape) == plane).all()
+    assert len(data) < plane.size / 8
+    assert encode_alpha(plane) == data
+
+
+def test_the_cost_of_metadata_is_bounded():
+    xmp = dithered(1024).tobytes()
+    begin = time.process_time()
+    pack(PtcFile(Header(1, 1, bytes(8), bytes(4), 0), (Tile(0, b"", b""),), Metadata(xmp=xmp)))
+    assert time.process_time() - begin < 2
+
+
+def exhaustive(plane):
+    left, above = plane.copy(), plane.copy()
+    left[:, 1:] -= plane[:, :-1]
+    above[1:] -= plane[:-1]
+    return min(len(zlib.compress(values.tobytes(), 9)) for values in (plane, left, above))
+
+
+@pytest.mark.parametrize("side", [64, 600])
+@pytest.mark.parametrize("softness", [1, 30, 200])
+def test_usual_planes_are_as_small_as_ever(side, softness):
+    y, x = np.mgrid[:side, :side]
+    plane = np.clip(255 * (0.35 * side - np.hypot(y - side / 2, x - side / 2)) / softness, 0, 255).astype(np.uint8)
+    assert len(encode_alpha(plane)) <= 1.05 * exhaustive(plane) + 8

@@ -284,5 +284,5 @@ def test_xmp_never_turns_an_upright_picture():
 
 def test_wide_integers():
     assert (read(RGB.astype(np.int64)).rgb == RGB).all()
-    with pytest.warns(UserWarning, match="16 bits"):
-        assert (read(RGB.astype(np.int32) * 257).rgb == RGB).all()
+    with pytest.raises(ImageError, match="to uint16"):
+        read(RGB.astype(np.int32) * 257)

@@ -1,4 +1,4 @@
-"""The .ptc file: signature, version, chunks with checksums; docs/format.md. Needs neither torch nor NumPy."""
+"""The .ptc file: signature, version, chunks with checksums; docs/format.md. Reading needs neither torch nor NumPy."""
 
 from __future__ import annotations
 
@@ -143,7 +143,9 @@ def pack(file: PtcFile) -> bytes:
         if value is not None:
             if len(value) > MAX_METADATA:
                 raise LimitError(f"{_NAMES[kind]} of {len(value)} bytes; a file takes at most {MAX_METADATA}")
-            parts.append(_chunk(kind, zlib.compress(value, 9)))
+            from promptcodec.picture.deflate import deflated  # NumPy, which no reader of headers needs
+
+            parts.append(_chunk(kind, deflated(value)))
     if metadata.source_hash is not None:
         parts.append(_chunk(SOURCE_HASH, metadata.source_hash))
     if metadata.alpha is not None:

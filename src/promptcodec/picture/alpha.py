@@ -8,19 +8,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptcodec.errors import FormatError
+from promptcodec.picture.deflate import BEST_LEVEL, deflated_from, level_for, quickly_deflated
 
 _CONSTANT, _PLAIN, _LEFT, _ABOVE = range(4)
 
 
 def encode_alpha(plane: NDArray[np.uint8]) -> bytes:
-    """A plane (H, W): one byte for the method, then one value, or the plane or its differences, deflated."""
+    """A plane (H, W): one byte for the method, then one value, or the plane or its differences, deflated.
+
+    Methods whose cost is small are all tried, else the one that a quick deflate does best with: time per pixel is
+    bounded whatever the plane.
+    """
     if (plane == plane[0, 0]).all():
         return bytes([_CONSTANT, plane[0, 0]])
     left, above = plane.copy(), plane.copy()
     left[:, 1:] -= plane[:, :-1]  # modulo 256
     above[1:] -= plane[:-1]
-    coded = (bytes([i]) + zlib.compress(p.tobytes(), 9) for i, p in ((_PLAIN, plane), (_LEFT, left), (_ABOVE, above)))
-    return min(coded, key=len)
+    candidates = {method: values.tobytes() for method, values in ((_PLAIN, plane), (_LEFT, left), (_ABOVE, above))}
+    quick = {method: quickly_deflated(values) for method, values in candidates.items()}
+    best = min(quick, key=lambda method: len(quick[method]))
+    tried = (i for i, values in candidates.items() if i == best or level_for(values, len(quick[i])) == BEST_LEVEL)
+    return min((bytes([i]) + deflated_from(candidates[i], quick[i]) for i in tried), key=len)
 
 
 def decode_alpha(data: bytes, height: int, width: int) -> NDArray[np.uint8]:

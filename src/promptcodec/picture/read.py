@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 import warnings
 import zlib
@@ -18,9 +19,13 @@ from promptcodec.bitstream.container import MAX_PIXELS, MAX_SIDE
 from promptcodec.errors import ImageError, LimitError, UsageError
 from promptcodec.picture.colour import to_rgb_or_grey
 from promptcodec.picture.further_pictures import lost_pictures
+from promptcodec.picture.netpbm import NetpbmHeader, read_netpbm, read_netpbm_header
 from promptcodec.picture.picture import Picture
 from promptcodec.picture.salvage import salvaged
+from promptcodec.picture.sample_depth import in_eight_bits
+from promptcodec.picture.samples import eight_bits, from_white
 from promptcodec.picture.source_metadata import fitting_profile, icc_profile, tiff_metadata, upright
+from promptcodec.picture.tiff_samples import TIFF_PREFIXES, rewritten
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,15 +48,14 @@ _DAMAGED = (
     zlib.error,
 )
 _GREY_MODES = ("1", "L", "LA", "La")
-_DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 def read(source: Source) -> Picture:
     """A picture from a path, encoded bytes, a binary file, a PIL image, an array or a tensor.
 
     Arrays are (H, W), (H, W, 1), (H, W, 2), (H, W, 3) or (H, W, 4), tensors (C, H, W) or (1, C, H, W): grey, grey and
-    alpha, RGB, RGBA. Values are uint8, uint16, bool, or floating point in [0, 1] (clipped); wider integers count as 8
-    bits where none is above 255, as 16 bits else. Applies EXIF orientation.
+    alpha, RGB, RGBA. What their values mean is their type's affair, see ``samples.eight_bits``; what a file's samples
+    mean stands in the file, see docs/pictures.md. Applies EXIF orientation.
     Warns where something is lost (16 bits, further frames). Raises ImageError, LimitError, UsageError, and OSError
     for files that cannot be opened.
     """
@@ -72,11 +76,19 @@ def read(source: Source) -> Picture:
 
 
 def _from_file(file: BinaryIO) -> Picture:
+    if not _is_seekable(file):
+        file = io.BytesIO(file.read())
+    begin = file.tell()
+    header = read_netpbm_header(file)
+    file.seek(begin)
+    if header is not None:
+        return _from_netpbm(file, header)
     try:
         with _opened(file) as image:
             return _from_pil(image)
     except ImageError:
-        saved = salvaged(_from_start(file))
+        file.seek(begin)
+        saved = salvaged(file.read())
         if saved is None:
             raise
     with _opened(io.BytesIO(saved.data)) as image:
@@ -86,22 +98,42 @@ def _from_file(file: BinaryIO) -> Picture:
         return _from_pil(image)
 
 
-def _from_start(file: BinaryIO) -> bytes:
-    """All bytes of a file that can be sought in; none of others."""
-    try:
-        file.seek(0)
-    except (AttributeError, OSError, ValueError):
-        return b""
-    return file.read()
-
-
 def _opened(file: BinaryIO) -> Image.Image:
+    begin = file.tell()
     try:
         return Image.open(file)
     except Image.DecompressionBombError as error:
         raise LimitError(str(error)) from None
     except UnidentifiedImageError:
-        raise ImageError("not a picture that Pillow can read") from None
+        file.seek(begin)
+        if file.read(4) not in TIFF_PREFIXES:
+            raise ImageError("not a picture that Pillow can read") from None
+        file.seek(begin)
+        return _opened_tiff(file)
+    except _DAMAGED as error:
+        raise ImageError(f"the picture is damaged: {error}") from None
+
+
+def _is_seekable(file: BinaryIO) -> bool:
+    return bool(file.seekable()) if hasattr(file, "seekable") else hasattr(file, "seek")
+
+
+def _from_netpbm(file: BinaryIO, header: NetpbmHeader) -> Picture:
+    _check_size(header.width, header.height)
+    values = read_netpbm(file, header)
+    if re.fullmatch(rb"P[1-7Ff]\s", file.read(3)):
+        warnings.warn("only the first picture of several in the file is kept", stacklevel=4)
+    if header.white is None:
+        warnings.warn("floating-point samples are reduced to 8 bits", stacklevel=4)
+    return _from_levels(eight_bits(values) if header.white is None else from_white(values, header.white))
+
+
+def _opened_tiff(file: BinaryIO) -> Image.Image:
+    """A TIFF file of samples that Pillow does not read."""
+    try:
+        return Image.open(rewritten(file))
+    except Image.DecompressionBombError as error:
+        raise LimitError(str(error)) from None
     except _DAMAGED as error:
         raise ImageError(f"the picture is damaged: {error}") from None
 
@@ -109,23 +141,14 @@ def _opened(file: BinaryIO) -> Image.Image:
 def _from_pil(image: Image.Image) -> Picture:
     _check_size(*image.size)
     try:
-        _warn_of_losses(image)
         further, tiff = lost_pictures(image), tiff_metadata(image)
-        icc = icc_profile(image, tiff)
-        image.load()
+        image = in_eight_bits(image, icc_profile(image, tiff))
     except _DAMAGED as error:
         raise ImageError(f"the picture is damaged: {error}") from None
     for loss in further:
         warnings.warn(loss, stacklevel=3)
+    icc = image.info.get("icc_profile") or None
     image, exif, xmp = upright(image, tiff)
-    if image.mode in _DEEP_MODES:
-        transparent = image.info.get("transparency")
-        deep = np.asarray(image)
-        if image.mode == "F":
-            warnings.warn("floating-point samples are reduced to 8 bits", stacklevel=3)
-        image = Image.fromarray(_to_uint8(deep, transparent is None))
-        if transparent is not None:
-            image.putalpha(Image.fromarray(np.where(deep == transparent, 0, 255).astype(np.uint8)))
     alpha = None
     if image.has_transparency_data:
         image = image.convert("LA" if image.mode in _GREY_MODES else "RGBA")
@@ -136,12 +159,6 @@ def _from_pil(image: Image.Image) -> Picture:
     pixels = np.array(image)
     rgb = np.repeat(pixels[:, :, None], 3, axis=2) if grey else pixels
     return Picture(rgb, grey, alpha, icc, exif, xmp)
-
-
-def _warn_of_losses(image: Image.Image) -> None:
-    raw_modes = [part for tile in getattr(image, "tile", ()) for part in np.ravel([tile[3]]) if isinstance(part, str)]
-    if any("16" in mode for mode in raw_modes) and image.mode not in _DEEP_MODES:
-        warnings.warn("16 bits a sample are reduced to 8", stacklevel=4)
 
 
 def _from_tensor(tensor: Tensor) -> Picture:
@@ -162,34 +179,15 @@ def _from_array(array: NDArray[Any]) -> Picture:
     if array.ndim != 3 or not 1 <= array.shape[2] <= 4 or 0 in shape:
         raise ImageError(f"expected an array (H, W) or (H, W, C) with C from 1 to 4, found {shape}")
     _check_size(array.shape[1], array.shape[0])
-    pixels, channels = _to_uint8(array, True), array.shape[2]
+    return _from_levels(eight_bits(array))
+
+
+def _from_levels(pixels: NDArray[np.uint8]) -> Picture:
+    """A picture of 8-bit samples (H, W, C)."""
+    channels = pixels.shape[2]
     grey = channels < 3
     rgb = np.repeat(pixels[:, :, :1], 3, axis=2) if grey else np.ascontiguousarray(pixels[:, :, :3])
     return Picture(rgb, grey, pixels[:, :, -1].copy() if channels in (2, 4) else None)
-
-
-def _to_uint8(values: NDArray[Any], warn: bool) -> NDArray[np.uint8]:
-    """Samples of any supported type as 8 bits."""
-    if values.dtype == np.uint8:
-        return values
-    if values.dtype == np.bool_:
-        return values.astype(np.uint8) * np.uint8(255)
-    if np.issubdtype(values.dtype, np.floating):
-        if not np.isfinite(values).all():
-            raise ImageError("the picture has values that are not finite")
-        if values.max() > 1.5:  # beyond any overshoot: somebody's 0..255
-            raise ImageError(
-                f"expected floating-point values in 0..1, found {values.max():g}; divide by the white level"
-            )
-        levels: NDArray[np.uint8] = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
-        return levels
-    if np.issubdtype(values.dtype, np.integer) and values.min() >= 0 and values.max() <= 65_535:
-        if values.dtype.itemsize > 2 and values.max() <= 255:
-            return values.astype(np.uint8)
-        if warn:
-            warnings.warn("16 bits a sample are reduced to 8", stacklevel=5)
-        return ((values.astype(np.uint32) * 255 + 32_767) // 65_535).astype(np.uint8)
-    raise ImageError(f"samples of type {values.dtype} from {values.min()} to {values.max()} are not supported")
 
 
 def _check_size(width: int, height: int) -> None:

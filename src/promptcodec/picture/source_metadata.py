@@ -13,8 +13,8 @@ from typing import Any
 from PIL import ExifTags, Image
 
 from promptcodec.bitstream.container import EXIF_PREFIX, MAX_METADATA
-from promptcodec.codec import exif as exif_data
-from promptcodec.codec import xmp as xmp_data
+from promptcodec.picture import exif as exif_data
+from promptcodec.picture import xmp as xmp_data
 from promptcodec.picture.exif import TiffMetadata
 from promptcodec.picture.srgb import through_profile
 from promptcodec.picture.unread_profiles import unread_profile

@@ -31,13 +31,17 @@ def in_srgb(picture: Picture) -> Picture:
     return replace(picture, rgb=rgb, icc=None)
 
 
-def through_profile(image: Image.Image, icc: bytes) -> Image.Image | None:
-    """The image in sRGB, mode RGB; None, with a warning, where the profile cannot be applied."""
+def through_profile(image: Image.Image, icc: bytes, exact: bool = False) -> Image.Image | None:
+    """The image in sRGB, mode RGB; None, with a warning, where the profile cannot be applied.
+
+    ``exact``: without tables in the place of curves, which are too coarse for dark samples.
+    """
     from PIL import ImageCms
 
     try:
         source, target = ImageCms.ImageCmsProfile(io.BytesIO(icc)), ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(image, source, target, outputMode="RGB")
+        flags = ImageCms.Flags.NOOPTIMIZE if exact else ImageCms.Flags.NONE
+        return ImageCms.profileToProfile(image, source, target, outputMode="RGB", flags=flags)
     except (ImageCms.PyCMSError, OSError, ValueError):
         warnings.warn("the ICC profile cannot be applied; the colours are converted without it", stacklevel=5)
         return None

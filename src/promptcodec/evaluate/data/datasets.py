@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from promptcodec.errors import ImageError, UsageError
+from promptcodec.errors import ImageError, LimitError, UsageError
 from promptcodec.evaluate.quality.metrics import Pixels
+from promptcodec.picture.read import read
 
 SUFFIXES = frozenset({".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg"})
 _EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
@@ -40,9 +42,10 @@ class PictureFile:
     def mask(self) -> NDArray[np.uint8]:
         """The file as a mask: uint8 (H, W), 255 where it counts fully. Raises ImageError."""
         try:
-            with Image.open(io.BytesIO(self.data)) as image:
-                return np.array(image.convert("L"))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what a picture loses in 8 bits, a mask does not miss
+                return np.array(Image.fromarray(read(self.data).rgb).convert("L"))
+        except (ImageError, LimitError) as error:
             raise ImageError(f"cannot read the mask {self.name}: {error}") from error
 
 

@@ -15,6 +15,7 @@ from promptcodec.model import config
 from promptcodec.model.config import STRIDE
 from promptcodec.model.layers.transforms import pad_to_multiple
 from promptcodec.model.steering import Gains
+from promptcodec.picture.deflate import deflated
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.controls import Controls
 
@@ -61,7 +62,7 @@ class RegionGains(Adapter, kind="region-gains"):
         if levels.shape[0] != 1:
             raise UsageError(f"a file holds one picture's region, found {levels.shape[0]}")
         plane = (levels[0, 0] + LARGEST).to(torch.uint8).cpu().numpy()
-        return leb128(plane.shape[0]) + leb128(plane.shape[1]) + zlib.compress(plane.tobytes(), 9)
+        return leb128(plane.shape[0]) + leb128(plane.shape[1]) + deflated(plane.tobytes())
 
     def read(self, data: bytes) -> Controls:
         """The levels in what ``signal`` wrote, as a map (1, 1, h/16, w/16), float64. Raises FormatError."""
