@@ -36,7 +36,9 @@ _WHITE_IS_ZERO = 0  # of TIFF's PhotometricInterpretation
 def in_eight_bits(image: Image.Image, icc: bytes | None = None) -> Image.Image:
     """Load an image and return it with 8 bits a sample: mode 1, L, LA, P, PA, RGB, RGBA, CMYK, LAB and the like.
 
-    ``icc``: the profile, where it is not that of ``image.info``. Metadata stay. Grey pictures lose their ICC profile, which has been applied; a gamma has been applied as well, and
+    ``icc``: the profile, where it is not that of ``image.info``.
+
+    Metadata stay. Grey pictures lose their ICC profile, which has been applied; a gamma has been applied as well, and
     primaries have become an ICC profile. Transparent colours have become an alpha channel. Warns of what is lost.
     Raises ImageError for samples that have no defined black and white, and whatever Pillow raises for damaged files.
     """

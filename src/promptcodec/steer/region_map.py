@@ -26,7 +26,9 @@ def region_map(roi: MapSource, height: int, width: int) -> Tensor:
 
     ``roi``: ``x,y,w,h`` in pixels of the upright picture (1 inside, 0 outside, cut at its borders), a grey picture of
     any size (white matters; whatever ``picture.read`` takes: a path, a PIL image, an array (H, W) of uint8, bool, or
-    floats from 0 to 1), a number (0 to 1, everywhere), or a tensor (1, 1, H, W) of this size. Raises UsageError and ImageError.
+    floats from 0 to 1), a number (0 to 1, everywhere), or a tensor (1, 1, H, W) of this size.
+
+    Raises UsageError and ImageError.
     """
     if isinstance(roi, Tensor):
         if tuple(roi.shape) != (1, 1, height, width):
