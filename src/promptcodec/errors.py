@@ -43,3 +43,7 @@ class TargetError(PromptcodecError):
 
 class DivergenceError(PromptcodecError):
     """A training run diverged more often than its recipe allows."""
+
+
+class ReportingWarning(RuntimeWarning):
+    """Something that only informs has failed; the work went on without it."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import signal
-import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,11 +14,14 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
+from promptcodec.cli import streams
 from promptcodec.cli.interrupts import interrupts_blocked
 from promptcodec.cli.progress import ProgressBar
+from promptcodec.cli.streams import say, say_json
+from promptcodec.codec.special_files import descriptor, is_stream
 from promptcodec.errors import PromptcodecError, UnfitError, UsageError
 
-PIPE = "-"
+PIPE = streams.PIPE
 
 
 @dataclass(frozen=True)
@@ -61,19 +62,23 @@ def plan(
     """Pair every input file (folders are searched for ``extensions``) with its output.
 
     Without ``output`` a file's neighbour with ``suffix``; with a folder, a file in it (sub-folders kept); with a file,
-    that file. Raises UsageError where two inputs would write the same output, before anything runs.
+    that file. ``/dev/stdout`` is ``-`` by another name. Raises UsageError where two inputs would write the same output,
+    before anything runs.
     """
     found = find(inputs, extensions, recursive)
+    if output is not None and descriptor(output) == 1:
+        output = PIPE
     several = len(found) > 1 or any(Path(i).is_dir() for i in inputs)
     if several and output == PIPE:
         raise UsageError(f"{len(found)} files cannot all be written to a pipe; give -o a folder")
-    if several and output is not None and Path(output).is_file():
+    if several and output is not None and Path(output).exists() and not Path(output).is_dir():
         raise UsageError(f"{len(found)} files cannot all be written to the file {output}; give -o a folder")
     into = output is not None and output != PIPE and (several or output.endswith("/") or Path(output).is_dir())
     jobs = []
     for source, relative in found:
         if output is None:
-            target = PIPE if source == PIPE else str(Path(source).with_suffix(suffix))
+            nameless = source == PIPE or descriptor(source) is not None
+            target = PIPE if nameless else str(Path(source).with_suffix(suffix))
         elif into:
             if source == PIPE:
                 raise UsageError("a picture from a pipe has no name; give -o a file")
@@ -101,6 +106,7 @@ def _expand(inputs: Sequence[str], extensions: frozenset[str], recursive: bool) 
     for item in inputs:
         if not item:
             raise UsageError("an input is empty: expected a file, a folder or -")
+        item = PIPE if descriptor(item) == 0 else item
         path = Path(item)
         found = [(item, Path(path.name))]
         if item != PIPE and path.is_dir():
@@ -117,13 +123,12 @@ def _expand(inputs: Sequence[str], extensions: frozenset[str], recursive: bool) 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:
     seen: dict[str, str] = {}
     for job in jobs:
-        if job.target == PIPE:
-            continue
-        other = seen.setdefault(os.path.realpath(job.target), job.source)
+        stream = job.target == PIPE or is_stream(job.target)
+        other = seen.setdefault(job.target if stream else os.path.realpath(job.target), job.source)
         if other != job.source:
             raise UsageError(f"{other} and {job.source} would both be written to {job.target}; rename one, or give "
                              "them different folders")  # fmt: skip
-        if job.source != PIPE and os.path.realpath(job.source) == os.path.realpath(job.target):
+        if job.source != PIPE and not stream and os.path.realpath(job.source) == os.path.realpath(job.target):
             raise UsageError(f"{job.source} would be overwritten by its own output; give another -o")
 
 
@@ -155,7 +160,7 @@ def run(
                 (report or _report)(outcome, as_json)
     finally:
         if len(jobs) > 1 and not as_json:
-            print(_summary(counts, len(jobs)))
+            say(_summary(counts, len(jobs)))
     return 1 if set(counts) - {"done", "skipped"} else 0
 
 
@@ -214,6 +219,7 @@ def _pooled(
 
 def _begin_worker(prepare: Callable[[], None]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    streams.prepare()
     prepare()
 
 
@@ -226,11 +232,13 @@ def _attempt(work: Callable[[Job], Outcome], job: Job) -> Outcome:
         except Exception as error:
             if isinstance(error, UsageError) and not isinstance(error, UnfitError):  # wrong for every file
                 raise
+            if isinstance(error, BrokenPipeError):  # whoever read the output has had enough
+                raise
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise DiskFullError(f"{display_name(job.source)}: {error.strerror}") from None
             outcome = Outcome(job.source, job.target, "failed", _explain(error, job))
     for warning in caught:
-        print(f"promptcodec: {display_name(job.source)}: {warning.message}", file=sys.stderr)
+        say(f"promptcodec: {display_name(job.source)}: {warning.message}", error=True)
     return outcome
 
 
@@ -257,13 +265,12 @@ def _report(outcome: Outcome, as_json: bool) -> None:
     if outcome.status == "failed":
         name = display_name(outcome.source)
         text = outcome.message if outcome.message.startswith(name) else f"{name}: {outcome.message}"
-        print(f"promptcodec: {text}", file=sys.stderr)
-    # The report must not mix with a picture that goes to standard output.
-    stream = sys.stderr if outcome.target == PIPE else sys.stdout
+        say(f"promptcodec: {text}", error=True)
+    mixed = outcome.target == PIPE  # the report would, with a picture that goes to standard output
     if as_json:
-        print(json.dumps(asdict(outcome)), file=stream)
+        say_json(asdict(outcome), error=mixed)
     elif outcome.status == "done" and outcome.target != PIPE:
         size = f"{outcome.bytes_in:,} -> {outcome.bytes_out:,} bytes"
-        print(f"{outcome.target}: {outcome.width}x{outcome.height}, {size}, {outcome.seconds:.2f} s")
+        say(f"{outcome.target}: {outcome.width}x{outcome.height}, {size}, {outcome.seconds:.2f} s")
     elif outcome.status == "skipped":
-        print(f"{outcome.target}: up to date", file=stream)
+        say(f"{outcome.target}: up to date", error=mixed)

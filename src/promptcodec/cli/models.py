@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from promptcodec.cli.options import Json
+from promptcodec.cli.streams import say, say_json
 from promptcodec.store.shipped import DEFAULT, shipped_models
 from promptcodec.store.shipped_adapters import shipped_adapters
 
@@ -20,13 +20,13 @@ def command(everything: All = False, as_json: Json = False) -> None:
         fingerprint = metadata["fingerprint"]
         adapters = [a for a in shipped_adapters() if a.base_name == f"{metadata['name']} {metadata['version']}"]
         if as_json:
-            print(json.dumps({"name": name, "version": metadata["version"], "fingerprint": fingerprint, "adapters": [
+            say_json({"name": name, "version": metadata["version"], "fingerprint": fingerprint, "adapters": [
                 {"name": a.name, "version": a.version, "fingerprint": a.fingerprint, "use": a.use} for a in adapters
-            ]}))  # fmt: skip
+            ]})  # fmt: skip
             continue
-        print(f"{name} {metadata['version']}  {fingerprint}{'  (default)' if name == DEFAULT else ''}")
+        say(f"{name} {metadata['version']}  {fingerprint}{'  (default)' if name == DEFAULT else ''}")
         for adapter in adapters:
-            print(f"    {adapter.name} {adapter.version}  {adapter.fingerprint}  {adapter.use}")
+            say(f"    {adapter.name} {adapter.version}  {adapter.fingerprint}  {adapter.use}")
     if everything:
         _presets(as_json)
 
@@ -36,7 +36,8 @@ def _presets(as_json: bool) -> None:
     from promptcodec.model.presets.registry import PRESETS
 
     if not as_json:
-        print(f"\n{'preset':24}{'parameters':>12}{'encode kMAC/px':>16}{'decode kMAC/px':>16}  entropy model")
+        say()
+        say(f"{'preset':24}{'parameters':>12}{'encode kMAC/px':>16}{'decode kMAC/px':>16}  entropy model")
     for name, preset in PRESETS.items():
         cfg = preset()
         found = parts(build(cfg), 512, 768)
@@ -47,9 +48,9 @@ def _presets(as_json: bool) -> None:
         )
         entropy = type(cfg.context).__name__ if cfg.context is not None else "hyperprior"
         if as_json:
-            print(json.dumps({
+            say_json({
                 "preset": name, "parameters": total(found).parameters, "encode_kmac": round(encode, 3),
                 "decode_kmac": round(decode, 3), "entropy_model": entropy,
-            }))  # fmt: skip
+            })  # fmt: skip
         else:
-            print(f"{name:24}{total(found).parameters:12,}{encode:16.1f}{decode:16.1f}  {entropy}")
+            say(f"{name:24}{total(found).parameters:12,}{encode:16.1f}{decode:16.1f}  {entropy}")

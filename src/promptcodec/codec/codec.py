@@ -25,6 +25,7 @@ from promptcodec.codec.one_shot import OneShotCoder
 from promptcodec.codec.search import Target, search
 from promptcodec.codec.tile_latents import Analysed, DecodedTiles, cropped
 from promptcodec.errors import ModelMismatchError, UnfitError, UsageError
+from promptcodec.informing import only_informs
 from promptcodec.model import config
 from promptcodec.model.base import STRIDE
 from promptcodec.model.inference.exact_hyper import PLAIN, LatentSteering
@@ -145,10 +146,11 @@ class Codec:
             analysed = list(self._analysed(picture.rgb, plain, attached, Effort(0), told))
             further = refined if effort.level else None
             data = search(lambda q: file_of(analysed, q), *goal, Q_STEPS, further)
-        if lossless_is_smaller(picture, len(data)):
-            warnings.warn(
-                "a lossless PNG of this picture would be smaller; this codec is made for photos", stacklevel=2
-            )
+        with only_informs("comparing with a lossless PNG"):
+            if lossless_is_smaller(picture, len(data)):
+                warnings.warn(
+                    "a lossless PNG of this picture would be smaller; this codec is made for photos", stacklevel=2
+                )
         return data
 
     def decode(

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from promptcodec.codec.utf8_path import utf8_path
 from promptcodec.errors import ModelMismatchError, UsageError
 from promptcodec.importers.bases import from_reference
 from promptcodec.importers.prompts import split_prompts
@@ -71,7 +72,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         if str(path).endswith(".safetensors"):
             from safetensors.torch import load_file
 
-            return load_file(path)
+            with utf8_path(path) as name:
+                return load_file(name)
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ModelMismatchError(f"checkpoint {path} cannot be read: {error}") from None

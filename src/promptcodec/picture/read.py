@@ -7,6 +7,7 @@ import os
 import re
 import struct
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from promptcodec.bitstream.container import EXIF_PREFIX, MAX_PIXELS, MAX_SIDE
+from promptcodec.codec.file_objects import checked, seekable
 from promptcodec.errors import ImageError, LimitError, UsageError
+from promptcodec.informing import only_informs
 from promptcodec.picture.colour import to_rgb_or_grey
 from promptcodec.picture.picture import Picture
 
@@ -62,11 +65,11 @@ def read(source: Source) -> Picture:
         return _from_file(io.BytesIO(source))
     if isinstance(source, (str, os.PathLike)):
         with Path(source).open("rb") as file:
-            return _from_file(file)
+            return _from_file(seekable(file))
     if hasattr(source, "permute"):  # a tensor, told without importing torch
         return _from_tensor(cast("Tensor", source))
     if hasattr(source, "read"):
-        return _from_file(source)
+        return _from_file(seekable(checked(source)))
     raise UsageError(f"expected a path, file, bytes, PIL image, array or tensor, found {type(source).__name__}")
 
 
@@ -116,9 +119,23 @@ def _warn_of_losses(image: Image.Image) -> None:
     # An MPO file is a photo with a second view or a preview behind it, not an animation.
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
         warnings.warn(f"only the first of {image.n_frames} frames is kept", stacklevel=4)  # type: ignore[attr-defined]
-    raw_modes = [part for tile in getattr(image, "tile", ()) for part in np.ravel([tile[3]]) if isinstance(part, str)]
+    _warn_of_depth(image)
+
+
+@only_informs("looking for samples of more than 8 bits")
+def _warn_of_depth(image: Image.Image) -> None:
+    raw_modes = [mode for tile in getattr(image, "tile", ()) for mode in _strings(tile[3])]
     if any("16" in mode for mode in raw_modes) and image.mode not in _DEEP_MODES:
-        warnings.warn("16 bits a sample are reduced to 8", stacklevel=4)
+        warnings.warn("16 bits a sample are reduced to 8", stacklevel=6)
+
+
+def _strings(value: object) -> Iterator[str]:
+    """The strings in the arguments of a Pillow decoder: tuples in tuples, numbers among them."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from _strings(part)
 
 
 def _upright(image: Image.Image) -> tuple[Image.Image, bytes | None, bytes | None]:

@@ -12,14 +12,16 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
+from promptcodec.codec.utf8_path import utf8_path
 from promptcodec.errors import ModelMismatchError, OtherBaseError, UsageError
 from promptcodec.model.base import CompressionModel
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.kinds import BUILT_IN, PARAMETER_FREE
 from promptcodec.store.shipped_adapters import find_adapter, shipped_adapters
+from promptcodec.system.atomic import atomic_write
 
 FORMAT = "promptcodec-adapter-1"
 FINGERPRINT_BYTES = 8
@@ -64,7 +66,8 @@ def save_adapter(adapter: Adapter, network: CompressionModel, path: str | Path) 
         "base_name": network.config.name,
     }
     metadata["fingerprint"] = _digest(tensors, metadata["about"] + metadata["base"]).hex()
-    save_file(tensors, path, metadata=metadata)
+    with atomic_write(Path(path), overwrite=True) as file:
+        file.write(save(tensors, metadata))
 
 
 def load_adapter(path: str | Path, network: CompressionModel) -> StoredAdapter:
@@ -79,9 +82,9 @@ def load_adapter(path: str | Path, network: CompressionModel) -> StoredAdapter:
     if not Path(path).is_file():
         path = _shipped(str(path), network)
     try:
-        with safe_open(path, "pt") as file:
+        with utf8_path(path) as name, safe_open(name, "pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
     except (OSError, SafetensorError) as error:
         raise ModelMismatchError(f"adapter file {path} cannot be read: {error}") from None
     if metadata.get("format") != FORMAT:

@@ -16,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from promptcodec.bitstream.tables import FrequencyTables
+from promptcodec.codec.utf8_path import utf8_path
 from promptcodec.errors import ModelMismatchError, PromptcodecError, UsageError
 from promptcodec.model.base import CompressionModel, channels_last
 from promptcodec.model.config import Model
@@ -72,9 +73,9 @@ def save_model(network: CompressionModel, path: str | Path, version: str) -> Non
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> StoredModel:
     """Read a model file. Raises ModelMismatchError where it is missing, foreign or does not fit its fingerprints."""
     try:
-        with safe_open(path, "pt") as file:
+        with utf8_path(path) as name, safe_open(name, "pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
     except (OSError, SafetensorError) as error:
         raise ModelMismatchError(f"model file {path} cannot be read: {error}") from None
     if metadata.get("format") != FORMAT:

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
+from promptcodec.codec.utf8_path import utf8_path
 from promptcodec.errors import UsageError
 from promptcodec.system.atomic import atomic_write
 
@@ -56,7 +57,7 @@ def samples_seen(folder: Path) -> int:
     """Samples that the checkpoint in ``folder`` has seen, 0 where there is none; reads no tensors."""
     if not (folder / NAME).is_file():
         return 0
-    with safe_open(folder / NAME, "pt") as file:
+    with utf8_path(folder / NAME) as name, safe_open(name, "pt") as file:
         pairs = dict(json.loads(file.metadata()["state"])["dict"])
     return int(pairs["samples"]["value"])
 
