@@ -4,7 +4,8 @@
 >>> data = promptcodec.encode("photo.jpg", quality=60)   # bytes of a .ptc file
 >>> image = promptcodec.decode(data)                     # a PIL image
 
-Importing the package loads neither torch nor weights; the first call that needs them does.
+Importing the package loads neither torch nor weights; the first call that needs them does. Its modules, such as
+``promptcodec.errors``, are there without being imported by name.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ _HOMES = {"decode": "api", "encode": "api", "info": "api", "load": "api", "previ
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from promptcodec.system.submodules import submodule_getter
+
+        return submodule_getter(__name__)(name)
     from importlib import import_module
 
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

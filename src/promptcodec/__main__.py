@@ -18,7 +18,8 @@ def main() -> None:
 
 
 def _interrupted(*_: object) -> None:
-    print("promptcodec: interrupted", file=sys.stderr, flush=True)
+    if sys.stderr is not None:
+        sys.stderr.write("promptcodec: interrupted\n")
     os._exit(1)  # nothing has been begun; an exception could come up inside a library that is being loaded
 
 

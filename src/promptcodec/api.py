@@ -20,7 +20,8 @@ from promptcodec.bitstream.container import (
 )
 from promptcodec.bitstream.tiling import Rect
 from promptcodec.codec.budget import DEFAULT_MEMORY
-from promptcodec.errors import ModelMismatchError, UsageError
+from promptcodec.errors import ModelMismatchError
+from promptcodec.picture.file_objects import can_seek, checked, read_all, read_start
 from promptcodec.picture.metadata_facts import metadata_facts
 from promptcodec.store.shipped import DEFAULT, find_model, model_for, shipped_models
 from promptcodec.store.versions import described
@@ -247,27 +248,27 @@ def _seekable(file: File, max_pixels: int | None) -> Iterator[BinaryIO]:
         regular = Path(file).is_file()  # unbuffered: no more of it is read than is asked for
         with Path(file).open("rb", buffering=0 if regular else -1) as stream:
             yield stream if regular else io.BytesIO(read_bytes(stream, max_pixels))
-    elif not isinstance(file, (bytes, bytearray, memoryview)) and hasattr(file, "seekable") and file.seekable():
-        yield file
+    elif isinstance(file, (bytes, bytearray, memoryview)):
+        yield io.BytesIO(file)
     else:
-        yield io.BytesIO(read_bytes(file, max_pixels))
+        whole = checked(file)
+        yield whole if can_seek(whole) else io.BytesIO(read_bytes(whole, max_pixels))
 
 
 def read_bytes(file: File, max_pixels: int | None = MAX_PIXELS) -> bytes:
     """All bytes of a .ptc file. What is none is refused after its first bytes, however long it is.
 
-    Raises FormatError, VersionError and LimitError; OSError where a path cannot be read.
+    Raises FormatError, VersionError and LimitError; UsageError for files in text mode, OSError where a path cannot be
+    read.
     """
     if isinstance(file, (bytes, bytearray, memoryview)):
         return bytes(file)
     if isinstance(file, (str, os.PathLike)):
         with Path(file).open("rb") as opened:
             return read_bytes(opened, max_pixels)
-    if not hasattr(file, "read"):
-        raise UsageError(f"expected a path, bytes or a binary file, found {type(file).__name__}")
-    start = file.read(HEADER_BYTES)
+    start = read_start(checked(file), HEADER_BYTES)
     read_header(start, max_pixels)
-    return start + file.read()
+    return start + read_all(file)
 
 
 __all__ = [

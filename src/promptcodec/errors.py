@@ -51,3 +51,7 @@ class ForkError(PromptcodecError):
 
 class VerificationError(PromptcodecError):
     """A file that was just made does not decode to what was encoded."""
+
+
+class ReportingWarning(RuntimeWarning):
+    """Something that only informs has failed; the work went on without it."""

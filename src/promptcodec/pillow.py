@@ -96,6 +96,8 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     if given:
         if isinstance(given.get("exif"), Image.Exif):
             given["exif"] = given["exif"].tobytes()
+        if isinstance(given.get("xmp"), str):
+            given["xmp"] = given["xmp"].encode()
         image = image.copy()
         image.info = {k: v for k, v in (image.info | given).items() if v is not None}
     try:

@@ -335,4 +335,17 @@ def test_halos_keep_windows_in_step():
 
 def test_too_little_memory(codec):
     with pytest.warns(UserWarning, match="smallest tiles take"):
-        assert budget.tile_size(600, 600, codec.backend.network.config, 10**6) == (256, 256)
+        assert budget.tile_size(600, 600, codec.config, 10**6) == (256, 256)
+
+
+@pytest.mark.parametrize("memory", [0, 1, 10**6])
+@pytest.mark.parametrize("size", [(64, 64), (256, 256), (1, 250)])
+def test_too_little_memory_for_a_small_picture(codec, size, memory):
+    """One tile it is, as it would be with more; what is said is about memory."""
+    picture = make_photo(*size)
+    if memory >= budget.bytes_a_pixel(codec.config) * size[0] * size[1]:
+        data = codec.encode(picture, memory=memory)
+    else:
+        with pytest.warns(UserWarning, match="MiB of memory are too few for nano"):
+            data = codec.encode(picture, memory=memory)
+    assert promptcodec.info(data)["tiles"] == 1

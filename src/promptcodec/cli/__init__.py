@@ -1,1 +1,8 @@
 """The command line: one module a verb."""
+
+from typing import TYPE_CHECKING
+
+from promptcodec.system.submodules import submodule_getter
+
+if not TYPE_CHECKING:
+    __getattr__ = submodule_getter(__name__)

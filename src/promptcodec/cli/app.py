@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import promptcodec
 from promptcodec.cli import (
@@ -22,14 +25,40 @@ from promptcodec.cli import (
     plot,
     profile,
     report,
+    streams,
     train,
     verify,
 )
 from promptcodec.cli import eval as evaluation
 from promptcodec.errors import PromptcodecError, UsageError
+from promptcodec.system.printable import printable
+
+
+class _Group(TyperGroup):
+    """The verbs, whose parsers quote what was typed, or what a shell put in place of a ``*``."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        with _quoted():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _quoted():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _quoted() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # a class that typer took from click, or from its own copy of it
+        if isinstance(message := getattr(error, "message", None), str):
+            error.message = "\n".join(map(printable, message.splitlines()))  # type: ignore[attr-defined]
+        raise
+
 
 app = typer.Typer(
     name="promptcodec",
+    cls=_Group,
     help="A learned image codec: photos to .ptc files and back.",
     no_args_is_help=True,
     add_completion=False,
@@ -53,7 +82,7 @@ app.command("train")(train.command)
 
 def _version(show: bool) -> None:
     if show:
-        print(f"promptcodec {promptcodec.__version__}")
+        streams.say(f"promptcodec {promptcodec.__version__}")
         raise typer.Exit
 
 
@@ -70,8 +99,12 @@ def main() -> None:
     """Entry point. Exit codes: 0 all done, 1 something failed, 2 the command line makes no sense."""
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
+    streams.prepare()
     try:
-        app()
+        try:
+            app()
+        finally:
+            streams.finish()
     except UsageError as error:
         _fail(error, 2)
     except BrokenPipeError:  # the reader of our output went away
@@ -94,5 +127,5 @@ def _interrupt(*_: object) -> None:
 
 
 def _fail(message: object, code: int) -> None:
-    print(f"promptcodec: {message}", file=sys.stderr)
+    streams.say(f"promptcodec: {message}", error=True)
     sys.exit(code)

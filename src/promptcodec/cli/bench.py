@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 import typer
 
 from promptcodec.cli import options, runtime
+from promptcodec.cli.streams import say, say_json
 
 Picture = Annotated[Path, typer.Argument(help="The picture to encode.", show_default=False)]
 Repeats = Annotated[int, typer.Option(min=1, help="Runs of each phase; the quickest counts.")]
@@ -34,15 +34,15 @@ def command(
     codec = untrained(str(model), precision) if random else runtime.codec(model, "cpu", precision)
     result = bench(codec, picture, repeats)
     if as_json:
-        print(json.dumps(asdict(result)))
+        say_json(asdict(result))
         return
     compiled = "compiled" if result.compiled else "not compiled (the extra fast brings that)"
-    print(f"{result.model}{' (random weights)' if random else ''}, {result.width}x{result.height}, "
-          f"{result.threads} threads, networks in {result.precision}, large maps' attention {compiled}; "
-          f"convolution peak {result.peak_gflops:g} GFLOP/s")  # fmt: skip
+    say(f"{result.model}{' (random weights)' if random else ''}, {result.width}x{result.height}, "
+        f"{result.threads} threads, networks in {result.precision}, large maps' attention {compiled}; "
+        f"convolution peak {result.peak_gflops:g} GFLOP/s")  # fmt: skip
     for phase in result.phases:
         share = "" if phase.share_of_peak is None else f"  {phase.gmac:7.2f} GMAC  {phase.share_of_peak:6.1%} of peak"
-        print(f"  {phase.name:<15} {1000 * phase.seconds:8.1f} ms{share}")
-    print(f"  encode {result.encode_s:.3f} s, decode {result.decode_s:.3f} s; {result.bytes} bytes")
+        say(f"  {phase.name:<15} {1000 * phase.seconds:8.1f} ms{share}")
+    say(f"  encode {result.encode_s:.3f} s, decode {result.decode_s:.3f} s; {result.bytes} bytes")
     if result.peak_memory_mib is not None:
-        print(f"  peak memory of this process {result.peak_memory_mib:g} MiB")
+        say(f"  peak memory of this process {result.peak_memory_mib:g} MiB")

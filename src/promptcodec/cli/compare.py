@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,8 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptcodec.cli import options, runtime
+from promptcodec.cli.streams import say, say_json
 from promptcodec.codec.search import one_target
 from promptcodec.errors import UsageError
+from promptcodec.system.printable import printable
+from promptcodec.system.special_files import is_stream
 
 if TYPE_CHECKING:
     from promptcodec.evaluate.codecs.registry import EvaluatedCodec
@@ -55,7 +57,7 @@ def command(
     output = output or picture.with_name(f"{picture.stem}-compare.png")
     if output.suffix.lower() != ".png":
         raise UsageError(f"the montage is a PNG, but -o names {output}")
-    if output.exists() and not overwrite:
+    if output.exists() and not overwrite and not is_stream(output):
         raise UsageError(f"{output} exists; --overwrite replaces it, -o names another")
     if not output.parent.is_dir():
         raise UsageError(f"there is no folder {output.parent} for the montage; make it, or give another -o")
@@ -77,11 +79,11 @@ def command(
     for contender in compare(file, ours, setting, _peers(codecs)):
         contenders.append(contender)
         if as_json:
-            typer.echo(json.dumps(asdict(contender.row)))
+            say_json(asdict(contender.row))
     _draw(output, file, pixels, contenders, area)
     if not as_json:
         _print(contenders)
-        typer.echo(f"crops: {output}")
+        say(f"crops: {output}")
 
 
 def _crop(text: str) -> Crop:
@@ -103,7 +105,7 @@ def _peers(names: str | None) -> list[EvaluatedCodec]:
         except UsageError as error:
             if names is not None:
                 raise
-            typer.echo(f"without {name}: {error}", err=True)
+            say(f"without {name}: {error}", error=True)
     return opened
 
 
@@ -111,9 +113,10 @@ def _print(contenders: list[Contender]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     ours = contenders[0].row
-    title = f"{ours.picture}, {ours.width}x{ours.height}"
+    title = Text(printable(f"{ours.picture}, {ours.width}x{ours.height}"))  # no markup in a name
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=0)
     table.add_column("codec", no_wrap=True)
     for head in ("setting", "bytes", "vs ours", "bpp", "PSNR", "MS-SSIM", "enc s", "dec s"):
@@ -123,7 +126,7 @@ def _print(contenders: list[Contender]) -> None:
         more = "" if row is ours else f"{100 * (row.bytes / ours.bytes - 1):+.1f} %"
         times = (f"{row.encode_s:.2f}", f"{row.decode_s:.3f}")
         cells = (f"{row.setting:.4g}", f"{row.bytes:,}", more, f"{row.bpp:.3f}", f"{row.psnr:.2f}", similarity)
-        table.add_row(row.codec, *cells, *times)
+        table.add_row(Text(printable(row.codec)), *cells, *times)
     Console().print(table)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from promptcodec.cli.options import Json
+from promptcodec.cli.streams import say, say_json
 
 
 def command(
@@ -21,18 +21,21 @@ def command(
     chosen = [open_curve(name) for name in names] if names else list(stored_curves().values())
     if as_json:
         for curve in chosen:
-            print(json.dumps(asdict(curve)))
+            say_json(asdict(curve))
         return
     source = None
     for curve in sorted(chosen, key=lambda curve: curve.source):
         if curve.source != source:
             source = curve.source
-            print(f"\n{source}")
-        print(f"  {curve.name:40} {len(curve.points):2} points  {curve.description}. {curve.note}".rstrip(". "))
+            say()
+            say(source)
+        say(f"  {curve.name:40} {len(curve.points):2} points  {curve.description}. {curve.note}".rstrip(". "))
         for point in curve.points if names else ():
             figures = (("PSNR", point.psnr, ".2f"), ("MS-SSIM", point.ms_ssim, ".4f"))
-            print(f"    {point.bpp:.4f} bpp", *(f"  {name} {v:{form}}" for name, v, form in figures if v is not None))
+            known = (f"  {name} {v:{form}}" for name, v, form in figures if v is not None)
+            say(" ".join((f"    {point.bpp:.4f} bpp", *known)))
     if not names:
-        print("\nNeither built nor stored:")
+        say()
+        say("Neither built nor stored:")
         for name, paper in UNAVAILABLE.items():
-            print(f"  {name:24} {paper}")
+            say(f"  {name:24} {paper}")

@@ -16,8 +16,9 @@ from promptcodec.api import model_of, opened
 from promptcodec.api import preview as decode_preview
 from promptcodec.bitstream.container import MAX_PIXELS
 from promptcodec.bitstream.tiling import Rect
-from promptcodec.cli import jobs, options, runtime
+from promptcodec.cli import jobs, options, runtime, streams
 from promptcodec.errors import UsageError
+from promptcodec.system.special_files import is_stream
 
 if TYPE_CHECKING:
     from promptcodec.model.inference.precision import Precision
@@ -60,6 +61,7 @@ def command(
     format: Format = None,
     recursive: options.Recursive = False,
     overwrite: options.Overwrite = False,
+    force: options.Force = False,
     skip_existing: Skip = False,
     strip: options.Strip = False,
     processes: options.Processes = 1,
@@ -81,7 +83,9 @@ def command(
     _check_writable(suffix)
     planned = jobs.plan(inputs, output, suffix, (".ptc",), recursive)
     if output not in (None, jobs.PIPE) and len(planned) == 1 and planned[0].target == output and format is None:
-        _check_writable(Path(str(output)).suffix)
+        _check_writable("." + (_format_of(planned[0].target) or Path(str(output)).suffix.lstrip(".")))
+    for job in planned:
+        streams.refuse_terminal(job.target, force)
     scalars = options.settings_of(look, set_)
     settings = Settings(
         format,
@@ -115,10 +119,10 @@ def decode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
     picture, size = _decoded(settings, job)
     if settings.strip:
         picture = picture.stripped()
-    name = settings.format or (None if job.target != jobs.PIPE else "png")
+    name = settings.format or _format_of(job.target)
     if job.target == jobs.PIPE:
-        write(picture, sys.stdout.buffer, format=name)
-        sys.stdout.buffer.flush()
+        with streams.binary_output() as file:
+            write(picture, file, format=name)
         written = 0
     else:
         Path(job.target).parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +135,7 @@ def decode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
 
 def _decoded(settings: Settings, job: jobs.Job) -> tuple[Picture, int]:
     """The picture, and the size of its file."""
-    source = sys.stdin.buffer if job.source == jobs.PIPE else job.source
+    source = streams.binary_input() if job.source == jobs.PIPE else job.source
     if settings.preview:
         from promptcodec.picture.read import read
 
@@ -149,6 +153,12 @@ def _decoded(settings: Settings, job: jobs.Job) -> tuple[Picture, int]:
             progress=jobs.part_done,
         )  # fmt: skip
         return picture, file.size
+
+
+def _format_of(target: str) -> str | None:
+    """The format of what bears no extension: a pipe or a device gets PNG. None for all else: its extension says it."""
+    stream = target == jobs.PIPE or is_stream(target)
+    return "png" if stream and not Path(target).suffix else None
 
 
 def _rectangle(text: str | None) -> Rect | None:

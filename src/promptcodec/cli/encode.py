@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptcodec.bitstream.container import HASH_BYTES, SIGNATURE, unpack
-from promptcodec.cli import jobs, options, runtime
+from promptcodec.cli import jobs, options, runtime, streams
 from promptcodec.cli.inputs import picture_extensions
 from promptcodec.codec.budget import DEFAULT_MEMORY
 from promptcodec.codec.search import Target, one_target
@@ -91,6 +91,7 @@ def command(
     target_ms_ssim: options.TargetMsSsim = None,
     recursive: options.Recursive = False,
     overwrite: options.Overwrite = False,
+    force: options.Force = False,
     skip_existing: Skip = False,
     strip: options.Strip = False,
     memory: options.Memory = "1GiB",
@@ -117,6 +118,8 @@ def command(
     if target is not None and quality is not None:
         raise UsageError(f"--quality and a target {target.name} exclude each other")
     planned = jobs.plan(inputs, output, ".ptc", picture_extensions(), recursive, name_others=(".ptc",))
+    for job in planned:
+        streams.refuse_terminal(job.target, force)
     # A batch may be cut off and continued, so its files say what they were made from; a single file stays small.
     stamped = skip_existing or len(planned) > 1
     batch = len(planned) > 1 or recursive or processes > 1
@@ -142,8 +145,8 @@ def encode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
     options.check_output(job, settings.overwrite or (settings.skip_existing and _is_ours(job.target)))
     coded = _encoded(data, settings, stamp if settings.stamped else None)
     if job.target == jobs.PIPE:
-        sys.stdout.buffer.write(coded)
-        sys.stdout.buffer.flush()
+        with streams.binary_output() as file:
+            file.write(coded)
     else:
         Path(job.target).parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(Path(job.target), overwrite=settings.overwrite or settings.skip_existing) as file:
@@ -167,7 +170,7 @@ def _encoded(data: bytes | Path, settings: Settings, source_hash: bytes | None) 
 def _source(job: jobs.Job) -> bytes | Path:
     """A file as its path: its bytes need not stay beside the picture. What can be read but once as its bytes."""
     if job.source == jobs.PIPE:
-        return sys.stdin.buffer.read()
+        return streams.binary_input().read()
     path = Path(job.source)
     return path.read_bytes() if path.is_fifo() or path.is_char_device() else path
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptcodec.cli import runtime
+from promptcodec.cli.streams import say
 from promptcodec.errors import UsageError
+from promptcodec.system.printable import json_text, printable
 
 if TYPE_CHECKING:
     from promptcodec.evaluate.bdrate import Method
@@ -109,7 +110,8 @@ def command(
 
         rd_plot(rows, plot, metric)
     if as_json:
-        typer.echo(json.dumps(asdict(summary), indent=2))
+        for line in json_text(asdict(summary), indent=2).splitlines():
+            say(line)
     else:
         from promptcodec.evaluate.pages.report import print_summary
 
@@ -177,7 +179,7 @@ def _pictures(sources: list[str], prepared: Path) -> tuple[list[Path], Path | No
             pictures, part = open_set(name, path)
             found |= dict.fromkeys(pictures)
             if part is not None:
-                typer.echo(f"note: {part}", err=True)
+                say(f"note: {part}", error=True)
         else:
             found |= dict.fromkeys(find_pictures([path]))
     return list(found), masks
@@ -225,7 +227,7 @@ def _measured_rows(
         task = progress.add_task("measuring", total=len(pictures) * sum(len(settings) for _, settings in plan))
         for row in measure(pictures, plan, results, judge, mask_of, jobs):
             rows[row.key] = row  # the same picture may lie in the set twice
-            progress.update(task, advance=1, description=f"{row.picture} {row.codec} {row.setting:g}")
+            progress.update(task, advance=1, description=printable(f"{row.picture} {row.codec} {row.setting:g}"))
     return list(rows.values())
 
 

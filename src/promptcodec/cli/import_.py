@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from promptcodec.cli.streams import say
+from promptcodec.system.printable import valid_unicode
+
 Checkpoint = Annotated[str, typer.Argument(help="A checkpoint (.pth.tar, .pth, .safetensors).", show_default=False)]
 Target = Annotated[str, typer.Argument(help="The model file to write.", show_default=False)]
 Source = Annotated[str, typer.Option("--from", help="transtic, kao, tic, tic-cam or song.", show_default=False)]
@@ -16,5 +19,5 @@ def command(checkpoint: Checkpoint, target: Target, source: Source, name: Name =
     """Import a published checkpoint: a base, and an adapter file beside it where there are prompts."""
     from promptcodec.importers.checkpoint import import_checkpoint
 
-    for path in import_checkpoint(source, checkpoint, target, name):
-        print(path)
+    for path in import_checkpoint(source, checkpoint, target, valid_unicode(name)):
+        say(str(path))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Annotated
 
 import typer
 
 from promptcodec.api import info
+from promptcodec.cli import streams
 from promptcodec.cli.options import Json
 from promptcodec.errors import PromptcodecError
 
@@ -20,17 +20,17 @@ def command(files: Files, as_json: Json = False) -> None:
     failed = False
     for name in files:
         try:
-            facts = info(sys.stdin.buffer if name == "-" else name)
+            facts = info(streams.binary_input() if name == streams.PIPE else name)
         except (PromptcodecError, OSError) as error:
             text = getattr(error, "strerror", None) or str(error)
-            print(f"promptcodec: {name}: {text}", file=sys.stderr)
+            streams.say(f"promptcodec: {name}: {text}", error=True)
             failed = True
             continue
         if as_json:
-            print(json.dumps({"file": name} | facts))
+            streams.say_json({"file": name} | facts)
         else:
-            print(name)
+            streams.say(name)
             for key, value in facts.items():
                 value = ("; ".join(value) or "none") if isinstance(value, list) else value
-                print(f"  {key.replace('_', ' '):<14} {value}")
+                streams.say(f"  {key.replace('_', ' '):<14} {value}")
     sys.exit(1 if failed else 0)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from promptcodec.cli.streams import PIPE, say
 from promptcodec.errors import UsageError
-
-PIPE = "-"
+from promptcodec.system.special_files import descriptor
 
 # Pillow knows the extensions of these and opens them with programs that are elsewhere, if at all; or they are data
 # or drawings rather than pictures. Named files of these kinds are tried.
@@ -69,6 +68,7 @@ def _expand(
     for item in inputs:
         if not item:
             raise UsageError("an input is empty: expected a file, a folder or -")
+        item = PIPE if descriptor(item) == 0 else item
         path = Path(item)
         found = [Input(item, Path(path.name))]
         if item != PIPE and path.is_dir():
@@ -134,4 +134,4 @@ def _report_others(others: Counter[str], expected: frozenset[str]) -> None:
     if counted:
         kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(counted.items()))
         what = "1 file that is no picture" if counted.total() == 1 else f"{counted.total()} files that are no pictures"
-        print(f"promptcodec: passed over {what}: {kinds}", file=sys.stderr)
+        say(f"promptcodec: passed over {what}: {kinds}", error=True)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import signal
-import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,13 +15,16 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from promptcodec.cli.inputs import PIPE as PIPE  # noqa: PLC0414 - every verb says jobs.PIPE
+from promptcodec.cli import streams
 from promptcodec.cli.inputs import find
 from promptcodec.cli.interrupts import interrupts_blocked
 from promptcodec.cli.progress import ProgressBar
+from promptcodec.cli.streams import say, say_json
 from promptcodec.errors import PromptcodecError, UnfitError, UsageError
 from promptcodec.system.import_path import SafeChildren
+from promptcodec.system.special_files import descriptor, is_stream
 
+PIPE = streams.PIPE
 # What Pillow says of each bad tag in metadata.
 _DIRECTORY_NOISE = re.compile(
     "Possibly corrupt EXIF|Corrupt EXIF|Metadata Warning|Tag data larger|Tag offset too large"
@@ -74,14 +75,16 @@ def plan(
     """Pair every input file (folders are searched for ``extensions``) with its output.
 
     Without ``output`` a file's neighbour with ``suffix``; with a folder, a file in it (sub-folders kept); with a file,
-    that file. ``name_others``: see ``inputs.find``. Raises UsageError where two inputs would write the same output,
-    before anything runs.
+    that file. ``/dev/stdout`` is ``-`` by another name. ``name_others``: see ``inputs.find``. Raises UsageError where
+    two inputs would write the same output, before anything runs.
     """
     found = find(inputs, extensions, recursive, name_others)
+    if output is not None and descriptor(output) == 1:
+        output = PIPE
     several = len(found) > 1 or any(Path(i).is_dir() for i in inputs)
     if several and output == PIPE:
         raise UsageError(f"{len(found)} files cannot all be written to a pipe; give -o a folder")
-    if several and output is not None and Path(output).is_file():
+    if several and output is not None and Path(output).exists() and not Path(output).is_dir():
         raise UsageError(f"{len(found)} files cannot all be written to the file {output}; give -o a folder")
     into = output is not None and output != PIPE and (several or output.endswith("/") or Path(output).is_dir())
     jobs = []
@@ -91,7 +94,8 @@ def plan(
             jobs.append(Job(source, "", one.problem))
             continue
         if output is None:
-            target = PIPE if source == PIPE else str(Path(source).with_suffix(suffix))
+            nameless = source == PIPE or descriptor(source) is not None
+            target = PIPE if nameless else str(Path(source).with_suffix(suffix))
         elif into:
             if source == PIPE:
                 raise UsageError("a picture from a pipe has no name; give -o a file")
@@ -106,13 +110,14 @@ def plan(
 def _refuse_collisions(jobs: Sequence[Job]) -> None:
     seen: dict[str, str] = {}
     for job in jobs:
-        if job.target == PIPE or job.problem:
+        if job.problem:
             continue
-        other = seen.setdefault(os.path.realpath(job.target), job.source)
+        stream = job.target == PIPE or is_stream(job.target)
+        other = seen.setdefault(job.target if stream else os.path.realpath(job.target), job.source)
         if other != job.source:
             raise UsageError(f"{other} and {job.source} would both be written to {job.target}; rename one, or give "
                              "them different folders")  # fmt: skip
-        if job.source != PIPE and os.path.realpath(job.source) == os.path.realpath(job.target):
+        if job.source != PIPE and not stream and os.path.realpath(job.source) == os.path.realpath(job.target):
             raise UsageError(f"{job.source} would be overwritten by its own output; give another -o")
 
 
@@ -144,7 +149,7 @@ def run(
                 (report or _report)(outcome, as_json)
     finally:
         if len(jobs) > 1 and not as_json:
-            print(_summary(counts, len(jobs)))
+            say(_summary(counts, len(jobs)))
     return 1 if set(counts) - {"done", "skipped"} else 0
 
 
@@ -203,6 +208,7 @@ def _pooled(
 
 def _begin_worker(prepare: Callable[[], None]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    streams.prepare()
     prepare()
 
 
@@ -215,13 +221,15 @@ def _attempt(work: Callable[[Job], Outcome], job: Job) -> Outcome:
         except Exception as error:
             if isinstance(error, UsageError) and not isinstance(error, UnfitError):  # wrong for every file
                 raise
+            if isinstance(error, BrokenPipeError):  # whoever read the output has had enough
+                raise
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise DiskFullError(f"{display_name(job.source)}: {error.strerror}") from None
             outcome = Outcome(job.source, job.target, "failed", _explain(error, job))
     for warning in caught:
         if _DIRECTORY_NOISE.match(str(warning.message)):  # said once already, in words that name what is lost
             continue
-        print(f"promptcodec: {display_name(job.source)}: {warning.message}", file=sys.stderr)
+        say(f"promptcodec: {display_name(job.source)}: {warning.message}", error=True)
     return outcome
 
 
@@ -248,13 +256,12 @@ def _report(outcome: Outcome, as_json: bool) -> None:
     if outcome.status == "failed":
         name = display_name(outcome.source)
         text = outcome.message if outcome.message.startswith(name) else f"{name}: {outcome.message}"
-        print(f"promptcodec: {text}", file=sys.stderr)
-    # The report must not mix with a picture that goes to standard output.
-    stream = sys.stderr if outcome.target == PIPE else sys.stdout
+        say(f"promptcodec: {text}", error=True)
+    mixed = outcome.target == PIPE  # the report would, with a picture that goes to standard output
     if as_json:
-        print(json.dumps(asdict(outcome)), file=stream)
+        say_json(asdict(outcome), error=mixed)
     elif outcome.status == "done" and outcome.target != PIPE:
         size = f"{outcome.bytes_in:,} -> {outcome.bytes_out:,} bytes"
-        print(f"{outcome.target}: {outcome.width}x{outcome.height}, {size}, {outcome.seconds:.2f} s")
+        say(f"{outcome.target}: {outcome.width}x{outcome.height}, {size}, {outcome.seconds:.2f} s")
     elif outcome.status == "skipped":
-        print(f"{outcome.target}: up to date", file=stream)
+        say(f"{outcome.target}: up to date", error=mixed)

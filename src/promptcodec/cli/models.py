@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from promptcodec.cli.options import Json
+from promptcodec.cli.streams import say, say_json
 from promptcodec.store.shipped import DEFAULT, shipped_models
 from promptcodec.store.shipped_adapters import shipped_adapters
 
@@ -23,13 +24,13 @@ def command(everything: All = False, as_json: Json = False) -> None:
         fingerprint = metadata["fingerprint"]
         adapters = [a for a in shipped_adapters() if a.base_name == f"{metadata['name']} {metadata['version']}"]
         if as_json:
-            print(json.dumps({"name": name, "version": metadata["version"], "fingerprint": fingerprint, "adapters": [
+            say_json({"name": name, "version": metadata["version"], "fingerprint": fingerprint, "adapters": [
                 {"name": a.name, "version": a.version, "fingerprint": a.fingerprint, "use": a.use} for a in adapters
-            ]}))  # fmt: skip
+            ]})  # fmt: skip
             continue
-        print(f"{name} {metadata['version']}  {fingerprint}{'  (default)' if name == DEFAULT else ''}")
+        say(f"{name} {metadata['version']}  {fingerprint}{'  (default)' if name == DEFAULT else ''}")
         for adapter in adapters:
-            print(f"    {adapter.name} {adapter.version}  {adapter.fingerprint}  {adapter.use}")
+            say(f"    {adapter.name} {adapter.version}  {adapter.fingerprint}  {adapter.use}")
     if everything:
         _presets(as_json)
 
@@ -37,10 +38,11 @@ def command(everything: All = False, as_json: Json = False) -> None:
 def _presets(as_json: bool) -> None:
     costs: dict[str, dict[str, Any]] = json.loads(PRESET_COSTS.read_text("utf-8"))
     if not as_json:
-        print(f"\n{'preset':24}{'parameters':>12}{'encode kMAC/px':>16}{'decode kMAC/px':>16}  entropy model")
+        say()
+        say(f"{'preset':24}{'parameters':>12}{'encode kMAC/px':>16}{'decode kMAC/px':>16}  entropy model")
     for name, cost in costs.items():
         if as_json:
-            print(json.dumps({"preset": name} | cost))
+            say_json({"preset": name} | cost)
         else:
             columns = f"{cost['parameters']:12,}{cost['encode_kmac']:16.1f}{cost['decode_kmac']:16.1f}"
-            print(f"{name:24}{columns}  {cost['entropy_model']}")
+            say(f"{name:24}{columns}  {cost['entropy_model']}")

@@ -10,11 +10,13 @@ import typer
 
 from promptcodec.cli.jobs import PIPE, Job
 from promptcodec.errors import ImageError, UsageError
+from promptcodec.system.special_files import is_stream
 
 Inputs = Annotated[list[str], typer.Argument(help="Files, folders, or - for standard input.", show_default=False)]
 Output = Annotated[str | None, typer.Option("-o", "--output", help="File, folder, or - for standard output.")]
 Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Search folders below the given ones too.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+Force = Annotated[bool, typer.Option("-f", "--force", help="Write binary output to a terminal too.")]
 Processes = Annotated[int, typer.Option("-j", "--jobs", min=1, help="Files to code at once, each on one thread.")]
 Threads = Annotated[
     int, typer.Option("--threads", min=0, max=1024, help="Threads for one file; 0 lets torch choose. With -j, one.")
@@ -57,7 +59,7 @@ Strip = Annotated[bool, typer.Option("--strip", help="Leave out EXIF and XMP met
 
 def check_output(job: Job, overwrite: bool) -> None:
     """Raise ImageError where the output exists and may not be replaced."""
-    if job.target != PIPE and Path(job.target).exists() and not overwrite:
+    if job.target != PIPE and not overwrite and Path(job.target).exists() and not is_stream(job.target):
         raise ImageError(f"{job.target} exists; --overwrite replaces it, --skip-existing leaves it")
 
 

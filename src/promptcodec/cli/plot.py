@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptcodec.cli import plot_training
+from promptcodec.cli.streams import say
 from promptcodec.errors import UsageError
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def _print_differences(curves: dict[str, Curve]) -> None:
         rate, quality = bd_rate(curves[name], curves[first]), bd_quality(curves[name], curves[first])
         percent = "-" if rate.percent is None else f"{rate.percent:+.1f} %"
         points = "-" if quality.quality is None else f"{quality.quality:+.2f}"
-        print(f"{name} against {first}: BD-rate {percent}, BD-quality {points}, overlap {rate.overlap:.0%}")
+        say(f"{name} against {first}: BD-rate {percent}, BD-quality {points}, overlap {rate.overlap:.0%}")
 
 
 def _accuracies(files: list[Path]) -> tuple[dict[str, Curve], str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from promptcodec.cli.streams import say
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.data.stored import StoredCurve
+from promptcodec.system.printable import printable
 
 
 def draw(runs: Sequence[Path], output: Path, dataset: str | None, against: Sequence[StoredCurve]) -> None:
@@ -24,7 +26,7 @@ def draw(runs: Sequence[Path], output: Path, dataset: str | None, against: Seque
         wanted = dataset or (others[0] if len(others) == 1 else "")
         if wanted not in names:
             raise UsageError(f"{run} has the sets {', '.join(names)}: choose one with --set")
-        label = run.stem if run.suffix else run.name
+        label = printable(run.stem if run.suffix else run.name)
         chosen[label] = [row for row in rows if row.dataset == wanted]
         if wanted != TRAIN:
             told += [f"{label} {gap.samples:>12,} crops  {phrase(gap, wanted)}" for gap in gaps(rows, wanted)]
@@ -32,5 +34,6 @@ def draw(runs: Sequence[Path], output: Path, dataset: str | None, against: Seque
     for label, rows in chosen.items():
         for name, curve in anchors.items():
             for samples, percent in over_samples(rows, curve):
-                print(f"{label} {samples:>12,} crops  {name} {'–' if percent is None else f'{percent:+.1f} %'}")
-    print(*told, output, sep="\n")
+                say(f"{label} {samples:>12,} crops  {name} {'–' if percent is None else f'{percent:+.1f} %'}")
+    for text in (*told, str(output)):
+        say(text)

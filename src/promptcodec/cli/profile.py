@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from promptcodec.cli import options, runtime
+from promptcodec.cli.streams import say, say_json
 from promptcodec.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,10 +45,8 @@ def command(
     keys = list(dict.fromkeys((part.network, part.kind) for part in found))
     lines = [(key, total([p for p in found if (p.network, p.kind) == key])) for key in keys]
     if not as_json:
-        print(f"{network.config.name}, {width}x{height}: kMAC per pixel of the picture")
-        print(
-            f"{'network':8} {'kind':17}{'parameters':>12}{'true':>10}{'needed':>10}{'paper 002':>10}{'paper 004':>10}"
-        )
+        say(f"{network.config.name}, {width}x{height}: kMAC per pixel of the picture")
+        say(f"{'network':8} {'kind':17}{'parameters':>12}{'true':>10}{'needed':>10}{'paper 002':>10}{'paper 004':>10}")
     for (name, kind), part in [*lines, (("total", ""), total(found))]:
         scale = 1e3 * height * width
         figures = {
@@ -58,15 +56,15 @@ def command(
         spent = seconds.get((name, kind))
         if as_json:
             row = {"network": name, "kind": kind, "parameters": part.parameters}
-            print(json.dumps(row | {k: round(v, 4) for k, v in figures.items()} | ({"s": spent} if spent else {})))
+            say_json(row | {k: round(v, 4) for k, v in figures.items()} | ({"s": spent} if spent else {}))
         else:
             cells = "".join(f"{value:10.3f}" for value in figures.values())
-            print(f"{name:8} {kind:17}{part.parameters:12,}{cells}" + (f"{1e3 * spent:10.1f} ms" if spent else ""))
+            say(f"{name:8} {kind:17}{part.parameters:12,}{cells}" + (f"{1e3 * spent:10.1f} ms" if spent else ""))
     held = {"weights_mib": weights_mib(network)} | {f"{side}_mib": value for side, value in (memory or {}).items()}
     if as_json:
-        print(json.dumps({"network": "memory"} | held))
+        say_json({"network": "memory"} | held)
     else:
-        print("memory: " + ", ".join(f"{name.removesuffix('_mib')} {value:.1f} MiB" for name, value in held.items()))
+        say("memory: " + ", ".join(f"{name.removesuffix('_mib')} {value:.1f} MiB" for name, value in held.items()))
 
 
 def _network(name: str, weights: bool) -> CompressionModel:
@@ -87,16 +85,16 @@ def _print_papers(as_json: bool) -> None:
 
     for paper, columns in COLUMNS.items():
         if not as_json:
-            print(f"Paper {paper}: printed / counted here" + "".join(f"{column:>24}" for column in columns))
+            say(f"Paper {paper}: printed / counted here" + "".join(f"{column:>24}" for column in columns))
         for row in table(paper):
             if as_json:
                 line = {"paper": paper, "table": row.table, "method": row.method, "preset": row.preset}
                 figures = {c: [f.printed, f.ours] for c, f in zip(columns, row.cells, strict=True)}
-                print(json.dumps(line | figures))
+                say_json(line | figures)
             else:
                 mark = "" if row.preset else "  (not built here)"
                 cells = "".join(f"{_cell(figure):>24}" for figure in row.cells)
-                print(f"{row.table:7}{row.method:30}{cells}{mark}")
+                say(f"{row.table:7}{row.method:30}{cells}{mark}")
 
 
 def _cell(figure: Figure) -> str:

@@ -6,10 +6,13 @@ import sys
 from threading import Lock, Timer
 from typing import TYPE_CHECKING
 
+from promptcodec.system.informing import only_informs
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
 DELAY = 2.0  # seconds
+_guarded = only_informs("the progress bar")
 
 
 class ProgressBar:
@@ -25,24 +28,31 @@ class ProgressBar:
         self._timer: Timer | None = None
 
     def __enter__(self) -> ProgressBar:
+        self._start()
+        return self
+
+    @_guarded
+    def _start(self) -> None:
         if sys.stderr.isatty():
             self._timer = Timer(DELAY, self._show)
             self._timer.daemon = True
             self._timer.start()
-        return self
 
+    @_guarded
     def advance(self) -> None:
         """One file more is done."""
         with self._lock:
             self.done, self.share = self.done + 1, 0.0
             self._update()
 
+    @_guarded
     def part(self, done: int, total: int) -> None:
         """So many parts of the file in hand are done."""
         with self._lock:
             self.share = done / total if total > 1 else 0.0
             self._update()
 
+    @_guarded
     def __exit__(self, *_: object) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -56,6 +66,7 @@ class ProgressBar:
             total = self.total if self.total > 1 or self.share else None
             self._progress.update(self._progress.task_ids[0], completed=self.done + self.share, total=total)
 
+    @_guarded
     def _show(self) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeElapsedColumn

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from promptcodec.cli.streams import say
+
 
 def command(
     folder: Annotated[Path, typer.Argument(help="Folder of packed results (.json).", show_default=False)],
@@ -19,4 +21,5 @@ def command(
     from promptcodec.evaluate.pages.page import render
 
     written = render(folder, output, figures)
-    typer.echo("\n".join(map(str, written)))
+    for path in written:
+        say(str(path))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from promptcodec.cli import runtime
+from promptcodec.cli.streams import say
 from promptcodec.errors import UsageError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def command(
     from promptcodec.train.recipe import Recipe
     from promptcodec.train.run.distributed import World
 
-    trainer = Trainer(Recipe.load(recipe, overrides), output, portable, World.join())
+    trainer = Trainer(Recipe.load(recipe, overrides), output, portable, World.join(), say)
     trainer.say(trainer.begin())
     _sit(trainer, max_seconds, model_version)
 
@@ -76,7 +77,7 @@ def _sit(trainer: Trainer, max_seconds: float, version: str) -> None:
     from promptcodec.store.model_file import save_model
     from promptcodec.train.run.progress import line
 
-    trainer.run(max_seconds, lambda row: print(line(row), flush=True))
+    trainer.run(max_seconds, lambda row: say(line(row)))
     if trainer.world.leads:
         made, base, adapter = [], trainer.averaged(), trainer.averaged_adapter()
         if trainer.recipe.train != "adapter":
@@ -85,7 +86,7 @@ def _sit(trainer: Trainer, max_seconds: float, version: str) -> None:
         if adapter is not None:
             made.append(trainer.folder / "adapter.safetensors")
             save_adapter(adapter, base, made[-1])
-        print(f"{', '.join(map(str, made))}: {trainer.samples:,} samples", flush=True)
+        say(f"{', '.join(map(str, made))}: {trainer.samples:,} samples")
 
 
 def _run_queue(
@@ -102,13 +103,13 @@ def _run_queue(
         run, waiting = world.from_leader(ready_run(queue, runs, overrides) if world.leads else None)
         for reason in waiting:
             if world.leads and reason not in said:
-                print(f"left for later: {reason}", flush=True)
+                say(f"left for later: {reason}")
             said.add(reason)
         if run is None:
-            print("the queue is done")
+            say("the queue is done")
             return
         copy = portable / run.name if portable else None
-        trainer = Trainer(run.load(runs, overrides), runs / run.name, copy, world)
+        trainer = Trainer(run.load(runs, overrides), runs / run.name, copy, world, say)
         trainer.say(f"{run.name}: {trainer.begin()}")
         allowed = 60 * run.minutes if run.minutes else math.inf
         before = (trainer.seconds, trainer.samples)

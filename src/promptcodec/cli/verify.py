@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from promptcodec.bitstream.container import MAX_PIXELS, Header, PtcFile, unpack
 from promptcodec.cli import jobs, options, runtime
 from promptcodec.cli.decode import MaxPixels
 from promptcodec.cli.inputs import find
+from promptcodec.cli.streams import binary_input, say, say_json
 from promptcodec.errors import ModelMismatchError
 from promptcodec.store.shipped import find_model
 
@@ -62,7 +62,7 @@ def command(
 def verify_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
     """Check one file; raises PromptcodecError or OSError where it is not sound."""
     start = time.perf_counter()
-    data = read_bytes(sys.stdin.buffer if job.source == jobs.PIPE else job.source, settings.max_pixels)
+    data = read_bytes(binary_input() if job.source == jobs.PIPE else job.source, settings.max_pixels)
     file = unpack(data, settings.max_pixels)
     if settings.container:
         return _outcome(job, data, file, SOUND, "the container is sound", start)
@@ -93,9 +93,9 @@ def _report(outcome: jobs.Outcome, as_json: bool) -> None:
         facts = {"file": outcome.source, "status": "sound" if outcome.status == SOUND else outcome.status,
                  "message": outcome.message, "bytes": outcome.bytes_in, "width": outcome.width,
                  "height": outcome.height, "seconds": outcome.seconds}  # fmt: skip
-        print(json.dumps(facts))
+        say_json(facts)
     if outcome.status == SOUND:
         if not as_json:
-            print(f"{name}: {outcome.message}")
+            say(f"{name}: {outcome.message}")
     else:
-        print(f"promptcodec: {name}: {outcome.message}", file=sys.stderr)
+        say(f"promptcodec: {name}: {outcome.message}", error=True)

@@ -33,14 +33,17 @@ def tile_size(height: int, width: int, config: Model, memory: int, gradients: bo
     """Height and width of the tiles of a picture, multiples of 256, equal among themselves; (0, 0) for no division.
 
     ``memory``: bytes that the networks may take for one tile, with ``gradients`` of the synthesis if they are needed.
-    Warns where even the smallest tile takes more.
+    Warns where even the smallest tile, or a picture that is no larger than one, takes more.
     """
     halo = max(synthesis_halo(config), analysis_halo(config))
     a_pixel = bytes_a_pixel(config, gradients)
     most = memory / a_pixel
     if height * width <= most:
         return 0, 0
-    side = math.isqrt(int(most))
+    if max(height, width) <= TILE_UNIT:
+        _warn_of_little(memory, f"a picture of {width} x {height} pixels takes", a_pixel * height * width, config)
+        return 0, 0
+    side = math.isqrt(max(int(most), 0))
     across = along = max(side - 2 * halo, 0) // TILE_UNIT * TILE_UNIT
     # A picture that is flatter than a square tile leaves room in the other direction.
     if height <= across:
@@ -48,13 +51,16 @@ def tile_size(height: int, width: int, config: Model, memory: int, gradients: bo
     elif width <= along:
         across, along = (int(most / width) - 2 * halo) // TILE_UNIT * TILE_UNIT, width
     if across <= 0 or along <= 0:
-        least = a_pixel * (TILE_UNIT + 2 * halo) ** 2
-        warnings.warn(
-            f"{memory / 2**20:.0f} MiB are too few for {config.name}; its smallest tiles take {least / 2**20:.0f} MiB",
-            stacklevel=4,
-        )
+        _warn_of_little(memory, "the smallest tiles take", a_pixel * (TILE_UNIT + 2 * halo) ** 2, config)
         return TILE_UNIT, TILE_UNIT
     return _even(height, across), _even(width, along)
+
+
+def _warn_of_little(memory: int, what: str, needed: float, config: Model) -> None:
+    warnings.warn(
+        f"{memory / 2**20:.3g} MiB of memory are too few for {config.name}: {what} {needed / 2**20:.3g} MiB",
+        stacklevel=4,
+    )
 
 
 def bytes_a_pixel(config: Model, gradients: bool = False) -> float:

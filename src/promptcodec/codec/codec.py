@@ -36,6 +36,7 @@ from promptcodec.picture.write import to_pil
 from promptcodec.store.shipped import model_for
 from promptcodec.store.versions import described
 from promptcodec.system.allocator import give_back
+from promptcodec.system.informing import only_informs
 from promptcodec.system.memory import check_memory
 
 if TYPE_CHECKING:
@@ -124,10 +125,11 @@ class Codec:
             data = self._encoded(picture, q, target, request, strip, source_hash, effort, memory, preview, progress)
             if verify:
                 self._verify_encoded(data, request)
-        if lossless_is_smaller(picture, len(data)):
-            warnings.warn(
-                "a lossless PNG of this picture would be smaller; this codec is made for photos", stacklevel=2
-            )
+        with only_informs("comparing with a lossless PNG"):
+            if lossless_is_smaller(picture, len(data)):
+                warnings.warn(
+                    "a lossless PNG of this picture would be smaller; this codec is made for photos", stacklevel=2
+                )
         return data
 
     def _encoded(

@@ -1,0 +1,8 @@
+"""Measuring: codecs on pictures, their curves, differences and figures."""
+
+from typing import TYPE_CHECKING
+
+from promptcodec.system.submodules import submodule_getter
+
+if not TYPE_CHECKING:
+    __getattr__ = submodule_getter(__name__)

@@ -21,6 +21,7 @@ from promptcodec.model.layers.transforms import Transform
 from promptcodec.model.layers.windows import WindowGrid
 from promptcodec.model.steering import Site, Steerer, Steering, TransformName
 from promptcodec.steer.sites import TRANSFORMS
+from promptcodec.system.atomic import atomic_write
 from promptcodec.system.extras import import_extra
 
 Map = NDArray[np.float64]
@@ -123,6 +124,7 @@ def plot_map(values: Map, path: Path, label: str) -> None:
     axes = figure.add_subplot(xticks=[], yticks=[])
     figure.colorbar(axes.imshow(values, cmap="magma"), label=label)
     try:
-        figure.savefig(path, format="png", dpi=150)
+        with atomic_write(path, overwrite=True) as file:
+            figure.savefig(file, format="png", dpi=150)
     except OSError as error:
         raise UsageError(f"cannot write the plot {path}: {error.strerror}") from error

@@ -15,6 +15,7 @@ from typing import Any
 
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.results import ResultsFile, Row
+from promptcodec.system.atomic import atomic_write
 
 _DIGITS = {"psnr": 4, "ms_ssim": 6, "encode_s": 4, "decode_s": 4, "peak_mib": 1}
 _COLUMNS = ("bytes", "psnr", "ms_ssim")
@@ -62,7 +63,8 @@ def pack(results: Results, path: Path, times: bool = False) -> None:
     table = ",\n  ".join(json.dumps(pictures[sha256]) for sha256 in order)
     text = f'{head},\n "pictures": [\n  {table}],\n "curves": [\n' + ",\n".join(lines) + "]\n}\n"
     try:
-        path.write_text(text, "utf-8")
+        with atomic_write(path, overwrite=True) as file:
+            file.write(text.encode())
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
 

@@ -27,6 +27,7 @@ from promptcodec.steer.methods.pyramid import rate_and_region
 from promptcodec.steer.methods.song import QualityMap
 from promptcodec.steer.methods.transtic import TransTIC
 from promptcodec.store.model_file import save_model
+from promptcodec.system.utf8_path import utf8_path
 
 SOURCES = ("transtic", "kao", "tic", "tic-cam", "song")
 
@@ -75,7 +76,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         if str(path).endswith(".safetensors"):
             from safetensors.torch import load_file
 
-            return load_file(path)
+            with utf8_path(path) as name:
+                return load_file(name)
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ModelMismatchError(f"checkpoint {path} cannot be read: {error}") from None

@@ -8,6 +8,7 @@ import re
 import struct
 import warnings
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -18,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from promptcodec.bitstream.container import MAX_PIXELS, MAX_SIDE
 from promptcodec.errors import ImageError, LimitError, UsageError
 from promptcodec.picture.colour import to_rgb_or_grey
+from promptcodec.picture.file_objects import checked, seekable
 from promptcodec.picture.further_pictures import lost_pictures
 from promptcodec.picture.netpbm import NetpbmHeader, read_netpbm, read_netpbm_header
 from promptcodec.picture.picture import Picture
@@ -67,17 +69,15 @@ def read(source: Source) -> Picture:
         return _from_file(io.BytesIO(source))
     if isinstance(source, (str, os.PathLike)):
         with Path(source).open("rb") as file:
-            return _from_file(file)
+            return _from_file(seekable(file))
     if hasattr(source, "permute"):  # a tensor, told without importing torch
         return _from_tensor(cast("Tensor", source))
     if hasattr(source, "read"):
-        return _from_file(source)
+        return _from_file(seekable(checked(source)))
     raise UsageError(f"expected a path, file, bytes, PIL image, array or tensor, found {type(source).__name__}")
 
 
 def _from_file(file: BinaryIO) -> Picture:
-    if not _is_seekable(file):
-        file = io.BytesIO(file.read())
     begin = file.tell()
     header = read_netpbm_header(file)
     file.seek(begin)
@@ -114,10 +114,6 @@ def _opened(file: BinaryIO) -> Image.Image:
         raise ImageError(f"the picture is damaged: {error}") from None
 
 
-def _is_seekable(file: BinaryIO) -> bool:
-    return bool(file.seekable()) if hasattr(file, "seekable") else hasattr(file, "seek")
-
-
 def _from_netpbm(file: BinaryIO, header: NetpbmHeader) -> Picture:
     _check_size(header.width, header.height)
     values = read_netpbm(file, header)
@@ -141,7 +137,7 @@ def _opened_tiff(file: BinaryIO) -> Image.Image:
 def _from_pil(image: Image.Image) -> Picture:
     _check_size(*image.size)
     try:
-        further, tiff = lost_pictures(image), tiff_metadata(image)
+        further, tiff = _further_pictures(image), tiff_metadata(image)
         image = in_eight_bits(image, icc_profile(image, tiff))
     except _DAMAGED as error:
         raise ImageError(f"the picture is damaged: {error}") from None
@@ -159,6 +155,14 @@ def _from_pil(image: Image.Image) -> Picture:
     pixels = np.array(image)
     rgb = np.repeat(pixels[:, :, None], 3, axis=2) if grey else pixels
     return Picture(rgb, grey, alpha, icc, exif, xmp)
+
+
+def _further_pictures(image: Image.Image) -> Sequence[str]:
+    """What the file holds beside its picture; nothing where that cannot be told: it only informs."""
+    try:
+        return lost_pictures(image)
+    except _DAMAGED:
+        return ()
 
 
 def _from_tensor(tensor: Tensor) -> Picture:

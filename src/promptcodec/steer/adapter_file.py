@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from promptcodec.errors import ModelMismatchError, OtherBaseError, UsageError
@@ -21,6 +21,8 @@ from promptcodec.model.inference.defaults import about_to_load, default_settings
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.kinds import BUILT_IN, PARAMETER_FREE
 from promptcodec.store.shipped_adapters import find_adapter, shipped_adapters
+from promptcodec.system.atomic import atomic_write
+from promptcodec.system.utf8_path import utf8_path
 
 FORMAT = "promptcodec-adapter-1"
 FINGERPRINT_BYTES = 8
@@ -66,7 +68,8 @@ def save_adapter(adapter: Adapter, network: CompressionModel, path: str | Path) 
         "base_name": network.config.name,
     }
     metadata["fingerprint"] = _digest(tensors, metadata["about"] + metadata["base"]).hex()
-    save_file(tensors, path, metadata=metadata)
+    with atomic_write(Path(path), overwrite=True) as file:
+        file.write(save(tensors, metadata))
 
 
 @default_settings()
@@ -83,9 +86,9 @@ def load_adapter(path: str | Path, network: CompressionModel, base: str | None =
     if not Path(path).is_file():
         path = _shipped(str(path), network, own)
     try:
-        with safe_open(path, "pt") as file:
+        with utf8_path(path) as name, safe_open(name, "pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
     except (OSError, SafetensorError) as error:
         raise ModelMismatchError(f"adapter file {path} cannot be read: {error}") from None
     if metadata.get("format") != FORMAT:

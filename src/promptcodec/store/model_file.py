@@ -23,6 +23,7 @@ from promptcodec.model.inference.defaults import about_to_load, default_settings
 from promptcodec.store.fingerprint import pixel_fingerprint, probability_fingerprint
 from promptcodec.store.prior_tables import prior_tables
 from promptcodec.system.atomic import atomic_write
+from promptcodec.system.utf8_path import utf8_path
 
 FORMAT = "promptcodec-model-1"
 
@@ -76,9 +77,9 @@ def save_model(network: CompressionModel, path: str | Path, version: str) -> Non
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> StoredModel:
     """Read a model file. Raises ModelMismatchError where it is missing, foreign or does not fit its fingerprints."""
     try:
-        with safe_open(path, "pt") as file:
+        with utf8_path(path) as name, safe_open(name, "pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
     except (OSError, SafetensorError) as error:
         raise ModelMismatchError(f"model file {path} cannot be read: {error}") from None
     if metadata.get("format") != FORMAT:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from promptcodec.system.atomic import atomic_write
+from promptcodec.system.printable import printable
 
 TITLE = "## Sittings"
 COLUMNS = ("date", "run", "recipe", "commit", "hardware", "minutes", "samples", "validation", "weights")
@@ -18,7 +19,7 @@ COLUMNS = ("date", "run", "recipe", "commit", "hardware", "minutes", "samples", 
 
 def add_row(path: Path, row: dict[str, Any]) -> None:
     """Add ``row``, which has COLUMNS, below the last row of the table under TITLE; both are made where missing."""
-    _add_line(path, "| " + " | ".join(str(row[column]).replace("|", "/") for column in COLUMNS) + " |")
+    _add_line(path, "| " + " | ".join(printable(str(row[column])).replace("|", "/") for column in COLUMNS) + " |")
 
 
 def take_over(path: Path, other: Path) -> None:

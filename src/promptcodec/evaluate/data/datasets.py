@@ -16,6 +16,7 @@ from PIL import Image
 from promptcodec.errors import ImageError, LimitError, UsageError
 from promptcodec.evaluate.quality.metrics import Pixels
 from promptcodec.picture.read import read
+from promptcodec.system.printable import valid_unicode
 
 SUFFIXES = frozenset({".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg"})
 _EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
@@ -23,7 +24,7 @@ _EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", 
 
 @dataclass(frozen=True)
 class PictureFile:
-    """A picture as stored; ``sha256`` is that of the file's bytes, in hexadecimal."""
+    """A picture as stored. ``name``: of its file, in valid Unicode; ``sha256``: of its bytes, in hexadecimal."""
 
     name: str
     sha256: str
@@ -76,7 +77,7 @@ def read_picture(path: Path) -> PictureFile:
         data = path.read_bytes()
     except OSError as error:
         raise ImageError(f"cannot read {path}: {error.strerror}") from error
-    return PictureFile(path.name, hashlib.sha256(data).hexdigest(), data)
+    return PictureFile(valid_unicode(path.name), hashlib.sha256(data).hexdigest(), data)
 
 
 def find_masks(folder: Path, pictures: Sequence[Path]) -> dict[Path, Path]:

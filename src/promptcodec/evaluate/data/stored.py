@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from promptcodec.errors import UsageError
+from promptcodec.system.atomic import atomic_write
+from promptcodec.system.printable import json_text
 
 UNAVAILABLE = {
     "Choi'19": "conditional autoencoder, Choi et al., ICCV 2019",
@@ -114,9 +116,10 @@ def write_compressai(path: Path, name: str, description: str, points: Sequence[S
         values = [getattr(point, ours) for point in points]
         if all(value is not None for value in values):
             columns[key] = values
-    text = json.dumps({"name": name, "description": description, "results": columns}, indent=2)
+    text = json_text({"name": name, "description": description, "results": columns}, indent=2)
     try:
-        path.write_text(text + "\n", "utf-8")
+        with atomic_write(path, overwrite=True) as file:
+            file.write((text + "\n").encode())
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
 

@@ -14,6 +14,7 @@ from promptcodec.evaluate.pages.speed import speeds, times
 from promptcodec.evaluate.pages.steered_page import range_parts, region_parts
 from promptcodec.evaluate.summary import RATES, BDRate, Summary, by_curve, is_ours, summarise
 from promptcodec.system.atomic import atomic_write
+from promptcodec.system.printable import valid_unicode
 
 _COLUMNS = {"psnr": "PSNR", "ms_ssim": "MS-SSIM", "lpips_alex": "LPIPS", "dists": "DISTS"}
 _MEANS = {"psnr": ("PSNR (dB)", ".2f"), "ms_ssim": ("MS-SSIM", ".4f"), "psnr_yuv": ("PSNR 6:1:1 (dB)", ".2f"),
@@ -43,7 +44,7 @@ def render(folder: Path, output: Path, figures: bool = True) -> list[Path]:
         ]
     parts.append(_absent())
     with atomic_write(output, overwrite=True) as file:
-        file.write(("\n\n".join(parts) + "\n").encode())
+        file.write(valid_unicode("\n\n".join(parts) + "\n").encode())
     return [output, *page.written]
 
 

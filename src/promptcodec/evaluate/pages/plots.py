@@ -14,6 +14,7 @@ from promptcodec.evaluate.data.stored import StoredCurve
 from promptcodec.evaluate.quality.judge import LOWER_IS_BETTER
 from promptcodec.evaluate.results import Row
 from promptcodec.evaluate.summary import by_curve, is_ours, mean_points, quality_curve
+from promptcodec.system.atomic import atomic_write
 from promptcodec.system.extras import import_extra
 
 AXES = {
@@ -183,6 +184,7 @@ def save_figure(figure: Any, path: Path) -> None:
     import_extra("matplotlib", "matplotlib").rcParams["svg.hashsalt"] = "promptcodec"
     metadata = {"Software": None} if kind == "png" else {"Date": None}
     try:
-        figure.savefig(path, format=kind, dpi=100, metadata=metadata)
+        with atomic_write(path, overwrite=True) as file:
+            figure.savefig(file, format=kind, dpi=100, metadata=metadata)
     except OSError as error:
         raise UsageError(f"cannot write the plot {path}: {error.strerror}") from error

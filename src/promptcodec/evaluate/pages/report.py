@@ -5,8 +5,10 @@ from __future__ import annotations
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from promptcodec.evaluate.summary import Summary
+from promptcodec.system.printable import printable
 
 _NAMED = 2  # pairs of codecs that a warning names
 
@@ -19,7 +21,7 @@ def print_summary(summary: Summary, console: Console) -> None:
     if summary.equal_rates:
         console.print(_equal_rates(summary))
     for warning in [*summary.warnings, *_bd_rate_warnings(summary)]:
-        console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(f"warning: {warning}"), markup=False, highlight=False, soft_wrap=True)
 
 
 def _table(title: str, left: int, *columns: str) -> Table:
@@ -30,6 +32,11 @@ def _table(title: str, left: int, *columns: str) -> Table:
     return table
 
 
+def _word(name: str) -> Text:
+    """A name, which may be that of a file, without what rich or a terminal would take for markup."""
+    return Text(printable(name))
+
+
 def _curves(summary: Summary) -> Table:
     title = f"Means over {summary.pictures} pictures"
     table = _table(title, 1, "codec", "setting", "pictures", "bpp", "PSNR dB", "MS-SSIM", "encode s", "decode s")
@@ -38,7 +45,7 @@ def _curves(summary: Summary) -> Table:
             similarity = "-" if point.ms_ssim is None else f"{point.ms_ssim:.4f}"
             quality = (f"{point.bpp:.4f}", f"{point.psnr:.2f}", similarity)
             seconds = (f"{point.encode_s:.3f}", f"{point.decode_s:.3f}")
-            table.add_row(label, f"{point.setting:g}", str(point.pictures), *quality, *seconds)
+            table.add_row(_word(label), f"{point.setting:g}", str(point.pictures), *quality, *seconds)
         table.add_section()
     return table
 
@@ -54,7 +61,7 @@ def _bd_rates(summary: Summary) -> Table:
         difference = "-" if quality.quality is None else f"{quality.quality:+.3f}"
         pictures = "stored" if entry.pictures is None else str(entry.pictures)
         cells = (pictures, percent, f"{result.overlap:.0%}", difference, f"{quality.overlap:.0%}")
-        table.add_row(entry.codec, entry.anchor, entry.metric, *cells)
+        table.add_row(_word(entry.codec), _word(entry.anchor), entry.metric, *cells)
     return table
 
 
@@ -63,7 +70,8 @@ def _equal_rates(summary: Summary) -> Table:
     table = _table(title, 2, "codec", "against", "bpp", "comparable pictures", "better on", "mean difference dB")
     for entry in summary.equal_rates:
         difference = "-" if entry.psnr_difference is None else f"{entry.psnr_difference:+.2f}"
-        table.add_row(entry.codec, entry.anchor, f"{entry.bpp:g}", str(entry.comparable), str(entry.better), difference)
+        cells = (f"{entry.bpp:g}", str(entry.comparable), str(entry.better), difference)
+        table.add_row(_word(entry.codec), _word(entry.anchor), *cells)
     return table
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.bdrate import Curve, bd_rate
+from promptcodec.system.atomic import atomic_write
 from promptcodec.system.extras import import_extra
 from promptcodec.train.run.rd_log import RDRow
 
@@ -54,6 +55,7 @@ def training_plot(runs: Mapping[str, Sequence[RDRow]], anchors: Mapping[str, Cur
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
     try:
-        figure.savefig(path, format="png", dpi=120)
+        with atomic_write(path, overwrite=True) as file:
+            figure.savefig(file, format="png", dpi=120)
     except OSError as error:
         raise UsageError(f"cannot write the plot {path}: {error.strerror}") from error

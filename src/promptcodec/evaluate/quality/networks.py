@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from promptcodec.errors import UsageError
+from promptcodec.system.utf8_path import utf8_path
 
 VARIABLE = "PROMPTCODEC_NETWORKS"
 ALEXNET = "alexnet_features_torchvision.safetensors"
@@ -38,7 +39,8 @@ def weights(name: str, folder: Path | None) -> dict[str, Tensor]:
     if folder is None or not (folder / name).is_file():
         place = f"in {folder}" if folder else f"as no folder is given (--networks or {VARIABLE})"
         raise UsageError(f"{name} is missing {place}: the metric cannot be computed without it")
-    return {key: tensor.float() for key, tensor in load_file(folder / name).items()}
+    with utf8_path(folder / name) as path:
+        return {key: tensor.float() for key, tensor in load_file(path).items()}
 
 
 class Taps(nn.Module):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from promptcodec.errors import UsageError
 from promptcodec.system.atomic import atomic_write
+from promptcodec.system.utf8_path import utf8_path
 
 NAME = "checkpoint.safetensors"
 
@@ -56,7 +57,7 @@ def samples_seen(folder: Path) -> int:
     """Samples that the checkpoint in ``folder`` has seen, 0 where there is none; reads no tensors."""
     if not (folder / NAME).is_file():
         return 0
-    with safe_open(folder / NAME, "pt") as file:
+    with utf8_path(folder / NAME) as name, safe_open(name, "pt") as file:
         pairs = dict(json.loads(file.metadata()["state"])["dict"])
     return int(pairs["samples"]["value"])
 

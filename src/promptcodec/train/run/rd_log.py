@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from promptcodec.errors import UsageError
+from promptcodec.system.printable import valid_unicode
 
 NAME = "validation.jsonl"
 TRAIN = "train"
@@ -35,7 +36,7 @@ def add_rd(folder: Path, samples: int, source: str, rd: list[dict[str, Any]]) ->
 
 def set_name(source: str) -> str:
     """What the pictures of ``source``, a folder or tar file, are called: its last part."""
-    return Path(source).stem or source
+    return valid_unicode(Path(source).stem or source)
 
 
 def read_rd(path: Path) -> list[RDRow]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from pathlib import Path
 from typing import Any
+
+from promptcodec.system.printable import json_text
 
 
 class Log:
@@ -20,7 +21,7 @@ class Log:
 
     def write(self, row: dict[str, Any]) -> None:
         if self._file is not None:
-            self._file.write(json.dumps(row) + "\n")
+            self._file.write(json_text(row) + "\n")
             self._file.flush()
 
     def __exit__(self, *_: object) -> None:
