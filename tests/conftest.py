@@ -3,12 +3,14 @@
 import os
 from pathlib import Path
 
+import golden
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from pictures import make_photo
 
 ROOT = Path(__file__).resolve().parents[1]
+SHARED = Path(os.environ.get("PROMPTCODEC_SHARED", ROOT.parent / "shared"))
 
 # A busy machine is no reason to fail.
 settings.register_profile("promptcodec", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -17,14 +19,19 @@ settings.load_profile("promptcodec")
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Folder with test sets and golden vectors that are not part of the repository.
+    """Folder with pictures, networks and results of others that are not part of the repository.
 
     Taken from ``PROMPTCODEC_SHARED`` or from ``shared`` beside the checkout; the test is skipped where neither exists.
     """
-    folder = Path(os.environ.get("PROMPTCODEC_SHARED", ROOT.parent / "shared"))
-    if not folder.is_dir():
-        pytest.skip(f"needs the test data folder {folder} (set PROMPTCODEC_SHARED)")
-    return folder
+    if not SHARED.is_dir():
+        pytest.skip(f"needs the pictures or networks of the test data folder {SHARED} (set PROMPTCODEC_SHARED)")
+    return SHARED
+
+
+@pytest.fixture(scope="session", params=golden.folders(SHARED), ids=["reduced", "full"][: len(golden.folders(SHARED))])
+def vectors(request: pytest.FixtureRequest) -> golden.Vectors:
+    """Golden vectors: the reduced ones of the repository, then the full ones where the test data folder has them."""
+    return golden.Vectors(request.param)
 
 
 @pytest.fixture(scope="session")

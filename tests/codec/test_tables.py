@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
 from promptcodec.bitstream.tables import BINS, SIGMA_MAX, SIGMA_MIN, FrequencyTables, gaussian_tables, quantise_pmf
 from promptcodec.errors import PromptcodecError
@@ -13,8 +12,8 @@ GAUSSIAN_SHA256 = "3a8ae5033c760b40d074369fb4841fb9aead0a20f40cc2ed1ca113014b06f
 
 
 @pytest.fixture(scope="module")
-def golden(shared):
-    return load_file(shared / "golden" / "entropy_models.safetensors")
+def golden(vectors):
+    return {key: value.numpy() for key, value in vectors("entropy_models").items()}
 
 
 @pytest.mark.parametrize("case", range(5))

@@ -1,7 +1,5 @@
 """Counted complexity against the exact figures, and against what torch counts while a model runs."""
 
-import json
-
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -19,8 +17,8 @@ onednn_linear_works()  # tries the operator, once a process: not while torch cou
 
 
 @pytest.fixture(scope="module")
-def counts(shared):
-    return {m["id"]: m for m in json.loads((shared / "golden/counts.json").read_text())["models"]}
+def counts(vectors):
+    return vectors.counts()
 
 
 def kmac(value, height=256, width=256):

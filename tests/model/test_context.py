@@ -1,10 +1,8 @@
 """Context models against the authors' numbers, and what any schedule owes: no step may see what it must not."""
 
-import json
-
 import pytest
 import torch
-from golden import assert_matches, load, part
+from golden import assert_matches, mistakes, part
 
 from promptcodec.errors import UsageError
 from promptcodec.importers.bases import from_reference
@@ -19,9 +17,13 @@ from promptcodec.model.presets.registry import PRESETS
 
 
 @pytest.fixture(scope="module")
-def causal(shared):
+def causal(vectors):
+    return load_causal(vectors)
+
+
+def load_causal(vectors):
     """The authors' small TIC with its context, float64, and its golden tensors."""
-    tensors = load(shared / "golden/tic_cam.safetensors")
+    tensors = vectors("tic_cam")
     model = CompressionModel(tic_context(32, 48)).double().eval()
     model.load_state_dict(from_reference(part(tensors, "param/")))
     return model, part(tensors, "output/"), tensors["input/x_u8"].double() / 256
@@ -51,7 +53,9 @@ def test_tic_with_context(causal):
 def test_tic_coded_in_order(causal):
     """The wavefront gives what the reference's raster order gives."""
     model, golden, x = causal
-    y, z_hat = model.g_a(x), golden["z_hat"]
+    y, medians = model.g_a(x), model.prior.medians
+    z_hat = (model.h_a(y) - medians).round() + medians
+    assert_matches(z_hat, golden, "z_hat", 1e-9)
     found = {name: torch.zeros_like(y) for name in ("scale", "mean", "symbols")}
 
     def code(step):
@@ -61,8 +65,8 @@ def test_tic_coded_in_order(causal):
         return symbols + step.mean
 
     y_hat = run(model.schedule(z_hat, Gains()), code, tuple(y.shape))
-    assert torch.equal(found["symbols"], golden["seq/y_symbols"].double())
     sequential = part({f"output/{k}": v for k, v in golden.items()}, "output/seq/")
+    assert_matches(found["symbols"], sequential, "y_symbols", 1e-9)
     assert_matches(y_hat, sequential, "y_hat", 1e-9)
     assert_matches(found["mean"], sequential, "means", 1e-9)
     assert_matches(found["scale"], sequential, "scales", 1e-9)
@@ -75,8 +79,8 @@ def test_tic_coded_in_order(causal):
 
 
 @torch.inference_mode()
-def test_elic(shared):
-    tensors = load(shared / "golden/elic.safetensors")
+def test_elic(vectors):
+    tensors = vectors("elic")
     golden, x = part(tensors, "output/"), tensors["input/x_u8"].double() / 256
     model = CompressionModel(elic(24, 40, (4, 4, 8, 8, 16), (28, 16))).double().eval()
     model.load_state_dict(from_reference(part(tensors, "param/")))
@@ -96,24 +100,46 @@ def test_elic(shared):
 
     y_hat = run(model.schedule(z_hat, Gains()), code, tuple(y.shape))
     assert_matches(y_hat, golden, "y_hat", 1e-9)
+    scales, means = torch.zeros_like(y), torch.zeros_like(y)
     for number, step in enumerate(steps):
-        passed = golden[f"group{number // 2}/{'non' * (number % 2)}anchor_pass_params"]
-        rows, cols = (even, odd)[number % 2]
-        assert (torch.cat([step.scale, step.mean], 1) - passed[:, :, rows, cols]).abs().max() < 1e-9
+        scales[step.where], means[step.where] = step.scale, step.mean
         if number % 2:
-            begin, end = step.where[1].start, step.where[1].stop
-            anchors = torch.zeros_like(y_hat)
-            anchors[:, :, even[0], even[1]] = y_hat[:, :, even[0], even[1]]
-            spatial = model.context.spatial[number // 2](anchors[:, begin:end], rows, cols).transpose(1, 2)
-            expected = golden[f"group{number // 2}/spatial_context"][:, :, rows, cols]
-            assert (spatial - expected).abs().max() < 1e-9
+            group = step.where[1]
+            anchors = torch.zeros_like(y_hat[:, group])
+            anchors[:, :, even[0], even[1]] = y_hat[:, group, even[0], even[1]]
+            spatial = anchors.new_zeros(1, 2 * anchors.shape[1], *anchors.shape[2:])
+            for rows, cols in (even, odd):
+                spatial[:, :, rows, cols] = model.context.spatial[number // 2](anchors, rows, cols).transpose(1, 2)
+            assert_matches(spatial, golden, f"group{number // 2}/spatial_context", 1e-9)
         elif number:
             found = model.context.channel[number // 2 - 1](y_hat[:, : step.where[1].start].permute(0, 2, 3, 1))
             assert_matches(found.permute(0, 3, 1, 2), golden, f"group{number // 2}/channel_context", 1e-9)
+    assert_matches(scales, golden, "scales", 1e-9)
+    assert_matches(means, golden, "means", 1e-9)
     out = model(x)
     assert_matches(out["x_hat"], golden, "x_hat", 1e-9)
     assert_matches(out["likelihoods"]["y"], golden, "y_lik", 1e-11)
     assert_matches(out["likelihoods"]["z"], golden, "z_lik", 1e-11)
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        mistakes.undecoded_tokens_left_out, mistakes.transposed_relative_bias, mistakes.tanh_gelu,
+        mistakes.other_norm_epsilon,
+    ],
+)  # fmt: skip
+def test_mistakes_with_context_are_caught(vectors, monkeypatch, mistake):
+    mistake(monkeypatch)
+    with pytest.raises(AssertionError):
+        test_tic_with_context(load_causal(vectors))
+
+
+@pytest.mark.parametrize("mistake", [mistakes.anchors_of_the_other_colour, mistakes.taps_at_even_distance])
+def test_mistakes_in_elic_are_caught(vectors, monkeypatch, mistake):
+    mistake(monkeypatch)
+    with pytest.raises(AssertionError):
+        test_elic(vectors)
 
 
 def small_contexts():
@@ -224,9 +250,8 @@ COUNTS = {
 
 
 @pytest.mark.parametrize("name", COUNTS)
-def test_counts(shared, name):
-    models = {m["id"]: m for m in json.loads((shared / "golden/counts.json").read_text())["models"]}
-    expected = models[COUNTS[name]]["params"]
+def test_counts(vectors, name):
+    expected = vectors.counts()[COUNTS[name]]["params"]
     cfg = PRESETS[name]()
     assert cfg.name == name
     assert config.Model.from_json(cfg.to_json()) == cfg

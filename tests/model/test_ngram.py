@@ -1,10 +1,8 @@
 """N-gram Swin layers against the authors' numbers, on small maps, under a region mask, and their counts."""
 
-import json
-
 import pytest
 import torch
-from golden import assert_matches, load, part
+from golden import assert_matches, mistakes, part
 
 from promptcodec.errors import UsageError
 from promptcodec.model import config
@@ -39,8 +37,8 @@ def make_block(heads: int, window: int, shifted: bool, gelu: str = "none", width
 
 
 @pytest.mark.parametrize("case", ["w8.16x16", "w8.24x16", "w4.8x12"])
-def test_layer(shared, case):
-    tensors = load(shared / "golden/ngram_nstb.safetensors")
+def test_layer(vectors, case):
+    tensors = vectors("ngram_nstb")
     golden, weights = part(tensors, f"output/{case}/"), part(tensors, f"param/{case[:3]}")
     state = {ours(k): v.flatten() if "logit_scale" in k else v for k, v in weights.items()}
     height, width = map(int, case[3:].split("x"))
@@ -61,9 +59,22 @@ def test_layer(shared, case):
         for gelu in ("none", "tanh") if window == 4 else ("none",):
             block = make_block(heads, window, shift > 0, gelu)
             block.load_state_dict(state)
-            found = block(x).flatten(1, 2)
-            expected = golden[f"shift{shift}/layer_output{'.tanh' if gelu == 'tanh' else ''}"]
-            assert (found - expected).abs().max() < 1e-9
+            name = f"shift{shift}/layer_output{'.tanh' if gelu == 'tanh' else ''}"
+            assert_matches(block(x).flatten(1, 2), golden, name, 1e-9)
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        mistakes.unclamped_logit_scale, mistakes.repeated_edge, mistakes.transposed_relative_bias,
+        mistakes.other_norm_epsilon, mistakes.no_shifts,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("case", ["w8.24x16", "w4.8x12"])
+def test_mistakes_are_caught(vectors, monkeypatch, case, mistake):
+    mistake(monkeypatch)
+    with pytest.raises(AssertionError):
+        test_layer(vectors, case)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (8, 8), (3, 30), (9, 17)])
@@ -132,8 +143,8 @@ def test_each_switch_alone(cosine, post, tanh, ngram):
         assert (model.g_a(x) - plain.g_a(x)).abs().max() > 1e-9
 
 
-def test_counts(shared):
-    models = {m["id"]: m for m in json.loads((shared / "golden/counts.json").read_text())["models"]}
+def test_counts(vectors):
+    models = vectors.counts()
 
     def total(model: config.Model) -> int:
         return sum(p.numel() for p in CompressionModel(model).parameters())

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from golden import assert_matches, load, part
+from golden import assert_matches, mistakes, part
 
 from promptcodec.model import config
 from promptcodec.model.entropy.context import CheckerboardConv
@@ -27,8 +27,12 @@ def state(weights, norm="norm."):
 
 
 @pytest.fixture(scope="module")
-def s2c(shared):
-    tensors = load(shared / "golden/s2c_blocks.safetensors")
+def s2c(vectors):
+    return load(vectors)
+
+
+def load(vectors):
+    tensors = vectors("s2c_blocks")
     inputs = {k: v.permute(0, 2, 3, 1) for k, v in part(tensors, "input/").items()}
     return tensors, part(tensors, "output/"), inputs
 
@@ -74,6 +78,22 @@ def test_blocks_of_a_stage(s2c):
     assert_matches(block(inputs["xa"]).permute(0, 3, 1, 2), golden, "s2c_attention", 1e-9)
     with torch.no_grad():
         assert_matches(block(inputs["xa"]).permute(0, 3, 1, 2), golden, "s2c_attention", 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("check", "mistake"),
+    [
+        (lambda s2c: test_convolutional_blocks(s2c, False), mistakes.other_norm_epsilon),
+        (lambda s2c: test_convolutional_blocks(s2c, False), mistakes.steeper_leaky_relu),
+        (test_blocks_of_a_stage, mistakes.other_norm_epsilon),
+        (test_blocks_of_a_stage, mistakes.logits_divided_by_the_token_width),
+        (test_blocks_of_a_stage, mistakes.heads_out_of_order),
+    ],
+)
+def test_mistakes_are_caught(vectors, monkeypatch, check, mistake):
+    mistake(monkeypatch)
+    with pytest.raises(AssertionError):
+        check(load(vectors))
 
 
 def test_feed_forwards(s2c):

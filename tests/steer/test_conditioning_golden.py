@@ -1,10 +1,10 @@
 """SFT, gain units and beta conditioning against numbers computed with the authors' implementations, in float64."""
 
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 import torch
-from golden import assert_matches, load, part
+from golden import Vectors, assert_matches, mistakes, part
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -13,14 +13,14 @@ from promptcodec.model.entropy.prior import FactorizedPrior, gaussian_likelihood
 from promptcodec.model.presets.registry import tic
 from promptcodec.model.steering import Affine
 from promptcodec.steer.controls import Controls
+from promptcodec.steer.methods import gain_units
 from promptcodec.steer.methods.beta import BetaEmbedding, beta_features
-from promptcodec.steer.methods.gain_units import GainUnits, interpolate
 from promptcodec.steer.methods.modulation import SFTLayer, SFTResidual
 
 
 @pytest.fixture(scope="module")
-def tensors(shared: Path) -> dict[str, Tensor]:
-    return load(shared / "golden/conditioning.safetensors")
+def tensors(vectors: Vectors) -> dict[str, Tensor]:
+    return vectors("conditioning")
 
 
 def sft_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -73,14 +73,14 @@ def test_beta(tensors: dict[str, Tensor]) -> None:
 @torch.no_grad()
 def test_gain_units(tensors: dict[str, Tensor]) -> None:
     golden, parameters = part(tensors, "output/gain/"), part(tensors, "param/gain.")
-    units = GainUnits(tic(8, 8)).double()
+    units = gain_units.GainUnits(tic(8, 8)).double()
     names = {"y": "Gain", "y_inverse": "InverseGain", "z": "HyperGain", "z_inverse": "InverseHyperGain"}
     for ours, theirs in names.items():
         setattr(units, ours, torch.nn.Parameter(parameters[theirs]))
     for level, fraction in ((0, 0.25), (3, 0.5), (5, 0.0), (5, 1.0)):
         for theirs in names.values():
             rate = torch.tensor([(level + fraction) / 7], dtype=torch.float64)
-            found = interpolate(parameters[theirs], rate)[0]
+            found = gain_units.interpolate(parameters[theirs], rate)[0]
             assert_matches(found, golden, f"interp/s{level}_l{fraction}/{theirs}.exponential", 1e-12)
     prior = FactorizedPrior(4).double()
     state = {k: v for k, v in parameters.items() if k.startswith("entropy_bottleneck")}
@@ -97,3 +97,20 @@ def test_gain_units(tensors: dict[str, Tensor]) -> None:
         assert_matches((residual + means) * gains.y_inverse, golden, f"level{level}/y_hat_rescaled", 1e-11)
         for key, likelihood in (("y", gaussian_likelihood(residual, scales)), ("z", prior.likelihood(z_hat))):
             assert -likelihood.log2().sum().item() == pytest.approx(golden[f"level{level}/{key}_bits"].item(), abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("check", "mistake"),
+    [
+        (test_sft, mistakes.conditions_resampled), (test_sft, mistakes.steeper_leaky_relu),
+        (test_beta, mistakes.features_with_pi), (test_gain_units, mistakes.linear_between_gains),
+        (test_gain_units, mistakes.signed_gains),
+    ],
+)  # fmt: skip
+def test_mistakes_are_caught(
+    vectors: Vectors, monkeypatch: pytest.MonkeyPatch,
+    check: Callable[[dict[str, Tensor]], None], mistake: Callable[[pytest.MonkeyPatch], None],
+) -> None:  # fmt: skip
+    mistake(monkeypatch)
+    with pytest.raises(AssertionError):
+        check(vectors("conditioning"))

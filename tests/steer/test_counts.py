@@ -1,12 +1,11 @@
 """Parameter counts of the full-size adapters: those of the papers."""
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from golden import Vectors
 from torch import nn
 
 from promptcodec.evaluate.cost.adapter_complexity import adapter_parts
@@ -64,8 +63,8 @@ def test_kao_and_look() -> None:
     assert count(look(TIC, decoder_only=True)) == 3_285_120
 
 
-def test_the_counts_on_file(shared: Path) -> None:
-    models = {m["id"]: m for m in json.loads((shared / "golden/counts.json").read_text())["models"]}
+def test_the_counts_on_file(vectors: Vectors) -> None:
+    models = vectors.counts()
     transtic = models["transtic"]["params"]
     adapter = TransTIC(TIC)
     assert transtic["total"] == BASE + count(adapter)
@@ -99,9 +98,8 @@ def steered(preset: str, make: MakeAdapter, size: int = 256):
 
 
 @pytest.mark.parametrize(("key", "preset", "make"), STEERED, ids=[key for key, _, _ in STEERED])
-def test_macs_on_file(shared: Path, key: str, preset: str, make: MakeAdapter) -> None:
-    models = {m["id"]: m for m in json.loads((shared / "golden/counts.json").read_text())["models"]}
-    expected, found = models[key], steered(preset, make)
+def test_macs_on_file(vectors: Vectors, key: str, preset: str, make: MakeAdapter) -> None:
+    expected, found = vectors.counts()[key], steered(preset, make)
     for side, part in found.items():
         kmac = expected["kmac_per_pixel"][side]
         assert part.macs.true / 65536e3 == pytest.approx(kmac["true"], abs=0.001)

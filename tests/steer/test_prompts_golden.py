@@ -1,10 +1,10 @@
 """Prompted models against numbers computed with the authors' implementations, in float64."""
 
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 import torch
-from golden import assert_matches, load, part
+from golden import Vectors, assert_matches, mistakes, part
 
 from promptcodec.importers.bases import from_reference
 from promptcodec.importers.prompts import split_prompts
@@ -19,8 +19,8 @@ from promptcodec.steer.methods.transtic import TransTIC
 
 @pytest.mark.parametrize("variant", ["ref", "fix"])
 @torch.inference_mode()
-def test_transtic(shared: Path, variant: str) -> None:
-    tensors = load(shared / "golden/transtic.safetensors")
+def test_transtic(vectors: Vectors, variant: str) -> None:
+    tensors = vectors("transtic")
     base, prompts = split_prompts(part(tensors, "param/"))
     model = CompressionModel(tic(16, 48))
     model.load_state_dict(from_reference(base))
@@ -49,8 +49,8 @@ def test_transtic(shared: Path, variant: str) -> None:
 
 @pytest.mark.parametrize("variant", ["ref", "fix"])
 @torch.inference_mode()
-def test_kao(shared: Path, variant: str) -> None:
-    tensors = load(shared / "golden/kao_varroi.safetensors")
+def test_kao(vectors: Vectors, variant: str) -> None:
+    tensors = vectors("kao_varroi")
     base, prompts = split_prompts(part(tensors, "param/"))
     model = CompressionModel(tic(16, 32))
     model.load_state_dict(from_reference(base))
@@ -69,12 +69,33 @@ def test_kao(shared: Path, variant: str) -> None:
             assert bits.item() == pytest.approx(golden[f"{key}_bits"].item(), abs=1e-7)
         if variant == "ref":
             continue
-        steering = attached.for_encoder(x)
-        assert_matches(model.g_a(x, steering.within("g_a")), golden, "y", 1e-9)
-        decoded = Decoded(golden["z_hat"], golden["y_hat"])
-        steering = steering.then(attached.for_decoder(decoded))
+        y, z, steering = model.analyse(x, attached)
+        assert_matches(y, golden, "y", 1e-9)
+        z_hat = (z - model.prior.medians).round() + model.prior.medians
+        assert_matches(z_hat, golden, "z_hat", 1e-9)
+        _, means = model.hyper_parameters(z_hat, steering.gains)
+        y_hat = (y - means).round() + means
+        assert_matches(y_hat, golden, "y_hat", 1e-9)
+        steering = steering.then(attached.for_decoder(Decoded(z_hat, y_hat)))
         for site, steer in steering.sites.items():
             layer = 2 * site.stage + (site.transform == "g_a")
             name = f"prompt.{site.transform}{layer}.{site.block}"
             assert_matches(steer.prompts[0].tokens, part(outputs, f"lam{i}/"), name, 1e-9)
         assert len(steering.sites) == 28
+
+
+@pytest.mark.parametrize(
+    ("check", "mistake"),
+    [
+        (test_transtic, mistakes.other_batch_norm_epsilon), (test_transtic, mistakes.corners_not_aligned),
+        (test_transtic, mistakes.prompt_mask_in_the_other_order), (test_transtic, mistakes.normalised_prompts),
+        (test_kao, mistakes.controls_in_another_order), (test_kao, mistakes.prompt_mask_in_the_other_order),
+    ],
+)  # fmt: skip
+def test_mistakes_are_caught(
+    vectors: Vectors, monkeypatch: pytest.MonkeyPatch,
+    check: Callable[[Vectors, str], None], mistake: Callable[[pytest.MonkeyPatch], None],
+) -> None:  # fmt: skip
+    mistake(monkeypatch)
+    with pytest.raises(AssertionError):
+        check(vectors, "fix")

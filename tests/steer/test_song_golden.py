@@ -1,11 +1,10 @@
 """Song et al.'s codec and its quality map against numbers computed with the authors' implementation, in float64."""
 
-import json
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 import torch
-from golden import assert_matches, load, part
+from golden import Vectors, assert_matches, mistakes, part
 
 from promptcodec.errors import UsageError
 from promptcodec.importers.song import from_song
@@ -19,8 +18,8 @@ from promptcodec.steer.methods.song import QualityMap, quality_to_lambda
 
 
 @torch.inference_mode()
-def test_song(shared: Path) -> None:
-    tensors = load(shared / "golden/song_qmap.safetensors")
+def test_song(vectors: Vectors) -> None:
+    tensors = vectors("song_qmap")
     golden = part(tensors, "output/")
     base, conditioning = from_song(part(tensors, "param/"))
     model = CompressionModel(song(8))
@@ -35,12 +34,15 @@ def test_song(shared: Path) -> None:
     assert_matches(model.g_a.layers[2](first, {-1: steering.within("g_a")[(0, -1)]}), golden, "g_a2", 1e-9)
     assert_matches(y, golden, "y", 1e-9)
     assert_matches(z, golden, "z", 1e-9)
-    decoded = Decoded(golden["z_hat"], golden["y_hat"])
-    features = torch.cat([adapter.from_z(decoded.z), golden["y_hat"]], dim=1)
-    assert_matches(adapter.synthesis(features)[0], golden, "w", 1e-9)
-    scales, means = model.hyper_parameters(golden["z_hat"], steering.gains)
+    z_hat = (z - model.prior.medians).round() + model.prior.medians
+    assert_matches(z_hat, golden, "z_hat", 1e-9)
+    scales, means = model.hyper_parameters(z_hat, steering.gains)
     assert_matches(scales, golden, "scales", 1e-9)
     assert_matches(means, golden, "means", 1e-9)
+    y_hat = (y - means).round() + means
+    assert_matches(y_hat, golden, "y_hat", 1e-9)
+    features = torch.cat([adapter.from_z(Decoded(z_hat, y_hat).z), y_hat], dim=1)
+    assert_matches(adapter.synthesis(features)[0], golden, "w", 1e-9)
     out = model(x, steering=attached)
     assert_matches(out["x_hat"], golden, "x_hat", 1e-9)
     assert_matches(out["likelihoods"]["y"], golden, "y_lik", 1e-11)
@@ -50,9 +52,23 @@ def test_song(shared: Path) -> None:
         assert bits.item() == pytest.approx(golden[f"{key}_bits"].item(), abs=1e-7)
 
 
-def test_counts(shared: Path) -> None:
-    models = {m["id"]: m for m in json.loads((shared / "golden/counts.json").read_text())["models"]}
-    expected = models["song_qmap_192_192"]["params"]
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        mistakes.no_epsilon_in_gdn, mistakes.floor_after_the_square_in_gdn, mistakes.steeper_leaky_relu,
+        mistakes.repeated_edge, mistakes.conditions_resampled,
+    ],
+)  # fmt: skip
+def test_mistakes_are_caught(
+    vectors: Vectors, monkeypatch: pytest.MonkeyPatch, mistake: Callable[[pytest.MonkeyPatch], None]
+) -> None:
+    mistake(monkeypatch)
+    with pytest.raises(AssertionError):
+        test_song(vectors)
+
+
+def test_counts(vectors: Vectors) -> None:
+    expected = vectors.counts()["song_qmap_192_192"]["params"]
     model = CompressionModel(song())
     adapter = QualityMap(model.config)
 

@@ -106,8 +106,8 @@ def test_prior_tables_follow_the_density():
         assert table[-1] / 2**PRECISION < 1e-3
 
 
-def test_reference_checkpoints(shared):
-    golden = load_file(shared / "golden" / "tic_hp.safetensors")
+def test_reference_checkpoints(vectors):
+    golden = vectors("tic_hp")
     state = {k.removeprefix("param/"): v for k, v in golden.items() if k.startswith("param/")}
     ours = from_reference(state)
     assert len(ours) == len(state)
