@@ -9,18 +9,18 @@ import sys
 import time
 from pathlib import Path
 
+import ledger
 import numpy as np
 import pytest
 from PIL import Image
+from queue_file import mark_done, read_queue, ready_run
 from typer.testing import CliRunner
 
 from promptcodec.cli.app import app
 from promptcodec.errors import UsageError
 from promptcodec.model.presets.registry import CONFIGURATIONS
 from promptcodec.store.shipped import shipped_models
-from promptcodec.train import ledger
-from promptcodec.train.queue import mark_done, read_queue, ready_run
-from promptcodec.train.recipe import Recipe
+from promptcodec.train.recipe_file import load_recipe
 from promptcodec.train.run.rd_log import read_rd
 from promptcodec.train.run.shards import read_shards, write_shards
 
@@ -87,7 +87,7 @@ def test_every_run_of_the_queue_loads(tmp_path: Path) -> None:
         if run.start_adapter:
             (tmp_path / run.start_adapter).mkdir(exist_ok=True)
             (tmp_path / run.start_adapter / "adapter.safetensors").touch()
-        given = Recipe.load(run.recipe, dict(run.changes) | ({"start": "x"} if run.start else {}))
+        given = load_recipe(run.recipe, dict(run.changes) | ({"start": "x"} if run.start else {}))
         recipe = run.load(tmp_path, {key: path for key, path in networks.items() if getattr(given, key)})
         assert recipe.model in CONFIGURATIONS
         before = str(tmp_path / run.start / "model.safetensors")
