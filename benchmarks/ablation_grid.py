@@ -5,10 +5,10 @@
 
 A grid is one file: a recipe for all (``[recipe.schedule]`` and other sections), the ``seeds``, the label of the
 ``reference``, and ``[[variant]]`` tables with ``label`` and ``model`` (``promptcodec train`` knows these names; other
-keys replace values of the recipe). All variants see the same crops in the same order and as many of them. Runs that stop, at ``--max-seconds`` too, go on
-where they were; a run that several grids name is trained once. Every finished run is a line of ``--results``: samples,
-seconds of the process' CPU time, cost, and rate (estimated) and PSNR on the central 256 x 256 pixels of the validation
-pictures.
+keys replace values of the recipe). All variants see the same crops in the same order and as many of them. Runs that
+stop, at ``--max-seconds`` too, go on where they were; a run that several grids name is trained once. Every finished run
+is a line of ``--results``: samples, seconds of the process' CPU time, cost, and rate (estimated) and PSNR on the
+central 256 x 256 pixels of the validation pictures.
 
 ``--report`` reads those lines and prints each variant's change in rate at equal quality against the reference
 (BD-rate, negative is better), seed by seed and as mean and spread.

@@ -28,8 +28,6 @@ import torch
 from marked import replace_marked
 
 from promptcodec.evaluate.bdrate import bd_rate
-from promptcodec.model.config import Attention, Depthwise, Model, Resample, Stage, Transform
-from promptcodec.model.presets import registry as presets
 from promptcodec.system.allocator import keep_large_blocks
 from promptcodec.train.build import build_optimiser, build_schedule, build_task
 from promptcodec.train.data.pictures import PictureStore, load_pictures
@@ -71,34 +69,6 @@ LEVERS: dict[str, dict[str, Any]] = {
     "256² crops": {"patch": 256, "batch": 2},
     "128² crops, then 256² for the last 30 %": {"first": {}, "share": 0.7, "patch": 256, "batch": 2},
 }
-
-
-def narrow() -> Model:
-    """nano's plan at half its widths: what a minute of one core can teach something."""
-    local, attention = Depthwise(5), Attention(3, 8)
-    return dataclasses.replace(
-        presets.nano(),
-        name="narrow",
-        analysis=Transform(3, (
-            Resample("down", 32, 0, 4), Stage(1, local, residual=False),
-            Resample("down", 64), Stage(2, local, residual=False),
-            Resample("down", 96), Stage(2, attention, residual=False),
-            Resample("down", 192, 1, 1, zero_init=True),
-        ), shortcut=16),
-        synthesis=Transform(192, (
-            Resample("down", 96, 1, 1), Stage(2, attention, residual=False),
-            Resample("shuffle", 64, 1), Stage(3, local, residual=False),
-            Resample("shuffle", 32, 1), Stage(2, local, residual=False),
-            Resample("shuffle", 3, 3, 4, zero_init=True),
-        ), shortcut=16),
-        hyper_analysis=Transform(192, (
-            Resample("down", 64), Stage(1, None, residual=False), Resample("down", 32),
-        )),
-        hyper_synthesis=Transform(32, (
-            Resample("up", 64), Stage(1, None, residual=False), Resample("shuffle", 96, 1),
-            Stage(1, None, residual=False), Resample("down", 384, 1, 1, zero_init=True),
-        )),
-    )  # fmt: skip
 
 
 def soap(groups: Groups) -> torch.optim.Optimizer:
@@ -235,7 +205,6 @@ def change_in_rate(plain: list[dict[str, float]], other: list[dict[str, float]])
 
 def measure(arguments: argparse.Namespace) -> None:
     """Run what the results lack."""
-    presets.CONFIGURATIONS["narrow"] = narrow
     keep_large_blocks()
     recipe = read_recipe(
         {"model": "narrow", "data": arguments.data, "batch": 8, "warmup": 800, "decay": 0.0, "ema": 0.98,

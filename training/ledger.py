@@ -12,7 +12,7 @@ import torch
 
 from promptcodec.system.atomic import atomic_write
 
-TITLE = "## Sittings"
+TITLE = "## Sessions"
 COLUMNS = ("date", "run", "recipe", "commit", "hardware", "minutes", "samples", "validation", "weights")
 
 

@@ -69,8 +69,8 @@ def main() -> None:
     parser.add_argument("--set", dest="changes", action="append", default=[], help="KEY=VALUE in place of the recipe's")
     arguments = parser.parse_args()
     keep_large_blocks()
-    given = {"data": arguments.data, "samples": arguments.samples}
-    recipe = load_recipe(arguments.recipe, merge_values(parse_changes(arguments.changes), given))
+    options = {"data": arguments.data, "samples": arguments.samples}
+    recipe = load_recipe(arguments.recipe, merge_values(parse_changes(arguments.changes), options))
     rows = []
     print(f"{'rate':>10} {'loss':>10} {'norm':>10}")
     for row in rate_range(recipe, arguments.low, arguments.high):

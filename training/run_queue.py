@@ -135,9 +135,9 @@ def main() -> int:
     parser.add_argument("--model-version", default="0", help="version written into model files")
     arguments = parser.parse_args()
     keep_large_blocks()
-    given = {key: value for key in ("data", "device") if (value := getattr(arguments, key))}
+    options = {key: value for key in ("data", "device") if (value := getattr(arguments, key))}
     try:
-        overrides = merge_values(parse_changes(arguments.changes), given)
+        overrides = merge_values(parse_changes(arguments.changes), options)
         run_queue(
             arguments.queue, arguments.output, overrides, arguments.portable, arguments.max_seconds,
             arguments.model_version,

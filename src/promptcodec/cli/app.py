@@ -21,7 +21,6 @@ from promptcodec.cli import (
     models,
     plot,
     profile,
-    report,
     train,
     verify,
 )
@@ -45,7 +44,6 @@ app.command("eval")(evaluation.command)
 app.command("compare")(compare.command)
 app.command("curves")(curves.command)
 app.command("plot")(plot.command)
-app.command("report")(report.command)
 app.command("bench")(bench.command)
 app.command("profile")(profile.command)
 app.command("train")(train.command)

@@ -46,8 +46,8 @@ def command(
     from promptcodec.train.run.distributed import World
     from promptcodec.train.run.progress import line
 
-    given = {key: value for key, value in (("data", data), ("device", device)) if value}
-    values = merge_values(parse_changes(changes or []), given)
+    options = {key: value for key, value in (("data", data), ("device", device)) if value}
+    values = merge_values(parse_changes(changes or []), options)
     trainer = build_trainer(load_recipe(recipe, values), output, portable, World.join())
     trainer.run.say(trainer.begin())
     trainer.train(max_seconds, lambda row: print(line(row), flush=True))

@@ -111,6 +111,7 @@ def _of_section(section: str, table: dict[str, Any], name: str) -> Iterator[tupl
 def _checked(field: dataclasses.Field[Any], value: Any, name: str) -> Any:
     """The value of a field in its type. Raises UsageError."""
     key, default = field.name, {} if field.default is dataclasses.MISSING else field.default
+    written = value
     if isinstance(default, tuple):
         value = _listed(value, float if key == "rates" else str, f"{name}: {key}")
     elif isinstance(default, float) and type(value) is int:
@@ -120,7 +121,7 @@ def _checked(field: dataclasses.Field[Any], value: Any, name: str) -> Any:
     if key in _RANGES and not _RANGES[key][0] <= value <= _RANGES[key][1]:
         low, high = _RANGES[key]
         expected = f"{low} or more" if math.isinf(high) else f"{low} to {high}"
-        raise UsageError(f"{name}: {key} is {value}, expected {expected}")
+        raise UsageError(f"{name}: {key} is {written}, expected {expected}")
     if (choices := _CHOICES.get(key)) and value not in choices:
         raise UsageError(f"{name}: {key} is {value!r}, expected one of {', '.join(choices)}")
     return value
