@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import train_levers
+from PIL import Image
 from train_levers import Bench, CosineSchedule
 
 from promptcodec.model.rate_distortion import mean_squared_error, rate_distortion
@@ -23,8 +24,11 @@ def test_benchmarks_patch_nothing(name: str) -> None:
     assert not [word for word in ("mock", "setattr", "__dict__", "CONFIGURATIONS", "PRESETS") if word in text]
 
 
-def test_levers_train_with_another_optimiser_and_schedule(recipe: Recipe, pictures: Path, tmp_path: Path) -> None:
-    bench = Bench(dataclasses.replace(recipe, warmup=0, samples=12), str(pictures))
+def test_levers_train_with_another_optimiser_and_schedule(recipe: Recipe, tmp_path: Path) -> None:
+    large = tmp_path / "large"
+    large.mkdir()
+    Image.effect_noise((520, 512), 60).convert("RGB").save(large / "a.png")
+    bench = Bench(dataclasses.replace(recipe, data=(str(large),), warmup=0, samples=12), str(large))
     plain, again, other, cosine = (
         bench.trainer(bench.recipe, tmp_path / str(i), *parts)
         for i, parts in enumerate([(), (), ("adam-0.95",), ("adam", "cosine")])
