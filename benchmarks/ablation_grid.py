@@ -3,12 +3,12 @@
     python benchmarks/ablation_grid.py recipes/grids/ffn.toml --data train-00.tar --validation VAL --runs runs/grids
     python benchmarks/ablation_grid.py recipes/grids/*.toml --report --docs docs/backbones.md --plots docs/figures
 
-A grid is one file: a ``[recipe]`` for all, the ``seeds``, the label of the ``reference``, and ``[[variant]]`` tables
-with ``label`` and ``model`` (``promptcodec train`` knows these names; other keys replace values of the recipe). All
-variants see the same crops in the same order and as many of them. Runs that stop, at ``--max-seconds`` too, go on
-where they were; a run that several grids name is trained once. Every finished run is a line of ``--results``: samples,
-seconds of the process' CPU time, cost, and rate (estimated) and PSNR on the central 256 x 256 pixels of the validation
-pictures.
+A grid is one file: a recipe for all (``[recipe.schedule]`` and other sections), the ``seeds``, the label of the
+``reference``, and ``[[variant]]`` tables with ``label`` and ``model`` (``promptcodec train`` knows these names; other
+keys replace values of the recipe). All variants see the same crops in the same order and as many of them. Runs that
+stop, at ``--max-seconds`` too, go on where they were; a run that several grids name is trained once. Every finished run
+is a line of ``--results``: samples, seconds of the process' CPU time, cost, and rate (estimated) and PSNR on the
+central 256 x 256 pixels of the validation pictures.
 
 ``--report`` reads those lines and prints each variant's change in rate at equal quality against the reference
 (BD-rate, negative is better), seed by seed and as mean and spread.
@@ -36,9 +36,9 @@ from promptcodec.model.presets.registry import CONFIGURATIONS
 from promptcodec.store.model_file import save_model
 from promptcodec.system.allocator import keep_large_blocks
 from promptcodec.system.extras import import_extra
+from promptcodec.train.build import build_trainer
 from promptcodec.train.data.pictures import load_pictures
-from promptcodec.train.loop import Trainer
-from promptcodec.train.recipe import Recipe
+from promptcodec.train.recipe_file import flatten, read_recipe
 from promptcodec.train.validation import validate
 
 QUALITIES = (0.0, 0.33, 0.67, 1.0)
@@ -48,7 +48,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Grid:
-    """A grid file: ``variants`` are labels and what they change in ``recipe``."""
+    """A grid file: ``variants`` are labels and what they change in ``recipe``, whose keys are ``Recipe``'s."""
 
     name: str
     title: str
@@ -62,7 +62,8 @@ class Grid:
         values = tomllib.loads(path.read_text())
         variants = {v["label"]: {k: x for k, x in v.items() if k != "label"} for v in values["variant"]}
         assert values["reference"] in variants, f"{path}: the reference is none of the variants"
-        return Grid(path.stem, values["title"], values["reference"], tuple(values["seeds"]), values["recipe"], variants)
+        recipe, seeds = flatten(values["recipe"], f"grid {path}"), tuple(values["seeds"])
+        return Grid(path.stem, values["title"], values["reference"], seeds, recipe, variants)
 
     def settings(self, label: str, seed: int) -> dict[str, Any]:
         """The recipe's values of one run."""
@@ -80,14 +81,14 @@ def find(rows: list[Row], settings: dict[str, Any]) -> Row | None:
 def train(settings: dict[str, Any], arguments: argparse.Namespace, seconds: float) -> Row | None:
     """Train or go on with a run; its row once it has seen all of its samples."""
     common = {"data": arguments.data, "watch": 0.0, "threads": 1}
-    recipe = Recipe.read(settings | common, "the grid's recipe")
+    recipe = read_recipe(settings | common, "the grid's recipe")
     folder = arguments.runs / f"{recipe.model}-{recipe.patch}-{recipe.samples}-{recipe.seed}"
     clock = folder / "cpu_seconds"
-    trainer = Trainer(recipe, folder, say=lambda _: None)
+    trainer = build_trainer(recipe, folder, say=lambda _: None)
     trainer.begin()
     before = float(clock.read_text()) if clock.exists() else 0.0
     start = time.process_time()
-    trainer.run(seconds)
+    trainer.train(seconds)
     spent = before + time.process_time() - start
     clock.write_text(str(spent))
     print(f"{folder.name}: {trainer.samples:,} samples, {spent:.0f} s of CPU time", flush=True)

@@ -18,13 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from marked import replace_marked
-from train_levers import change_in_rate, exchange_optimiser
+from train_levers import CPU, OPTIMISERS, change_in_rate
 
 from promptcodec.system.allocator import keep_large_blocks
+from promptcodec.train.build import build_data, build_optimiser, build_schedule, build_task
 from promptcodec.train.data.pictures import load_pictures
 from promptcodec.train.loop import Trainer
 from promptcodec.train.recipe import Recipe
+from promptcodec.train.recipe_file import read_recipe
 from promptcodec.train.run.checkpoint import load_checkpoint
+from promptcodec.train.run.distributed import World
+from promptcodec.train.training_run import Run
 from promptcodec.train.validation import validate
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,11 +64,21 @@ TITLES = {
 
 def trainer_of(recipe: Recipe, folder: Path, optimiser: str) -> Trainer:
     """A trainer at its first step, or at its checkpoint."""
-    trainer = Trainer(recipe, folder, say=lambda _: None)
-    if optimiser:
-        exchange_optimiser(trainer, optimiser)
+    task = build_task(recipe, CPU, say=_silent)
+    trainer = Trainer(
+        task,
+        build_data(recipe, CPU, _silent),
+        build_optimiser(recipe, task, OPTIMISERS[optimiser]),
+        build_schedule(recipe),
+        Run(recipe, folder, say=_silent),
+        World(),
+    )
     trainer.begin()
     return trainer
+
+
+def _silent(_: str) -> None:
+    pass
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -75,8 +89,8 @@ def run(arguments: argparse.Namespace) -> None:
     arguments.results.parent.mkdir(parents=True, exist_ok=True)
     for name in arguments.candidates:
         changes = dict(CANDIDATES[name])
-        optimiser = changes.pop("optimiser", "")
-        recipe = Recipe.read(
+        optimiser = changes.pop("optimiser", "adam")
+        recipe = read_recipe(
             {"data": arguments.data, "patch": 256, "batch": 16, "warmup": arguments.warmup, "decay": 0.0,
              "threads": 1, "watch": 0.0, "seed": arguments.seed} | changes,
             f"candidate {name}",

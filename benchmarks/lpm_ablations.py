@@ -28,8 +28,8 @@ from torch import Tensor
 import promptcodec
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls
-from promptcodec.train.loop import Trainer
-from promptcodec.train.recipe import Recipe
+from promptcodec.train.build import build_trainer
+from promptcodec.train.recipe_file import load_recipe
 
 KEPT = RESULTS / "lpm.json"
 LAMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.0483)  # of paper 001
@@ -65,12 +65,12 @@ def measure(base: str, data: list[str], tests: list[Crop], samples: int, run: Ru
     }  # fmt: skip
     if method == ALL:
         changes |= {"train": "joint", "adapter": {}}
-    recipe = Recipe.load(ROOT / "recipes" / "steer" / "nano-lpm.toml", changes)
+    recipe = load_recipe(ROOT / "recipes" / "steer" / "nano-lpm.toml", changes)
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(recipe, Path(folder), say=lambda _: None)
+        trainer = build_trainer(recipe, Path(folder), say=lambda _: None)
         trainer.begin()
-        trainer.run()
+        trainer.train()
     model, adapter = trainer.averaged(), trainer.averaged_adapter()
     steering = Attached(model.config, [] if adapter is None else [adapter.eval()], Controls())
 
@@ -83,7 +83,7 @@ def measure(base: str, data: list[str], tests: list[Crop], samples: int, run: Ru
     names = ("base_held", "trained", "base_at_its_own_rate")
     return {
         "held": held, "wanted": wanted, "method": method, "share": share,
-        "pictures": len(trainer.sampler.store.pictures),
+        "pictures": len(trainer.data.sampler.store.pictures),
         **{name: [round(row[i], 5) for row in found] for i, name in enumerate(names)},
     }  # fmt: skip
 

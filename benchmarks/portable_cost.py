@@ -22,11 +22,10 @@ from typing import Any
 
 import torch
 from marked import replace_marked
-from train_levers import DOCS, QUALITIES, ROOT, Bench, change_in_rate, narrow
+from train_levers import DOCS, QUALITIES, ROOT, Bench, change_in_rate
 
-from promptcodec.model.presets import registry as presets
 from promptcodec.system.allocator import keep_large_blocks
-from promptcodec.train.recipe import Recipe
+from promptcodec.train.recipe_file import read_recipe
 from promptcodec.train.validation import validate
 
 RESULTS = ROOT / "benchmarks" / "results" / "portable-cost.jsonl"
@@ -56,9 +55,8 @@ def one_seed(bench: Bench, seed: int, before: int) -> dict[str, list[Any]]:
 
 def measure(arguments: argparse.Namespace) -> None:
     """Run the seeds that the results lack."""
-    presets.CONFIGURATIONS["narrow"] = narrow
     keep_large_blocks()
-    recipe = Recipe.read(
+    recipe = read_recipe(
         {"model": "narrow", "data": arguments.data, "batch": 8, "warmup": 320, "decay": 0.0, "ema": 0.95,
          "rewarm": arguments.rewarm, "threads": 1, "watch": 0.0},
         "the run",

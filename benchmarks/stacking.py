@@ -36,6 +36,7 @@ from torch import Tensor
 
 import promptcodec
 from promptcodec.model.base import CompressionModel
+from promptcodec.model.rate_distortion import mean_squared_error, rate_distortion
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import load_adapter
 from promptcodec.steer.attached import Attached
@@ -43,7 +44,7 @@ from promptcodec.steer.controls import Controls
 from promptcodec.steer.methods.gain_units import GainUnits
 from promptcodec.train.losses.features import FeatureDistance
 from promptcodec.train.losses.ms_ssim import ms_ssim
-from promptcodec.train.losses.steering import bits_per_pixel, lambda_to_index, squared_error
+from promptcodec.train.losses.steering import lambda_to_index
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "stacking.json"
@@ -78,7 +79,7 @@ class Effects:
         steering = Attached(self.model.config, [self.adapters[n] for n in names], controls)
         rate = torch.tensor([q]) if self.model.gain is not None else None
         out = self.model(crop, rate, "round", steering)
-        return math.log2(float(bits_per_pixel(out, crop))), (out["x_hat"].clamp(0, 1) * 255).round() / 255
+        return math.log2(float(rate_distortion(out, crop).bpp)), (out["x_hat"].clamp(0, 1) * 255).round() / 255
 
     def effect(self, name: str, names: Sequence[str], crop: Tensor, roi: Tensor, q: float) -> float:
         """What ``name`` does beside the others in ``names``."""
@@ -95,7 +96,7 @@ class Effects:
 
     @staticmethod
     def _cost(found: tuple[float, Tensor], crop: Tensor) -> float:
-        return 2 ** found[0] + TARGET * float(squared_error(found[1], crop))
+        return 2 ** found[0] + TARGET * float(mean_squared_error(found[1], crop))
 
     def _slope(self, metric: Metric, crop: Tensor, roi: Tensor, q: float) -> float:
         """Of the metric over log2(bits) of the model without adapters; 0 for a model of one rate."""
@@ -113,7 +114,7 @@ def psnr(x_hat: Tensor, x: Tensor, roi: Tensor) -> float:
 
 def weighted_psnr(x_hat: Tensor, x: Tensor, roi: Tensor) -> float:
     """Decibels."""
-    return -10 * math.log10(float(squared_error(x_hat, x, roi) / roi.mean()) / 255**2)
+    return -10 * math.log10(float(mean_squared_error(x_hat, x, roi) / roi.mean()) / 255**2)
 
 
 def look_metric(networks: Path | None) -> Metric:

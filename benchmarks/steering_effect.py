@@ -38,16 +38,17 @@ from promptcodec.model.base import CompressionModel
 from promptcodec.model.inference.annealing import AnnealedRefinement
 from promptcodec.model.inference.latent_cost import LatentCost
 from promptcodec.model.inference.proximal import ProximalSearch
+from promptcodec.model.rate_distortion import mean_squared_error, rate_distortion
 from promptcodec.model.steering import Steerer
 from promptcodec.picture.read import read
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls
-from promptcodec.train.loop import Trainer
+from promptcodec.train.build import build_trainer
 from promptcodec.train.losses.features import FeatureDistance, FeatureNetwork
 from promptcodec.train.losses.ms_ssim import ms_ssim
-from promptcodec.train.losses.steering import bits_per_pixel, feature_distance, squared_error
-from promptcodec.train.recipe import Recipe
+from promptcodec.train.losses.steering import feature_distance
+from promptcodec.train.recipe_file import load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "steering.md"
@@ -147,8 +148,8 @@ class Metrics:
         if name == "lpips":
             return -float(self.lpips(x_hat, x))
         error = {
-            "psnr": lambda: squared_error(x_hat, x) / 255**2,
-            "roi-psnr": lambda: squared_error(x_hat, x, roi) / roi.mean() / 255**2,
+            "psnr": lambda: mean_squared_error(x_hat, x) / 255**2,
+            "roi-psnr": lambda: mean_squared_error(x_hat, x, roi) / roi.mean() / 255**2,
             "ms-ssim": lambda: 1 - ms_ssim(x_hat, x),
             "features": lambda: feature_distance(self.recogniser, x_hat, x),
         }[name]()
@@ -183,21 +184,21 @@ def train(
 ) -> tuple[CompressionModel, Adapter, int]:
     """The base, the trained adapter, and the samples that it has seen."""
     changes = SHORT | {"start": base, "data": data} | family.changes
-    recipe = Recipe.load(ROOT / "recipes" / "steer" / f"{family.recipe}.toml", changes)
+    recipe = load_recipe(ROOT / "recipes" / "steer" / f"{family.recipe}.toml", changes)
     if recipe.features:
         recipe = dataclasses.replace(recipe, features=metrics.files["features"])
     if recipe.feature_heads:
         recipe = dataclasses.replace(recipe, feature_heads=metrics.files["feature_heads"])
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(recipe, Path(folder), say=lambda _: None)
+        trainer = build_trainer(recipe, Path(folder), say=lambda _: None)
         trainer.begin()
         began = time.process_time()
         while True:  # a run in samples, as long as a few steps say that the seconds last
             spent = time.process_time() - began
             if trainer.step in (4, 16, 64):
                 samples = int(seconds / spent * trainer.samples)
-                trainer.recipe = dataclasses.replace(recipe, samples=samples, warmup=samples // 3)
-            if trainer.step > 4 and trainer.samples >= trainer.recipe.samples:
+                trainer.schedule = dataclasses.replace(trainer.schedule, samples=samples, warmup=samples // 3)
+            if trainer.step > 4 and trainer.samples >= trainer.schedule.samples:
                 break
             trainer.train_step()
         adapter = trainer.averaged_adapter()
@@ -211,7 +212,7 @@ def points(
     """Bits per pixel, then the named metrics, at rate q."""
     out = model(crop.x, torch.tensor([q]), "round", steering)
     x_hat = (out["x_hat"].clamp(0, 1) * 255).round() / 255
-    return [float(bits_per_pixel(out, crop.x)), *(metrics(name, x_hat, crop.x, crop.roi) for name in names)]
+    return [float(rate_distortion(out, crop.x).bpp), *(metrics(name, x_hat, crop.x, crop.roi) for name in names)]
 
 
 def at_equal_rate(
@@ -245,7 +246,7 @@ def costs(
     spread = math.log(gain.lambda_max / gain.lambda_min)
 
     def cost(out: dict[str, Any], x: Tensor) -> float:
-        return float(target * squared_error(out["x_hat"].clamp(0, 1), x) + bits_per_pixel(out, x))
+        return float(target * mean_squared_error(out["x_hat"].clamp(0, 1), x) + rate_distortion(out, x).bpp)
 
     target = family.changes.get("fixed_lambda", 0.0018)
     held, own = (

@@ -21,30 +21,31 @@ import math
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
 from marked import replace_marked
 
 from promptcodec.evaluate.bdrate import bd_rate
-from promptcodec.model.config import Attention, Depthwise, Model, Resample, Stage, Transform
-from promptcodec.model.presets import registry as presets
 from promptcodec.system.allocator import keep_large_blocks
-from promptcodec.train import loop
-from promptcodec.train.data.crops import CropSampler
+from promptcodec.train.build import build_optimiser, build_schedule, build_task
 from promptcodec.train.data.pictures import PictureStore, load_pictures
+from promptcodec.train.data.training_data import TrainingData
 from promptcodec.train.loop import Trainer
+from promptcodec.train.optimiser import Groups, MakeOptimiser, adam
 from promptcodec.train.recipe import Recipe
-from promptcodec.train.run.schedule import rate_factor
+from promptcodec.train.recipe_file import read_recipe
+from promptcodec.train.run.distributed import World
+from promptcodec.train.run.schedule import Schedule
+from promptcodec.train.training_run import Run
 from promptcodec.train.validation import validate
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "train-levers.jsonl"
 DOCS = ROOT / "docs" / "training.md"
 QUALITIES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+CPU = torch.device("cpu")
 CENTRE = 256  # pixels a side of what is validated
 CALIBRATION = 20  # steps
 COSTLY = ("optimiser", "quantisation", "patch", "batch")  # the changes that a crop's cost depends on
@@ -70,42 +71,14 @@ LEVERS: dict[str, dict[str, Any]] = {
 }
 
 
-def narrow() -> Model:
-    """nano's plan at half its widths: what a minute of one core can teach something."""
-    local, attention = Depthwise(5), Attention(3, 8)
-    return dataclasses.replace(
-        presets.nano(),
-        name="narrow",
-        analysis=Transform(3, (
-            Resample("down", 32, 0, 4), Stage(1, local, residual=False),
-            Resample("down", 64), Stage(2, local, residual=False),
-            Resample("down", 96), Stage(2, attention, residual=False),
-            Resample("down", 192, 1, 1, zero_init=True),
-        ), shortcut=16),
-        synthesis=Transform(192, (
-            Resample("down", 96, 1, 1), Stage(2, attention, residual=False),
-            Resample("shuffle", 64, 1), Stage(3, local, residual=False),
-            Resample("shuffle", 32, 1), Stage(2, local, residual=False),
-            Resample("shuffle", 3, 3, 4, zero_init=True),
-        ), shortcut=16),
-        hyper_analysis=Transform(192, (
-            Resample("down", 64), Stage(1, None, residual=False), Resample("down", 32),
-        )),
-        hyper_synthesis=Transform(32, (
-            Resample("up", 64), Stage(1, None, residual=False), Resample("shuffle", 96, 1),
-            Stage(1, None, residual=False), Resample("down", 384, 1, 1, zero_init=True),
-        )),
-    )  # fmt: skip
-
-
-def soap(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+def soap(groups: Groups) -> torch.optim.Optimizer:
     """SOAP (Vyas et al. 2024, arXiv 2409.11321), at its authors' settings."""
     from pytorch_optimizer import SOAP
 
     return SOAP(groups, betas=(0.95, 0.95), weight_decay=0.0, precondition_frequency=10, max_precondition_dim=512)
 
 
-def muon(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+def muon(groups: Groups) -> torch.optim.Optimizer:
     """Muon (Jordan et al. 2024) on matrices and full convolutions, steps as long as Adam's (arXiv 2502.16982).
 
     Biases, depthwise filters and the shortcut stay with Adam.
@@ -124,7 +97,8 @@ def muon(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     )
 
 
-OPTIMISERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] = {
+OPTIMISERS: dict[str, MakeOptimiser] = {
+    "adam": adam,
     "soap": soap,
     "muon": muon,
     "adam-0.99": lambda groups: torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True),
@@ -132,17 +106,15 @@ OPTIMISERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] =
 }
 
 
-def exchange_optimiser(trainer: Trainer, name: str) -> None:
-    """Let the networks of ``trainer`` learn by another one of OPTIMISERS, at the same rates."""
-    groups = trainer.optimiser.networks.param_groups
-    trainer.optimiser.networks = OPTIMISERS[name](
-        [{"params": group["params"], "base": group["base"], "lr": group["base"]} for group in groups]
-    )
-
-
-def cosine(recipe: Recipe, samples: int, restarted: int | None = None) -> float:
+class CosineSchedule(Schedule):
     """The recipe's warm-up, and half a cosine to zero."""
-    return rate_factor(recipe, samples, restarted) * 0.5 * (1 + math.cos(math.pi * samples / recipe.samples))
+
+    def rate_factor(self, samples: int, restarted: int | None = None) -> float:
+        """Share of the learning rate for the batch after ``samples``."""
+        return super().rate_factor(samples, restarted) * 0.5 * (1 + math.cos(math.pi * samples / self.samples))
+
+
+SCHEDULES: dict[str, type[Schedule]] = {"": Schedule, "cosine": CosineSchedule}
 
 
 class Bench:
@@ -150,16 +122,24 @@ class Bench:
 
     def __init__(self, recipe: Recipe, validation: str) -> None:
         self.recipe = recipe
-        self.store = PictureStore(recipe.data, 512, torch.device("cpu"), say=lambda _: None)
+        self.store = PictureStore(recipe.data, 512, CPU, say=_silent)
         self.store.fill()
         self.validation = [_centre(picture) for picture in load_pictures([validation])]
 
-    def trainer(self, recipe: Recipe, folder: Path, optimiser: str = "", portable: Path | None = None) -> Trainer:
-        """A trainer at its first step, or at its checkpoint."""
-        trainer = Trainer(recipe, folder, portable, say=lambda _: None)
-        trainer.__dict__["sampler"] = CropSampler(self.store, recipe.patch, recipe.min_scale, recipe.seed)
-        if optimiser:
-            exchange_optimiser(trainer, optimiser)
+    def trainer(
+        self, recipe: Recipe, folder: Path, optimiser: str = "adam", schedule: str = "", portable: Path | None = None
+    ) -> Trainer:
+        """A trainer at its first step, or at its checkpoint, on the pictures in memory."""
+        task = build_task(recipe, CPU, say=_silent)
+        plan = build_schedule(recipe)
+        trainer = Trainer(
+            task,
+            TrainingData(lambda state, samples: self.store, recipe.patch, recipe.min_scale, recipe.seed),
+            build_optimiser(recipe, task, OPTIMISERS[optimiser]),
+            SCHEDULES[schedule](**dataclasses.asdict(plan)),
+            Run(recipe, folder, portable, say=_silent),
+            World(),
+        )
         trainer.begin()
         return trainer
 
@@ -170,7 +150,7 @@ class Bench:
         return {name: round(min(each[kind] for each in rounds), 6) for name, kind in kinds.items()}
 
     def _cost(self, changes: dict[str, Any]) -> float:
-        optimiser = changes.pop("optimiser", "")
+        optimiser = changes.pop("optimiser", "adam")
         recipe = dataclasses.replace(self.recipe, **changes)
         with tempfile.TemporaryDirectory() as folder:
             trainer = self.trainer(recipe, Path(folder), optimiser)
@@ -184,17 +164,16 @@ class Bench:
     def run(self, lever: dict[str, Any], seed: int, seconds: float, cost: float, plain_cost: float) -> dict[str, Any]:
         """One run, measured."""
         changes = dict(lever)
-        schedule, optimiser = changes.pop("schedule", ""), changes.pop("optimiser", "")
+        schedule, optimiser = changes.pop("schedule", ""), changes.pop("optimiser", "adam")
         first, share = changes.pop("first", None), changes.pop("share", 0.0)
         early = int(share * seconds / plain_cost)
         total = early + int((1 - share) * seconds / cost)
         common: dict[str, Any] = {"seed": seed, "samples": total}
-        factor = cosine if schedule == "cosine" else rate_factor
         spent = 0.0
-        with tempfile.TemporaryDirectory() as folder, mock.patch.object(loop, "rate_factor", factor):
+        with tempfile.TemporaryDirectory() as folder:
             parts = [] if first is None else [(dataclasses.replace(self.recipe, **common, **first), early)]
             for recipe, until in [*parts, (dataclasses.replace(self.recipe, **common | changes), total)]:
-                trainer = self.trainer(recipe, Path(folder), optimiser)
+                trainer = self.trainer(recipe, Path(folder), optimiser, schedule)
                 start = time.process_time()
                 while trainer.samples < until:
                     trainer.train_step()
@@ -204,8 +183,12 @@ class Bench:
             "samples": trainer.samples,
             "cpu_seconds": round(spent, 1),
             "rd": validate(trainer.averaged(), self.validation, QUALITIES),
-            "rd_without_average": validate(trainer.model, self.validation, QUALITIES),
+            "rd_without_average": validate(trainer.task.model, self.validation, QUALITIES),
         }
+
+
+def _silent(_: str) -> None:
+    pass
 
 
 def _centre(picture: Any) -> Any:
@@ -222,9 +205,8 @@ def change_in_rate(plain: list[dict[str, float]], other: list[dict[str, float]])
 
 def measure(arguments: argparse.Namespace) -> None:
     """Run what the results lack."""
-    presets.CONFIGURATIONS["narrow"] = narrow
     keep_large_blocks()
-    recipe = Recipe.read(
+    recipe = read_recipe(
         {"model": "narrow", "data": arguments.data, "batch": 8, "warmup": 800, "decay": 0.0, "ema": 0.98,
          "threads": 1, "watch": 0.0},
         "the plain run",

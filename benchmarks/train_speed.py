@@ -12,7 +12,6 @@ large matrix product of the same type, measured in the same run.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import time
 from collections.abc import Callable
@@ -69,7 +68,7 @@ def our_step(name: str, x: torch.Tensor, autocast: bool, compiled: bool) -> tupl
     """The training step as ``promptcodec train`` runs it, and its floating-point operations."""
     model = channels_last(CompressionModel(PRESETS[name]()).to(x.device))
     objective = Objective(model, Distortion("mse"), "noise", 0.0067, autocast)
-    optimiser = Optimiser(model, dataclasses.replace(Recipe(), model=name))
+    optimiser = Optimiser(model, Recipe().learning_rate)
     flops = flops_per_sample(objective, x.shape[-1], x.device)
     module = torch.compile(objective) if compiled else objective
     x = x.contiguous(memory_format=torch.channels_last)

@@ -6,21 +6,22 @@ Everything but the rate is the recipe's (`--set KEY=VALUE` as with `promptcodec 
 median of 16 steps; the last column says what the guard of a run thinks of it (`train/run/divergence.py`). Take a rate
 well below the first one that is doubtful, for a long run is less stable than this one, and not above the one of the
 lowest loss. Rows differ by their crops as well: a test of few samples says where a run diverges, and little about where
-its loss is lowest. Where a model diverges at once at a rate that it bears later on, lengthen the warm-up."""
+its loss is lowest. Where a model diverges at once at a rate that it bears later on, lengthen the warm-up.
+"""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import tempfile
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from promptcodec.system.allocator import keep_large_blocks
-from promptcodec.train.loop import Trainer
+from promptcodec.train.build import build_trainer
 from promptcodec.train.recipe import Recipe
+from promptcodec.train.recipe_file import load_recipe, merge_values, parse_changes
 from promptcodec.train.run.distributed import World
 from promptcodec.train.run.divergence import LOOK_EVERY, DivergenceMonitor, Verdict
 
@@ -42,7 +43,7 @@ def rate_range(recipe: Recipe, low: float, high: float) -> Iterator[Row]:
     monitor = DivergenceMonitor((bounds.guard, bounds.guard_norm), World())
     steps = recipe.samples // recipe.batch
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(recipe, Path(folder))
+        trainer = build_trainer(recipe, Path(folder))
         trainer.begin()
         groups = trainer.optimiser.networks.param_groups
         first = [group["base"] for group in groups]
@@ -68,8 +69,8 @@ def main() -> None:
     parser.add_argument("--set", dest="changes", action="append", default=[], help="KEY=VALUE in place of the recipe's")
     arguments = parser.parse_args()
     keep_large_blocks()
-    changes = {key: value for text in arguments.changes for key, value in tomllib.loads(text).items()}
-    recipe = Recipe.load(arguments.recipe, changes | {"data": arguments.data, "samples": arguments.samples})
+    options = {"data": arguments.data, "samples": arguments.samples}
+    recipe = load_recipe(arguments.recipe, merge_values(parse_changes(arguments.changes), options))
     rows = []
     print(f"{'rate':>10} {'loss':>10} {'norm':>10}")
     for row in rate_range(recipe, arguments.low, arguments.high):

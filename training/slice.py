@@ -6,7 +6,9 @@
 ``start`` returns at once; what it starts outlives the shell that it was started from. Data arrives in IN as tar files,
 or as folders of parts of at most 16 MiB with an index (``train/run/shards.py`` reads them). Training begins with the
 first that is complete, and takes up the others as they come. OUT holds, for each run, the copy that continues it
-elsewhere: put it there again before the next slice. Needs nothing but the installed package, and no network."""
+elsewhere: put it there again before the next slice. Needs nothing but this folder and the installed package, and no
+network.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +20,18 @@ import sys
 import time
 from pathlib import Path
 
+from ledger import take_over
+from queue_file import OPEN, mark, read_queue
+
 from promptcodec.errors import PromptcodecError
 from promptcodec.train.data.sources import Unit
-from promptcodec.train.ledger import take_over
-from promptcodec.train.queue import DONE, mark_done, read_queue
 from promptcodec.train.run.shards import complete, read_shards
 
 ROOT = Path(__file__).resolve().parents[1]
 POLL = 0.5  # seconds between looks at the inbox
-HOME = 60.0  # seconds between copies of logs, models, queue and ledger
+COPY_EVERY = 60.0  # seconds between copies of logs, models, queue and ledger
 LEDGER = "LEDGER.md"
-TAKEN = {
+KEPT = {
     ".adapter.safetensors": "adapter.safetensors",
     ".safetensors": "model.safetensors",
     ".log.jsonl": "log.jsonl",
@@ -83,11 +86,11 @@ def run(arguments: argparse.Namespace) -> int:
     catch_up(arguments.queue, outbox)
     training = subprocess.Popen(command(arguments, data, runs, end - time.monotonic()))
     (work / "training.pid").write_text(str(training.pid))
-    home = time.monotonic()
+    copied = time.monotonic()
     while training.poll() is None:
-        if time.monotonic() - home > HOME:  # the machine may go at any time
+        if time.monotonic() - copied > COPY_EVERY:  # the machine may go at any time
             take_home(runs, outbox, arguments.queue)
-            home = time.monotonic()
+            copied = time.monotonic()
         for name in put_in_place(inbox, data):
             print("brought", name, flush=True)
         time.sleep(POLL)
@@ -98,23 +101,23 @@ def run(arguments: argparse.Namespace) -> int:
 
 def bring_back(runs: Path, outbox: Path) -> None:
     """Copy what earlier slices left into ``runs``, where it lacks it: what later runs start from, and logs to go on."""
-    for home in (path for path in outbox.glob("*.*") if path.is_file()):
-        for ending, own in TAKEN.items():  # a run's name may have dots of its own
-            name = home.name.removesuffix(ending)
-            if name != home.name:
-                if not (runs / name / own).is_file():
+    for source in (path for path in outbox.glob("*.*") if path.is_file()):
+        for ending, file in KEPT.items():  # a run's name may have dots of its own
+            name = source.name.removesuffix(ending)
+            if name != source.name:
+                if not (runs / name / file).is_file():
                     (runs / name).mkdir(parents=True, exist_ok=True)
-                    _copy(home, runs / name / own)
+                    _copy(source, runs / name / file)
                 break
 
 
 def catch_up(queue: Path, outbox: Path) -> None:
     """Take over what earlier slices did, from the queue and ledger that they left: this copy may be older."""
     if (outbox / queue.name).is_file():
-        unfinished = {run.name for run in read_queue(queue) if run.status != DONE}
+        unfinished = {run.name for run in read_queue(queue) if run.status == OPEN}
         for run in read_queue(outbox / queue.name):
-            if run.status == DONE and run.name in unfinished:
-                mark_done(queue, run.name)
+            if run.status != OPEN and run.name in unfinished:
+                mark(queue, run.name, run.status)
     if (outbox / LEDGER).is_file():
         take_over(queue.parent / LEDGER, outbox / LEDGER)
 
@@ -122,8 +125,8 @@ def catch_up(queue: Path, outbox: Path) -> None:
 def take_home(runs: Path, outbox: Path, queue: Path) -> None:
     """Copy logs, model files, queue and ledger into ``outbox``; the portable copies are there already."""
     for folder in (path for path in runs.iterdir() if path.is_dir()):
-        for ending, own in TAKEN.items():
-            _copy(folder / own, outbox / f"{folder.name}{ending}")
+        for ending, file in KEPT.items():
+            _copy(folder / file, outbox / f"{folder.name}{ending}")
     _copy(queue, outbox / queue.name)
     _copy(queue.parent / LEDGER, outbox / LEDGER)
 
@@ -138,11 +141,11 @@ def _copy(source: Path, target: Path) -> None:
 
 def command(arguments: argparse.Namespace, data: Path, runs: Path, seconds: float) -> list[str]:
     """Training as a command: one process, or torchrun's several."""
-    start = [sys.executable, "-m", "promptcodec"]
+    start = [sys.executable]
     if arguments.processes > 1:
-        start = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        start += [f"--nproc-per-node={arguments.processes}", "-m", "promptcodec"]
-    options = ["train", "--next", "--queue", str(arguments.queue), "-o", str(runs), "--data", str(data)]
+        start += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={arguments.processes}"]
+    start += [str(ROOT / "training" / "run_queue.py")]
+    options = ["--queue", str(arguments.queue), "-o", str(runs), "--data", str(data)]
     options += ["--portable", str(arguments.outbox), "--max-seconds", f"{seconds:.0f}"]
     if arguments.validation:
         options += ["--set", f"validation={json.dumps([str(path.resolve()) for path in arguments.validation])}"]
@@ -153,8 +156,8 @@ def start(arguments: argparse.Namespace) -> int:
     """Start the slice in a session of its own."""
     arguments.work.mkdir(parents=True, exist_ok=True)
     with (arguments.work / "slice.log").open("ab") as log:
-        own = [sys.executable, str(Path(__file__).resolve()), "run", *sys.argv[2:]]
-        process = subprocess.Popen(own, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        again = [sys.executable, str(Path(__file__).resolve()), "run", *sys.argv[2:]]
+        process = subprocess.Popen(again, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     print(f"started; {arguments.work / 'slice.log'} tells how it goes (process {process.pid})")
     return 0
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.presets.registry import nano, tic
+from promptcodec.model.rate_distortion import rate_distortion
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls, constant
@@ -16,7 +17,7 @@ from promptcodec.steer.methods.lpm import LPM
 from promptcodec.steer.methods.modulation import SFTLayer, SFTResidual
 from promptcodec.steer.methods.quantisation_step import QuantisationStep, best_step
 from promptcodec.steer.methods.sft import SFT
-from promptcodec.train.losses.steering import bits_per_pixel, transformed_loss
+from promptcodec.train.losses.steering import transformed_loss
 
 SMALL = tic(16, 32)
 
@@ -117,4 +118,4 @@ def test_a_transform_takes_the_place_of_the_synthesis() -> None:
     assert all(p.grad is not None for p in adapter.parameters())
     assert found.shape == (2, 8, 16, 16)
     exact = transformed_loss(out, x, torch.ones(2), found, found)
-    torch.testing.assert_close(exact, bits_per_pixel(out, x))
+    torch.testing.assert_close(exact, rate_distortion(out, x).bpp)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from promptcodec.model.rate_distortion import rate_distortion
 from promptcodec.train.data.random_region import random_region
 from promptcodec.train.losses import steering as objectives
 from promptcodec.train.losses.steering import look_loss, machine_loss, region_loss
@@ -16,7 +17,7 @@ def test_equations() -> None:
     torch.manual_seed(0)
     x, x_hat = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
     out, bpp = fake_out(x_hat), (12 + 2) / 64
-    assert torch.allclose(objectives.bits_per_pixel(out, x), torch.full((2,), bpp))
+    assert torch.allclose(rate_distortion(out, x).bpp, torch.full((2,), bpp))
     mse = 255**2 * (x - x_hat).square().flatten(1).mean(1)
     rate_lambda, share = torch.tensor([0.0018, 0.0130]), torch.tensor([0.25, 1.0])
 

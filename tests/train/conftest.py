@@ -8,7 +8,6 @@ from PIL import Image
 
 from promptcodec.model import config
 from promptcodec.model.presets import registry as presets
-from promptcodec.train import loop
 from promptcodec.train.recipe import Recipe
 
 
@@ -54,7 +53,7 @@ def pictures(tmp_path: Path) -> Path:
 @pytest.fixture
 def recipe(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     monkeypatch.setitem(presets.PRESETS, "tiny", tiny)
-    monkeypatch.setattr(loop, "LINEAR_START_CROPS", 128)
+    monkeypatch.setattr("promptcodec.train.start.START_CROPS", 128)
     return Recipe(
         model="tiny",
         data=(str(pictures),),

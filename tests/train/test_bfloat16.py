@@ -25,6 +25,7 @@ from promptcodec.steer.adapter_file import save_adapter
 from promptcodec.steer.kinds import BUILT_IN, PARAMETER_FREE
 from promptcodec.steer.sites import has_ngram_context, stages_with_tokens
 from promptcodec.store.model_file import load_model, save_model
+from promptcodec.train.build import build_trainer
 from promptcodec.train.loop import Trainer
 from promptcodec.train.recipe import Recipe
 
@@ -143,14 +144,14 @@ def make_recipe(recipe: Recipe, start: Path, model: config.Model, changes: Chang
 
 def train_a_step(recipe: Recipe, folder: Path) -> tuple[Trainer, float]:
     """A trainer after one step, and its loss."""
-    trainer = Trainer(recipe, folder, say=lambda _: None)
+    trainer = build_trainer(recipe, folder, say=lambda _: None)
     trainer.begin()
-    start = {name: value.clone() for name, value in trainer.trained.named_parameters()}
+    start = {name: value.clone() for name, value in trainer.task.trained.named_parameters()}
     trainer.train_step()
-    for name, value in trainer.trained.named_parameters():
+    for name, value in trainer.task.trained.named_parameters():
         assert value.dtype == torch.float32
         assert value.isfinite().all(), name
-    moved = [name for name, value in trainer.trained.named_parameters() if not torch.equal(value, start[name])]
+    moved = [name for name, value in trainer.task.trained.named_parameters() if not torch.equal(value, start[name])]
     assert len(moved) >= 0.5 * len(start)
     return trainer, trainer.meter.read(trainer.world)["loss"]
 
@@ -168,7 +169,7 @@ def test_a_step_of_training_and_a_file(name, method, recipe, bases, networks, tm
     _, loss = train_a_step(recipe, tmp_path / "float32")
     trainer, rounded = train_a_step(dataclasses.replace(recipe, precision="bfloat16"), tmp_path / "bfloat16")
     assert rounded == pytest.approx(loss, rel=0.02)
-    adapter, path = trainer.steered.adapter, tmp_path / "adapter.safetensors"
+    adapter, path = trainer.task.trained.adapter, tmp_path / "adapter.safetensors"
     save_adapter(adapter, plain.backend.network, path)
     coders = [WithAdapters(codec, [path]) for codec in (plain, rounding)]
     settings, maps = dict.fromkeys(adapter.takes, 0.7), dict.fromkeys(adapter.maps, "8,8,40,40")

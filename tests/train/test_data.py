@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 from promptcodec.errors import UsageError
+from promptcodec.train.build import build_trainer
 from promptcodec.train.data.arrivals import Watch, take_up_arrivals
 from promptcodec.train.data.crops import CropSampler
 from promptcodec.train.data.pictures import PictureStore, load_pictures
 from promptcodec.train.data.sources import find_units
-from promptcodec.train.loop import Trainer
 from promptcodec.train.recipe import Recipe
 
 CPU = torch.device("cpu")
@@ -133,9 +133,9 @@ def test_a_share_of_the_pictures(recipe: Recipe, pictures: Path, tmp_path: Path)
     other.restore(store.state(), 0)
     assert len(other.pictures) == 12
     few = dataclasses.replace(recipe, data=(str(one),), share=0.25)
-    assert len(Trainer(few, tmp_path / "run").sampler.store.pictures) == 3
+    assert len(build_trainer(few, tmp_path / "run").data.store.pictures) == 3
     with pytest.raises(UsageError, match="give fewer shards"):
-        Trainer(dataclasses.replace(few, data=("https://host/a.tar",)), tmp_path / "far").sampler  # noqa: B018
+        build_trainer(dataclasses.replace(few, data=("https://host/a.tar",)), tmp_path / "far")
 
 
 def test_late_shards_are_recorded(recipe: Recipe, pictures: Path, tmp_path: Path) -> None:
@@ -147,21 +147,21 @@ def test_late_shards_are_recorded(recipe: Recipe, pictures: Path, tmp_path: Path
     folder.mkdir()
     shard(folder / "b.tar", files[:2])
     recipe = dataclasses.replace(recipe, data=(str(folder),), watch=1e-9, samples=16)
-    first = Trainer(recipe, tmp_path / "run")
+    first = build_trainer(recipe, tmp_path / "run")
     first.begin()
     first.train_step()
     shard(folder / "a.tar", files[2:])  # before b.tar in name order, after it in order of arrival
     assert take_up_arrivals(first._watch, first.world)
     first.save()
     first.train_step()
-    second = Trainer(recipe, tmp_path / "run")
+    second = build_trainer(recipe, tmp_path / "run")
     second.begin()
     second.train_step()
-    for name, value in first.model.state_dict().items():
-        assert torch.equal(value, second.model.state_dict()[name]), name
+    for name, value in first.task.model.state_dict().items():
+        assert torch.equal(value, second.task.model.state_dict()[name]), name
     (folder / "a.tar").unlink()
     told: list[str] = []
-    third = Trainer(recipe, tmp_path / "run", say=told.append)
+    third = build_trainer(recipe, tmp_path / "run", say=told.append)
     third.begin()
     third.train_step()
     assert any("the data lacks a.tar" in text for text in told)

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from promptcodec.errors import UsageError
-from promptcodec.train.loop import Trainer
+from promptcodec.train.build import build_trainer
 from promptcodec.train.losses.distortion import MS_SSIM_LAMBDAS, Distortion
 from promptcodec.train.losses.features import FeatureDistance
 from promptcodec.train.losses.ms_ssim import ms_ssim
@@ -81,11 +81,11 @@ def test_the_rate_is_that_of_the_metric() -> None:
 
 def test_a_weighted_sum_trains(recipe: Recipe, network: Path, tmp_path: Path) -> None:
     recipe = dataclasses.replace(recipe, features=str(network), feature_weight=250.0)
-    trainer = Trainer(recipe, tmp_path / "run")
+    trainer = build_trainer(recipe, tmp_path / "run")
     trainer.begin()
     trainer.train_step()
     assert not any("features" in name for name in trainer.state()["model"])
-    plain = Trainer(dataclasses.replace(recipe, features=""), tmp_path / "plain")
+    plain = build_trainer(dataclasses.replace(recipe, features=""), tmp_path / "plain")
     plain.begin()
     plain.train_step()
     assert trainer.meter.read(trainer.world)["loss"] > plain.meter.read(plain.world)["loss"]
@@ -104,7 +104,7 @@ def test_ms_ssim_trains(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setitem(presets.PRESETS, "tiny-fixed", lambda: dataclasses.replace(tiny(), gain=None))
     changes = {"model": "tiny-fixed", "data": (str(big),), "patch": 168, "batch": 2}
     recipe = dataclasses.replace(recipe, **changes, distortion="ms-ssim", fixed_lambda=16.0)
-    trainer = Trainer(recipe, tmp_path / "run")
+    trainer = build_trainer(recipe, tmp_path / "run")
     trainer.begin()
     trainer.train_step()
     assert trainer.meter.read(trainer.world)["loss"] > 0

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from promptcodec.errors import UsageError
-from promptcodec.train.loop import Trainer
+from promptcodec.train.build import build_trainer
 from promptcodec.train.recipe import Recipe
 from promptcodec.train.run.checkpoint import load_checkpoint
 from promptcodec.train.run.distributed import World
@@ -23,14 +23,15 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from conftest import tiny
 from promptcodec.model.presets import registry as presets
-from promptcodec.train import loop
+from promptcodec.train import start
+from promptcodec.train.build import build_trainer
+from promptcodec.train.recipe_file import read_recipe
 from promptcodec.train.run.distributed import World
-from promptcodec.train.recipe import Recipe
 presets.PRESETS["tiny"] = tiny
-loop.LINEAR_START_CROPS = 128
-trainer = loop.Trainer(Recipe.read(json.loads(sys.argv[2]), "test"), Path(sys.argv[3]), world=World.join())
+start.START_CROPS = 128
+trainer = build_trainer(read_recipe(json.loads(sys.argv[2]), "test"), Path(sys.argv[3]), world=World.join())
 trainer.begin()
-trainer.run()
+trainer.train()
 """
 
 
@@ -51,12 +52,12 @@ def test_two_processes_equal_one(recipe: Recipe, tmp_path: Path) -> None:
         environment = os.environ | places | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(at)}
         processes.append(subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments], env=environment))
     assert [process.wait(timeout=120) for process in processes] == [0, 0]
-    one = Trainer(recipe, tmp_path / "one")
+    one = build_trainer(recipe, tmp_path / "one")
     one.begin()
-    one.run()
+    one.train()
     two = load_checkpoint(tmp_path / "two")
     assert two["samples"] == 12
-    for name, value in one.model.state_dict().items():
+    for name, value in one.task.model.state_dict().items():
         torch.testing.assert_close(value, two["model"][name], atol=1e-6, rtol=1e-5)
     rows = [[json.loads(line) for line in (tmp_path / n / "log.jsonl").open()] for n in ("one", "two")]
     for a, b in zip(*rows, strict=True):
@@ -74,10 +75,10 @@ def test_torchrun_equals_one_process(recipe: Recipe, tmp_path: Path) -> None:
         "import sys\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from conftest import tiny\n"
-        "from promptcodec.model import presets\n"
-        "from promptcodec.train import loop\n"
+        "from promptcodec.model.presets import registry as presets\n"
+        "from promptcodec.train import start\n"
         "presets.PRESETS['tiny'] = tiny\n"
-        "loop.LINEAR_START_CROPS = 128\n"
+        "start.START_CROPS = 128\n"
     )
     paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
@@ -110,6 +111,6 @@ def test_torchrun_equals_one_process(recipe: Recipe, tmp_path: Path) -> None:
 
 def test_a_batch_must_divide(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be shared out evenly to 2 processes"):
-        Trainer(dataclasses.replace(recipe, parts=3, batch=3), tmp_path, world=World(0, 2))
+        build_trainer(dataclasses.replace(recipe, parts=3, batch=3), tmp_path, world=World(0, 2))
     with pytest.raises(UsageError, match="does not divide into 5 parts"):
-        Trainer(recipe, tmp_path, world=World(0, 5))
+        build_trainer(recipe, tmp_path, world=World(0, 5))

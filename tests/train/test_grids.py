@@ -8,8 +8,7 @@ import pytest
 
 from promptcodec.evaluate.cost.complexity import build, parts, total
 from promptcodec.model.presets.registry import ABLATIONS, CONFIGURATIONS
-from promptcodec.train import loop
-from promptcodec.train.recipe import Recipe
+from promptcodec.train.recipe_file import read_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 GRIDS = sorted((ROOT / "recipes/grids").glob("*.toml"))
@@ -21,7 +20,7 @@ def test_every_run_is_a_recipe_of_a_small_model(path):
     settings = [grid.settings(label, seed) for label in grid.variants for seed in grid.seeds]
     assert len({json.dumps(s) for s in settings}) == len(grid.variants) * len(grid.seeds)
     for own in settings:
-        recipe = Recipe.read(own, grid.name)
+        recipe = read_recipe(own, grid.name)
         assert sum(p.numel() for p in build(CONFIGURATIONS[recipe.model]()).parameters()) <= 3_000_000
 
 
@@ -46,7 +45,7 @@ def test_a_grid_trains_goes_on_and_compares(tmp_path, pictures, capsys, monkeypa
     )
     results = tmp_path / "results.jsonl"
     monkeypatch.setattr(runner, "CROP", 64)
-    monkeypatch.setattr(loop, "LINEAR_START_CROPS", 64)
+    monkeypatch.setattr("promptcodec.train.start.START_CROPS", 64)
     arguments = [str(grid), "--data", str(pictures), "--validation", str(pictures), "--runs", str(tmp_path / "runs")]
     arguments += ["--results", str(results)]
     monkeypatch.setattr("sys.argv", ["ablation_grid.py", *arguments, "--max-seconds", "0"])

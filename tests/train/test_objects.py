@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from promptcodec.model.base import CompressionModel
 from promptcodec.store.model_file import save_model
+from promptcodec.train.build import build_trainer
 from promptcodec.train.data.control_sampler import ControlSampler
 from promptcodec.train.data.crops import CropSampler
 from promptcodec.train.data.objects import ObjectReader
@@ -159,20 +160,20 @@ def test_a_run_cut_in_two_sees_the_same_objects(folder: Path, recipe, tmp_path: 
                                  objective="region", data=(str(folder), *recipe.data), batch=8)  # fmt: skip
 
     def steps(name: str, count: int) -> Trainer:
-        trainer = Trainer(recipe, tmp_path / name, say=lambda _: None)
+        trainer = build_trainer(recipe, tmp_path / name, say=lambda _: None)
         trainer.begin()
         for _ in range(count):
             trainer.train_step()
         return trainer
 
     whole = steps("whole", 4)
-    steps("parts", 2).run(max_seconds=0)
+    steps("parts", 2).train(max_seconds=0)
     second = steps("parts", 2)
     assert second.samples == 32
     for name, value in whole.state()["model"].items():
         assert torch.equal(value, second.state()["model"][name]), name
     (folder / "instances.json").unlink()
-    assert not torch.equal(steps("without", 4)._asked(0)[0]["roi"], whole._asked(0)[0]["roi"])
+    assert not torch.equal(steps("without", 4).draw_inputs()[0]["roi"], whole.draw_inputs()[0]["roi"])
 
 
 def test_real_annotations() -> None:

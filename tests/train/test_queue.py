@@ -9,18 +9,17 @@ import sys
 import time
 from pathlib import Path
 
+import ledger
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
+from queue_file import DIVERGED, DONE, mark, read_queue, ready_run
+from run_queue import run_queue
 
-from promptcodec.cli.app import app
 from promptcodec.errors import UsageError
 from promptcodec.model.presets.registry import CONFIGURATIONS
 from promptcodec.store.shipped import shipped_models
-from promptcodec.train import ledger
-from promptcodec.train.queue import mark_done, read_queue, ready_run
-from promptcodec.train.recipe import Recipe
+from promptcodec.train.recipe_file import load_recipe
 from promptcodec.train.run.rd_log import read_rd
 from promptcodec.train.run.shards import read_shards, write_shards
 
@@ -87,7 +86,7 @@ def test_every_run_of_the_queue_loads(tmp_path: Path) -> None:
         if run.start_adapter:
             (tmp_path / run.start_adapter).mkdir(exist_ok=True)
             (tmp_path / run.start_adapter / "adapter.safetensors").touch()
-        given = Recipe.load(run.recipe, dict(run.changes) | ({"start": "x"} if run.start else {}))
+        given = load_recipe(run.recipe, dict(run.changes) | ({"start": "x"} if run.start else {}))
         recipe = run.load(tmp_path, {key: path for key, path in networks.items() if getattr(given, key)})
         assert recipe.model in CONFIGURATIONS
         before = str(tmp_path / run.start / "model.safetensors")
@@ -105,7 +104,7 @@ def test_a_run_that_lacks_something_waits(queue: Path, tmp_path: Path) -> None:
         "directory",
         "run two starts from one, which is not done",
     ]
-    mark_done(queue, "three")
+    mark(queue, "three", DONE)
     with pytest.raises(UsageError, match=r"no open run of .* can be done: run one needs"):
         ready_run(queue, tmp_path, {})
 
@@ -116,7 +115,7 @@ def test_a_run_goes_on_from_an_adapter(queue: Path, tmp_path: Path) -> None:
     kao = THREE.replace("toy", "joint").replace("three", "kao") + 'start = "one"\nstart_adapter = "two"\n'
     lacks = QUEUE.replace("samples = 16", 'features = "networks/none", feature_weight = 1.0')
     queue.write_text(lacks + kao + THREE)
-    mark_done(queue, "one")
+    mark(queue, "one", DONE)
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.safetensors").touch()
@@ -128,28 +127,57 @@ def test_a_run_goes_on_from_an_adapter(queue: Path, tmp_path: Path) -> None:
     assert (recipe.start, recipe.start_adapter) == (str(tmp_path / "one" / "model.safetensors"), str(path))
     run, waiting = ready_run(queue, tmp_path, {})
     assert (run.name, waiting[1:]) == ("three", ["run kao starts from two, which is not done"])
-    mark_done(queue, "two")
+    mark(queue, "two", DONE)
     assert ready_run(queue, tmp_path, {})[0].name == "kao"
 
 
-def test_the_queue_goes_on_past_a_run_that_has_to_wait(queue: Path, tmp_path: Path) -> None:
+def test_the_queue_goes_on_past_a_run_that_has_to_wait(queue: Path, tmp_path: Path, capsys) -> None:
     (tmp_path / "data.tar").write_bytes(_tar(tmp_path, "a", 0))
     lacks = 'set = { features = "networks/none.safetensors", feature_weight = 1.0 }\n'
     queue.write_text(QUEUE.replace('status = "open"  # the first\n', f'status = "open"\n{lacks}') + THREE)
-    result = CliRunner().invoke(
-        app, ["train", "--next", "--queue", str(queue), "-o", str(tmp_path), "--data", str(tmp_path / "data.tar")]
-    )
-    assert result.output.count("left for later: run one needs networks/none.safetensors") == 1
+    with pytest.raises(UsageError, match="no open run"):  # what is left cannot be done
+        run_queue(queue, tmp_path, {"data": [str(tmp_path / "data.tar")]})
+    assert capsys.readouterr().out.count("left for later: run one needs networks/none.safetensors") == 1
     assert [run.status for run in read_queue(queue)] == ["open", "open", "done"]
     assert (tmp_path / "three" / "model.safetensors").is_file()
-    with pytest.raises(UsageError, match="no open run"):  # what is left cannot be done
-        raise result.exception
+
+
+def test_the_queue_goes_on_past_a_run_that_diverges(queue: Path, tmp_path: Path, capsys) -> None:
+    """It is marked, so that it is not begun again, and runs that start from it wait."""
+    (tmp_path / "data.tar").write_bytes(_tar(tmp_path, "a", 0))
+    diverges = "set = { learning_rate = 30.0, warmup = 0, samples = 400, guard_steps = 16, guard_retries = 0 }\n"
+    queue.write_text(
+        QUEUE.replace('status = "open"  # the first\n', f'status = "open"  # the first\n{diverges}') + THREE
+    )
+    overrides = {"data": [str(tmp_path / "data.tar")]}
+    with pytest.raises(UsageError, match="run two starts from one, which diverged"):
+        run_queue(queue, tmp_path, overrides)
+    assert [run.status for run in read_queue(queue)] == [DIVERGED, "open", DONE]
+    assert 'status = "diverged"  # the first' in queue.read_text()
+    assert "one: diverged at" in capsys.readouterr().out
+    assert not (tmp_path / "one" / "model.safetensors").exists()
+    rows = [line.split(" | ") for line in (tmp_path / "LEDGER.md").read_text().splitlines() if line.startswith("| 2")]
+    assert [(row[1], row[7] == "diverged") for row in rows] == [("one", True), ("three", False)]
+
+
+def test_the_queue_goes_on_past_a_run_that_cannot_be_begun(queue: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "data.tar").write_bytes(_tar(tmp_path, "a", 0))
+    other = 'set = { start = "nano", model = "tic", fixed_lambda = 0.01 }\n'
+    queue.write_text(QUEUE.replace('status = "open"  # the first\n', f'status = "open"\n{other}') + THREE)
+    run_queue(queue, tmp_path, {"data": [str(tmp_path / "data.tar")]})
+    assert [run.status for run in read_queue(queue)] == ["open", "open", DONE]
+    told = capsys.readouterr().out
+    assert told.count("left for later: run one cannot be begun: nano cannot start this run") == 1
+    assert "the queue is done, but for what is left for later" in told
+    queue.write_text(QUEUE.replace('status = "open"  # the first\n', f'status = "open"\n{other}'))
+    with pytest.raises(UsageError, match=r"no open run of .* can be done: run one cannot be begun"):
+        run_queue(queue, tmp_path, {"data": [str(tmp_path / "data.tar")]})
 
 
 def test_the_first_open_run_is_next(queue: Path, tmp_path: Path) -> None:
     first = ready_run(queue, tmp_path, {})[0]
     assert first.name == "one"
-    mark_done(queue, "one")
+    mark(queue, "one", DONE)
     assert queue.read_text() == QUEUE.replace('status = "open"  # the first', 'status = "done"  # the first')
     second = read_queue(queue)[1]
     with pytest.raises(UsageError, match="run two starts from one, but there is no"):
@@ -159,7 +187,7 @@ def test_the_first_open_run_is_next(queue: Path, tmp_path: Path) -> None:
     recipe = second.load(tmp_path, {"data": ["x"]})
     assert (recipe.samples, recipe.start) == (16, str(tmp_path / "one" / "model.safetensors"))
     assert ready_run(queue, tmp_path, {"data": ["x"]})[0].name == "two"
-    mark_done(queue, "two")
+    mark(queue, "two", DONE)
     assert ready_run(queue, tmp_path, {}) == (None, [])
 
 
@@ -168,7 +196,7 @@ def test_the_first_open_run_is_next(queue: Path, tmp_path: Path) -> None:
     [
         ("", "cannot be read"),
         ('[[run]]\nname = "a"', "wants name, recipe and status"),
-        ('[[run]]\nname = "a"\nrecipe = "r"\nstatus = "maybe"', "open or done"),
+        ('[[run]]\nname = "a"\nrecipe = "r"\nstatus = "maybe"', "one of open, done, diverged"),
         ('[[run]]\nname = "a"\nrecipe = "r"\nstatus = "open"\nstart = "b"', "no run before it"),
     ],
 )

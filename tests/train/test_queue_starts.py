@@ -7,16 +7,17 @@ import pytest
 from narrow import narrow
 from pictures import make_photo
 from PIL import Image
+from queue_file import QueuedRun, read_queue
 from recogniser import save_recogniser
 
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.presets.registry import CONFIGURATIONS, PRESETS
 from promptcodec.steer.adapter_file import save_adapter
 from promptcodec.store.model_file import save_model
-from promptcodec.train import growth, loop
-from promptcodec.train.loop import Trainer
-from promptcodec.train.queue import QueuedRun, read_queue
+from promptcodec.train import growth
+from promptcodec.train.build import build_trainer
 from promptcodec.train.recipe import Recipe
+from promptcodec.train.recipe_file import load_recipe
 
 QUEUE = Path(__file__).resolve().parents[2] / "training" / "queue.toml"
 PATCH, REFLECTED, FOR_MS_SSIM = 64, 80, 176  # pixels a side: the least, of maps that are mirrored, of MS-SSIM
@@ -26,7 +27,7 @@ LEVEL = 256  # channels of the recogniser's level that transtic-channels' transf
 def given(run: QueuedRun) -> Recipe:
     """The recipe as the queue has it, without the files that it needs."""
     starts = {"start": "x"} if run.start else {}
-    return Recipe.load(run.recipe, dict(run.changes) | starts)
+    return load_recipe(run.recipe, dict(run.changes) | starts)
 
 
 def kind_of(run: QueuedRun, model: str) -> str:
@@ -53,13 +54,13 @@ def start(run: QueuedRun, runs: Path, pictures: Path, networks: dict[str, str]) 
     if recipe.train == "model" and not run.start and grown.is_file():
         files["start"] = str(grown)
     try:
-        trainer = Trainer(run.load(runs, small | files), runs / run.name, say=lambda _: None)
+        trainer = build_trainer(run.load(runs, small | files), runs / run.name, say=lambda _: None)
         trainer.begin()
         trainer.train_step()
     except Exception as error:
         error.add_note(f"in run {run.name}")
         raise
-    assert all(value.isfinite().all() for value in trainer.trained.parameters())
+    assert all(value.isfinite().all() for value in trainer.task.trained.parameters())
     (runs / run.name).mkdir(parents=True)
     if recipe.train != "adapter":
         save_model(trainer.averaged(), runs / run.name / "model.safetensors", "0")
@@ -78,7 +79,7 @@ def photos(tmp_path: Path) -> Path:
 
 def test_every_kind_of_run_starts(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One run of each kind, on narrow models of the same structure."""
-    monkeypatch.setattr(loop, "LINEAR_START_CROPS", 16)
+    monkeypatch.setattr("promptcodec.train.start.START_CROPS", 16)
     monkeypatch.setattr(growth, "FIT_STEPS", 2)
     for name, model in dict(CONFIGURATIONS).items():
         monkeypatch.setitem(PRESETS, name, lambda model=model: narrow(model()))

@@ -12,8 +12,9 @@ from PIL import Image
 from promptcodec.cli.plot_training import draw
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.pages.training_plot import over_samples, training_plot
-from promptcodec.train.loop import Trainer
+from promptcodec.train.build import build_trainer
 from promptcodec.train.recipe import Recipe
+from promptcodec.train.recipe_file import read_recipe
 from promptcodec.train.run.gap import gaps
 from promptcodec.train.run.rd_log import NAME, TRAIN, add_rd, read_rd
 from promptcodec.train.validation import validate
@@ -27,10 +28,10 @@ def test_a_run_logs_rd_over_samples(recipe: Recipe, pictures: Path, tmp_path: Pa
         recipe, samples=40, validation=(str(pictures), str(other)), validation_every=16, linear_start=False
     )
     told: list[str] = []
-    trainer = Trainer(recipe, tmp_path / "run", say=told.append)
+    trainer = build_trainer(recipe, tmp_path / "run", say=told.append)
     trainer.begin()
     told.clear()
-    trainer.run()
+    trainer.train()
     rows = read_rd(tmp_path / "run")
     assert [(row.dataset, row.samples) for row in rows] == [
         (name, samples) for name in ("other", "pictures", "train") for samples in (16, 32, 40)
@@ -79,9 +80,9 @@ def test_sets_of_one_name_are_refused(recipe: Recipe, pictures: Path, tmp_path: 
     (tmp_path / "train").mkdir()
     shutil.copy(pictures / "0.png", tmp_path / "train")
     for sources in ((str(tmp_path / "train"),), (str(pictures), str(pictures))):
-        trainer = Trainer(dataclasses.replace(recipe, validation=sources, samples=4), tmp_path / "run")
+        trainer = build_trainer(dataclasses.replace(recipe, validation=sources, samples=4), tmp_path / "run")
         with pytest.raises(UsageError, match="another set is called"):
-            trainer.run()
+            trainer.train()
 
 
 def _curve(factor: float) -> list[dict[str, float]]:
@@ -112,4 +113,4 @@ def test_logs_that_are_none(tmp_path: Path) -> None:
 
 
 def test_one_set_may_be_named_without_a_list() -> None:
-    assert Recipe.read({"validation": "val"}, "test").validation == ("val",)
+    assert read_recipe({"validation": "val"}, "test").validation == ("val",)

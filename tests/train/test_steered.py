@@ -12,15 +12,17 @@ from typer.testing import CliRunner
 
 import promptcodec
 from promptcodec.cli.app import app
-from promptcodec.cli.train import _sit
 from promptcodec.errors import ModelMismatchError, UsageError
 from promptcodec.model.base import CompressionModel
 from promptcodec.steer.adapter_file import load_adapter, save_adapter
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls
 from promptcodec.store.model_file import load_model, save_model
+from promptcodec.train.build import build_trainer
 from promptcodec.train.loop import Trainer
 from promptcodec.train.recipe import Recipe
+from promptcodec.train.recipe_file import read_recipe
+from promptcodec.train.results import save_results
 
 LOOK = {"kind": "pyramid", "name": "look", "scalars": ["look"]}
 REGION = {"kind": "pyramid", "name": "region", "maps": ["roi"], "decoder": False}
@@ -55,7 +57,7 @@ def steered(recipe: Recipe, base: Path, **changes) -> Recipe:
 
 
 def trained(recipe: Recipe, folder: Path, steps: int = 3) -> Trainer:
-    trainer = Trainer(recipe, folder, say=lambda _: None)
+    trainer = build_trainer(recipe, folder, say=lambda _: None)
     trainer.begin()
     for _ in range(steps):
         trainer.train_step()
@@ -66,14 +68,14 @@ def trained(recipe: Recipe, folder: Path, steps: int = 3) -> Trainer:
 def test_adapter_training_leaves_every_bit_of_the_base(changes, recipe, base, tmp_path) -> None:
     before = {k: v.clone() for k, v in load_model(base).network.state_dict().items()}
     trainer = trained(steered(recipe, base, **changes), tmp_path / "run", 0)
-    start = {k: v.clone() for k, v in trainer.trained.named_parameters()}
+    start = {k: v.clone() for k, v in trainer.task.trained.named_parameters()}
     assert all(name.startswith("adapter.") for name in start)
     assert sum(len(group["params"]) for group in trainer.optimiser.networks.param_groups) == len(start)
     for _ in range(3):
         trainer.train_step()
-    for name, value in trainer.model.state_dict().items():
+    for name, value in trainer.task.model.state_dict().items():
         assert torch.equal(value, before[name]), name
-    moved = [k for k, v in trainer.trained.named_parameters() if not torch.equal(v, start[k])]
+    moved = [k for k, v in trainer.task.trained.named_parameters() if not torch.equal(v, start[k])]
     assert len(moved) >= 0.75 * len(start)  # z of this base rounds to zero: its gains do nothing
 
 
@@ -97,9 +99,10 @@ def test_a_trained_adapter_encodes(recipe, base, photo, tmp_path) -> None:
 
 def test_joint_training_makes_a_new_base(recipe, base, tmp_path) -> None:
     old = load_model(base)
-    trainer = Trainer(steered(recipe, base, train="joint", adapter=RATE, samples=8), tmp_path / "run")
+    trainer = build_trainer(steered(recipe, base, train="joint", adapter=RATE, samples=8), tmp_path / "run")
     trainer.begin()
-    _sit(trainer, 60, "1")
+    trainer.train()
+    save_results(trainer, "1")
     new = load_model(tmp_path / "run" / "model.safetensors")
     assert new.fingerprint != old.fingerprint
     assert load_adapter(tmp_path / "run" / "adapter.safetensors", new.network).name == "rate"
@@ -113,8 +116,9 @@ def test_a_run_goes_on_from_the_adapter_of_another(how, recipe, base, tmp_path) 
     both = RATE | {"name": "kao", "maps": ["roi"]}
     changes = {"train": how, "adapter": both, "objective": "region"}
     first = trained(steered(recipe, base, masks="ones", samples=8, **changes), tmp_path / "first", 0)
-    assert (first._asked(0)[0]["roi"] == 1).all()
-    _sit(first, 60, "1")
+    assert (first.draw_inputs()[0]["roi"] == 1).all()
+    first.train()
+    save_results(first, "1")
     start = tmp_path / "first" / "model.safetensors" if how == "joint" else base
     adapter = tmp_path / "first" / "adapter.safetensors"
     recipe = steered(recipe, start, start_adapter=str(adapter), **changes)
@@ -126,7 +130,7 @@ def test_a_run_goes_on_from_the_adapter_of_another(how, recipe, base, tmp_path) 
     assert not any(torch.equal(stored[name], value) for name, value in fresh.state_dict().items())
     for name, value in load_model(start).network.state_dict().items():
         assert torch.equal(value, second.averaged().state_dict()[name]), name
-    assert any((second._asked(0)[0]["roi"] != 1).any() for second.step in range(4))
+    assert any((second.draw_inputs()[0]["roi"] != 1).any() for second.step in range(4))
     with pytest.raises(UsageError, match=r'is a pyramid .*, this recipe\'s \[adapter\] a pyramid .*"maps": \[\]'):
         trained(dataclasses.replace(recipe, adapter=RATE, objective="rate-distortion"), tmp_path / "other", 0)
     torch.manual_seed(1)
@@ -145,8 +149,8 @@ def test_full_fine_tuning_needs_no_adapter(recipe, base, tmp_path) -> None:
 def test_a_run_cut_in_two_equals_one_that_was_not(how, recipe, base, tmp_path) -> None:
     recipe = steered(recipe, base, train=how, adapter=REGION, objective="region")
     whole = trained(recipe, tmp_path / "whole", 5)
-    trained(recipe, tmp_path / "parts", 3).run(max_seconds=0)
-    second = Trainer(recipe, tmp_path / "parts", say=lambda _: None)
+    trained(recipe, tmp_path / "parts", 3).train(max_seconds=0)
+    second = build_trainer(recipe, tmp_path / "parts", say=lambda _: None)
     assert "continuing at 12 samples" in second.begin()
     for _ in range(2):
         second.train_step()
@@ -166,32 +170,32 @@ def test_channel_selection_learns_its_transform(recipe, base, tmp_path) -> None:
     changes = {"features": str(tmp_path / "net"), "objective": "machine"}
     select = {"kind": "channels", "features": 6}
     trainer = trained(steered(recipe, base, adapter=select, **changes), tmp_path / "run", 0)
-    start = {k: v.clone() for k, v in trainer.trained.named_parameters()}
+    start = {k: v.clone() for k, v in trainer.task.trained.named_parameters()}
     trainer.train_step()
-    assert all(not torch.equal(v, start[k]) for k, v in trainer.trained.named_parameters() if "transform" in k)
+    assert all(not torch.equal(v, start[k]) for k, v in trainer.task.trained.named_parameters() if "transform" in k)
     with pytest.raises(UsageError, match=r"gives 7 features, the recogniser's levels have \[4, 5, 6\]"):
-        Trainer(steered(recipe, base, adapter=select | {"features": 7}, **changes), tmp_path / "other")
+        build_trainer(steered(recipe, base, adapter=select | {"features": 7}, **changes), tmp_path / "other")
 
 
 def test_a_run_on_another_base_is_refused(recipe, base, tmp_path) -> None:
-    trained(steered(recipe, base, adapter=REGION), tmp_path / "run", 1).run(max_seconds=0)
+    trained(steered(recipe, base, adapter=REGION), tmp_path / "run", 1).train(max_seconds=0)
     torch.manual_seed(1)
     save_model(CompressionModel(tiny()), tmp_path / "other.safetensors", "0")
     with pytest.raises(UsageError, match="trained on another base"):
-        Trainer(steered(recipe, tmp_path / "other.safetensors", adapter=REGION), tmp_path / "run").begin()
+        build_trainer(steered(recipe, tmp_path / "other.safetensors", adapter=REGION), tmp_path / "run").begin()
 
 
-def test_adapters_beside_are_attached_at_random(recipe, base, tmp_path) -> None:
-    first = Trainer(steered(recipe, base, adapter=REGION, objective="region", samples=4), tmp_path / "first")
+def test_co_adapters_are_attached_at_random(recipe, base, tmp_path) -> None:
+    first = build_trainer(steered(recipe, base, adapter=REGION, objective="region", samples=4), tmp_path / "first")
     first.begin()
-    first.run()
+    first.train()
     path = tmp_path / "region.safetensors"
     save_adapter(first.averaged_adapter(), first.averaged(), path)
-    second = trained(steered(recipe, base, adapter=RATE, beside=(str(path),)), tmp_path / "second", 0)
+    second = trained(steered(recipe, base, adapter=RATE, co_adapters=(str(path),)), tmp_path / "second", 0)
     chosen = set()
     for second.step in range(12):
-        controls, beside = second._asked(0)
-        chosen.add(tuple(beside))
+        controls, co_adapters = second.draw_inputs()
+        chosen.add(tuple(co_adapters))
         assert controls["roi"].shape == (4, 1, 64, 64)
     assert chosen == {(), (0,)}
     second.train_step()
@@ -203,7 +207,7 @@ def test_a_neutral_start_is_nearly_the_base(recipe, base, tmp_path) -> None:
     plain = network(x, q)["x_hat"]
     for name in ("rate", "sft", "beta", "transtic", "lpm"):
         trainer = trained(steered(recipe, base, **ADAPTERS[name]), tmp_path / name, 0)
-        attached = Attached(network.config, [trainer.steered.adapter.eval()], Controls({"rate": q}))
+        attached = Attached(network.config, [trainer.task.trained.adapter.eval()], Controls({"rate": q}))
         assert (network(x, q, None, attached)["x_hat"] - plain).abs().mean() < 0.02, name
 
 
@@ -221,7 +225,7 @@ def test_a_neutral_start_is_nearly_the_base(recipe, base, tmp_path) -> None:
 )
 def test_recipes_that_make_no_sense(changes, message) -> None:
     with pytest.raises(UsageError, match=message):
-        Recipe.read(changes, "recipe x")
+        read_recipe(changes, "recipe x")
 
 
 @pytest.mark.parametrize(
@@ -242,4 +246,4 @@ def test_recipes_that_make_no_sense(changes, message) -> None:
 )
 def test_runs_that_make_no_sense(changes, message, recipe, base, tmp_path) -> None:
     with pytest.raises(UsageError, match=message):
-        Trainer(steered(recipe, base, **changes), tmp_path / "run", say=lambda _: None)
+        build_trainer(steered(recipe, base, **changes), tmp_path / "run", say=lambda _: None)

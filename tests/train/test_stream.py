@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 
 from promptcodec.errors import UsageError
+from promptcodec.train.build import build_trainer
 from promptcodec.train.data import remote, stream
 from promptcodec.train.data.remote import expand, members
 from promptcodec.train.data.stream import StreamedStore
-from promptcodec.train.loop import Trainer
 from promptcodec.train.recipe import Recipe
 
 CPU = torch.device("cpu")
@@ -154,18 +154,18 @@ def test_a_run_cut_in_two_equals_one_that_was_not(
     recipe = dataclasses.replace(
         recipe, data=(f"{host[0]}/s-{{00..03}}.tar",), memory=1e-4, reuse=2, samples=40, linear_start=False
     )
-    whole = Trainer(recipe, tmp_path / "whole", say=lambda _: None)
+    whole = build_trainer(recipe, tmp_path / "whole", say=lambda _: None)
     whole.begin()
-    whole.run()
-    cut = Trainer(recipe, tmp_path / "cut", say=lambda _: None)
+    whole.train()
+    cut = build_trainer(recipe, tmp_path / "cut", say=lambda _: None)
     cut.begin()
     for _ in range(5):
         cut.train_step()
     cut.save()
-    cut = Trainer(recipe, tmp_path / "cut", say=lambda _: None)
+    cut = build_trainer(recipe, tmp_path / "cut", say=lambda _: None)
     cut.begin()
-    cut.run()
-    for name, value in whole.model.state_dict().items():
+    cut.train()
+    for name, value in whole.task.model.state_dict().items():
         assert torch.equal(value, cut.model.state_dict()[name])
 
 

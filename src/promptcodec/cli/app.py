@@ -24,7 +24,6 @@ from promptcodec.cli import (
     models,
     plot,
     profile,
-    report,
     streams,
     train,
     verify,
@@ -74,7 +73,6 @@ app.command("eval")(evaluation.command)
 app.command("compare")(compare.command)
 app.command("curves")(curves.command)
 app.command("plot")(plot.command)
-app.command("report")(report.command)
 app.command("bench")(bench.command)
 app.command("profile")(profile.command)
 app.command("train")(train.command)

@@ -2,31 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from promptcodec.train.recipe import Recipe
-
 QUANTILE_RATE = 1e-3  # facts of all five papers
+
+Groups = list[dict[str, Any]]  # of parameters (``params``), with ``base``, their learning rate at its full height
+MakeOptimiser = Callable[[Groups], torch.optim.Optimizer]
+
+
+def adam(groups: Groups) -> torch.optim.Optimizer:
+    """The optimiser of all recipes."""
+    return torch.optim.Adam(groups, fused=True)
 
 
 class Optimiser:
-    """Both optimisers of what is trained; without a prior there is one. Nothing here waits for the device."""
+    """Both optimisers of ``module``; without a prior there is one. Nothing here waits for the device.
 
-    def __init__(self, module: nn.Module, recipe: Recipe) -> None:
-        rate = recipe.learning_rate
+    ``rate``: the learning rate at its full height; the linear shortcut, and gates on it, learn at ``shortcut_rate``
+    times as much. ``clip``: the norm that gradients are clipped to. ``make``: another optimiser for the networks.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        rate: float,
+        shortcut_rate: float = 0.03,
+        clip: float = 1.0,
+        make: MakeOptimiser = adam,
+    ) -> None:
         quantiles = [p for n, p in module.named_parameters() if n.endswith("prior.quantiles")]
         # What carries the picture itself: a step of Adam moves all of a filter's small weights, or a gate's, at once.
         linear = [(n, p) for n, p in module.named_parameters() if "adapter." not in n]
         slow = [p for n, p in linear if ".shortcut." in n or ".gate." in n]
-        taken = {id(p) for p in quantiles + slow}
-        rest = [p for p in module.parameters() if id(p) not in taken]
-        groups = [{"params": rest, "base": rate}, {"params": slow, "base": rate * recipe.shortcut_rate}]
-        self.networks: torch.optim.Optimizer = torch.optim.Adam([g for g in groups if g["params"]], lr=rate, fused=True)
+        apart = {id(p) for p in quantiles + slow}
+        rest = [p for p in module.parameters() if id(p) not in apart]
+        rates = ((rest, rate), (slow, rate * shortcut_rate))
+        self.networks = make([{"params": params, "base": base, "lr": base} for params, base in rates if params])
         self.auxiliary = torch.optim.Adam(quantiles, lr=QUANTILE_RATE, fused=True) if quantiles else None
-        self.clip = recipe.clip
+        self.clip = clip
         self._parameters = [p for group in self.networks.param_groups for p in group["params"]]
 
     @property
@@ -52,13 +69,13 @@ class Optimiser:
         return norm
 
     def state(self) -> dict[str, Any]:
-        """What ``restore`` needs."""
+        """Return what ``restore`` needs."""
         return {key: optimiser.state_dict() for key, optimiser in self._all.items()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from ``state``, at the learning rates of the recipe in force."""
         for key, optimiser in self._all.items():
-            own = [{k: v for k, v in g.items() if k != "params"} for g in optimiser.param_groups]
+            settings = [{k: v for k, v in g.items() if k != "params"} for g in optimiser.param_groups]
             optimiser.load_state_dict(state[key])
-            for group, values in zip(optimiser.param_groups, own, strict=True):
+            for group, values in zip(optimiser.param_groups, settings, strict=True):
                 group.update(values)

@@ -1,4 +1,4 @@
-"""What a run begins with: weights of another model, or a linear codec, or chance."""
+"""Set what a run begins with: weights of another model, or a linear codec, or chance."""
 
 from __future__ import annotations
 
@@ -15,10 +15,21 @@ from promptcodec.model.base import CompressionModel
 from promptcodec.store.model_file import load_model
 from promptcodec.store.shipped import find_model
 from promptcodec.train.growth import grow, grows
+from promptcodec.train.linear_start import linear_start
+
+START_CROPS = 1024  # whose statistics a linear codec, or a larger model, begins with
+
+
+def start_afresh(model: CompressionModel, linear: bool, first_crops: Callable[[int], Tensor]) -> str:
+    """Begin without weights of another model, from a ``linear`` codec or chance; returns which, for people."""
+    if not linear:
+        return "chance"
+    linear_start(model, first_crops(START_CROPS).cpu())
+    return "a linear codec"
 
 
 def start_from(
-    model: CompressionModel, name: str, start_lambda: float = 0.0, crops: Callable[[], Tensor] | None = None
+    model: CompressionModel, name: str, start_lambda: float = 0.0, crops: Callable[[int], Tensor] | None = None
 ) -> None:
     """Set ``model`` to the weights of the model file or shipped model ``name``.
 
@@ -30,7 +41,7 @@ def start_from(
     stored = load_model(find_model(name)).network
     gain = model.gain
     if crops is not None and _shape(stored.config) != _shape(model.config) and grows(stored.config, model.config):
-        pictures = crops()
+        pictures = crops(START_CROPS)
         grow(model, stored.to(pictures.device), pictures)
         return
     if gain is None or stored.gain is not None:
@@ -45,8 +56,8 @@ def start_from(
             f"start_lambda is {start_lambda}: expected the fixed lambda of {name}, "
             f"between {gain.lambda_min} and {gain.lambda_max}"
         )
-    own: dict[str, Tensor] = {k: v for k, v in model.state_dict().items() if k.startswith("gain.")}
-    model.load_state_dict(stored.state_dict() | own)
+    gains: dict[str, Tensor] = {k: v for k, v in model.state_dict().items() if k.startswith("gain.")}
+    model.load_state_dict(stored.state_dict() | gains)
     centre = math.sqrt(gain.lambda_min * gain.lambda_max)  # where gains are one by themselves
     with torch.no_grad():
         gain.y.add_(0.5 * math.log(centre / start_lambda))

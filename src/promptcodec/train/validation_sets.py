@@ -1,4 +1,4 @@
-"""What a run is validated on: its recipe's sets, and a fixed sample of the pictures that it is trained on."""
+"""The sets that a run is validated on: its recipe's, and a fixed sample of the pictures that it is trained on."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from promptcodec.train.data.crops import Store
 from promptcodec.train.data.pictures import load_pictures
 from promptcodec.train.run.gap import Gap, gaps, phrase
 from promptcodec.train.run.rd_log import TRAIN, add_rd, read_rd, set_name
+from promptcodec.train.validation import Rows
 
 SAMPLE_SIDE = 512  # pixels of the training pictures' middle
 
-Rows = list[dict[str, float]]
 Measure = Callable[[Sequence[NDArray[np.uint8]]], Rows]
 
 
@@ -67,8 +67,8 @@ class ValidationSets:
     def measure(self, measure: Measure, folder: Path, samples: int) -> Validation:
         """Rate and quality on every set, added to the log in ``folder``."""
         rows = {name: measure(pictures) for name, pictures in self.pictures.items()}
-        for name, found in rows.items():
-            add_rd(folder, samples, name, found)
+        for name, rows_of_set in rows.items():
+            add_rd(folder, samples, name, rows_of_set)
         known = gaps(read_rd(folder), next(iter(rows))) if self._compares else []
         return Validation(samples, rows, known[-1] if known and known[-1].points is not None else None)
 

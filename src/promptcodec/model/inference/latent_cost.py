@@ -15,6 +15,7 @@ from promptcodec.model.config import LATENTS_A_SIDE, STRIDE
 from promptcodec.model.entropy.prior import gaussian_likelihood
 from promptcodec.model.entropy.schedule import Step, Where, assembled, run
 from promptcodec.model.layers.transforms import full_precision, pad_to_multiple
+from promptcodec.model.rate_distortion import rate_distortion
 from promptcodec.model.steering import Decoded, Gains, Steerer, Steering
 
 PLACE = STRIDE // LATENTS_A_SIDE  # pixels along a side for which one element of y a channel stands
@@ -166,9 +167,9 @@ class LatentCost:
         """The cost of gained latents with this rounding; its gradients reach y and z."""
         before = y / self._gains.y, z / self._gains.z
         out = self.model.reconstruct(*before, self._gains, "round", self._steerer, self._steer, rounding)
-        error: Tensor = out["x_hat"][..., : self._height, : self._width] - self._x
-        bits: Tensor = -out["likelihoods"]["y"].log2().sum() - out["likelihoods"]["z"].log2().sum()
-        return self._price * (self._weight * error.square()).sum() + bits
+        out["x_hat"] = out["x_hat"][..., : self._height, : self._width]
+        measured = rate_distortion(out, self._x, self._weight)
+        return self._price * measured.squared_error.sum() + measured.bits.sum()
 
     def _squared_error(self, coded: Quantised) -> Tensor:
         return (self._weight * self.error(coded.y, coded.z).square()).sum()

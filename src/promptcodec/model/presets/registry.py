@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from promptcodec.model.config import Attention, Depthwise, Gain, Model, Resample, Stage, Transform
 from promptcodec.model.presets.backbones import ABLATIONS, SMALL_PRESETS
+from promptcodec.model.presets.narrow import narrow
 from promptcodec.model.presets.papers import PAPER_ABLATIONS, PAPER_PRESETS
 from promptcodec.model.presets.small import SMALL_VARIANTS, grown
 from promptcodec.model.presets.song import song
@@ -66,5 +67,5 @@ PRESETS: dict[str, Callable[[], Model]] = {
     **PAPER_PRESETS,
 }
 
-CONFIGURATIONS = ChainMap(PRESETS, ABLATIONS, PAPER_ABLATIONS, SMALL_VARIANTS)
-"""All names that a recipe may give: the presets, and the variants of ``recipes/grids`` and of the papers' ablations."""
+CONFIGURATIONS = ChainMap(PRESETS, ABLATIONS, PAPER_ABLATIONS, SMALL_VARIANTS, {"narrow": narrow})
+"""All names that a recipe may give: the presets, and the variants of ``recipes/grids``, experiments and ablations."""

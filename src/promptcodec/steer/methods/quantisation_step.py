@@ -10,6 +10,7 @@ from torch import Tensor
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.config import STRIDE
 from promptcodec.model.layers.transforms import pad_to_multiple
+from promptcodec.model.rate_distortion import rate_distortion
 from promptcodec.model.steering import Gains
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.attached import Attached
@@ -63,9 +64,9 @@ def best_step(
         y, z, steer = model.analyse(pad_to_multiple(x, STRIDE), steerer)  # the width acts behind the analysis
         for i in range(candidates):
             step = i / (candidates - 1)
-            own = adapter.gains(Controls({"step": torch.tensor([step], dtype=torch.float32, device=x.device)}))
-            out = model.reconstruct(y, z, model.gains(q).times(own), "round", steerer, steer)
-            bits = -sum(float(p.log2().sum()) for p in out["likelihoods"].values()) / (height * width)
-            error = float((out["x_hat"][..., :height, :width] - x).square().mean())
-            costs[step] = rate_lambda * 255**2 * error + bits
+            gains = adapter.gains(Controls({"step": torch.tensor([step], dtype=torch.float32, device=x.device)}))
+            out = model.reconstruct(y, z, model.gains(q).times(gains), "round", steerer, steer)
+            out["x_hat"] = out["x_hat"][..., :height, :width]
+            measured = rate_distortion(out, x)
+            costs[step] = rate_lambda * float(measured.mse) + float(measured.bpp)
     return min(costs, key=costs.__getitem__)

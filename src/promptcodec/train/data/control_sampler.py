@@ -1,4 +1,4 @@
-"""What adapters are asked for in training, drawn for every sample: a pure function of (seed, step, sample)."""
+"""Controls that adapters are trained with, drawn for every sample: a pure function of (seed, step, sample)."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class ControlSampler:
             values = rng.permutation((np.arange(self.batch) + rng.random(self.batch)) / self.batch)
             drawn[name] = torch.from_numpy(values[part::parts].copy()).float().to(device)
         for i, name in enumerate(self.maps):
-            own = range(part, self.batch, parts)
+            samples = range(part, self.batch, parts)
             if not self.random:
-                drawn[name] = torch.ones(len(own), 1, self.patch, self.patch, device=device)
+                drawn[name] = torch.ones(len(samples), 1, self.patch, self.patch, device=device)
                 continue
             regions = []
-            for sample, instances in zip(own, objects or [None] * len(own), strict=True):
+            for sample, instances in zip(samples, objects or [None] * len(samples), strict=True):
                 seed = np.random.SeedSequence([self.seed, step, 3, i, sample]).generate_state(1)[0]
                 generator = torch.Generator().manual_seed(int(seed))
                 regions.append(random_region(self.patch, self.patch, instances, generator))

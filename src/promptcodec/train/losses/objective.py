@@ -1,39 +1,17 @@
-"""The rate-distortion loss, and the module that computes it from a batch: what is compiled and distributed."""
+"""The rate-distortion loss of a model, as the module that is compiled and distributed."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from promptcodec.model.base import CompressionModel, Quantisation
+from promptcodec.model.rate_distortion import RateDistortion, rate_distortion
 from promptcodec.train.losses.distortion import Distortion
 
 BANDS = 3  # of the rate, low to high, that the figures tell apart
-
-
-@dataclass(frozen=True)
-class RateDistortion:
-    """Per-sample bits per pixel (B,) and mean squared error on the 0..255 scale (B,)."""
-
-    bpp: Tensor
-    mse: Tensor
-
-    @property
-    def psnr(self) -> Tensor:
-        """Per-sample PSNR in dB, (B,)."""
-        return 10 * torch.log10(255**2 / self.mse)
-
-
-def rate_distortion(out: dict[str, Any], x: Tensor) -> RateDistortion:
-    """Rate (the model's estimate) and error; x and ``out["x_hat"]`` are (B, 3, H, W) in [0, 1]."""
-    pixels = x.shape[-2] * x.shape[-1]
-    bits = sum(-p.flatten(1).log2().sum(1) for p in out["likelihoods"].values())
-    error = out["x_hat"].contiguous() - x.contiguous()  # one memory layout: mixed ones are ten times slower
-    return RateDistortion(bits / pixels, 255**2 * error.square().flatten(1).mean(1))
 
 
 class Objective(nn.Module):

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from promptcodec.model.rate_distortion import rate_distortion
+
 Distance = Callable[[Tensor, Tensor], Tensor]  # of (x_hat, x), each (B, 3, H, W), to (B,)
 Features = Callable[[Tensor], Sequence[Tensor]]  # of (B, 3, H, W) in [0, 1], levels of a frozen recogniser
 
@@ -21,18 +23,6 @@ PSNR_WEIGHT = 0.01
 MS_SSIM_WEIGHT = 25.0
 LPIPS_WEIGHT = 2.5
 RATE_LAMBDAS = (0.0018, 0.0932)  # ends of Kao et al.'s range
-
-
-def bits_per_pixel(out: dict[str, Any], x: Tensor) -> Tensor:
-    """(B,), the model's estimate."""
-    bits = [-likelihood.flatten(1).log2().sum(1) for likelihood in out["likelihoods"].values()]
-    return torch.stack(bits).sum(0) / (x.shape[2] * x.shape[3])
-
-
-def squared_error(x_hat: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
-    """255² times the mean squared error, (B,); ``weight`` (B, 1, H, W) multiplies it place by place, not normalised."""
-    error = (x_hat.contiguous() - x.contiguous()).square()
-    return 255**2 * (error if weight is None else error * weight).flatten(1).mean(1)
 
 
 def look_loss(
@@ -44,9 +34,10 @@ def look_loss(
     rate_lambda makes look = 0 the loss that the base was trained with. ``distance``: LPIPS with weight 2.5, or
     1 - MS-SSIM with 25.
     """
-    psnr = PSNR_WEIGHT * squared_error(out["x_hat"], x)
+    measured = rate_distortion(out, x)
+    psnr = PSNR_WEIGHT * measured.mse
     other = weight * distance(out["x_hat"], x)
-    rate = PSNR_WEIGHT / rate_lambda * bits_per_pixel(out, x)
+    rate = PSNR_WEIGHT / rate_lambda * measured.bpp
     return rate + look * other + (1 - look) * psnr
 
 
@@ -57,8 +48,9 @@ def single_objective_loss(
 
     The paper adds the last term "for stability" and gives it no weight; ours is a tenth of its weight at look = 0.
     """
-    psnr = stabiliser * PSNR_WEIGHT * squared_error(out["x_hat"], x)
-    rate = PSNR_WEIGHT / rate_lambda * bits_per_pixel(out, x)
+    measured = rate_distortion(out, x)
+    psnr = stabiliser * PSNR_WEIGHT * measured.mse
+    rate = PSNR_WEIGHT / rate_lambda * measured.bpp
     return rate + weight * distance(out["x_hat"], x) + psnr
 
 
@@ -81,7 +73,8 @@ def stratified(count: int, generator: torch.Generator | None = None) -> Tensor:
 
 def region_loss(out: dict[str, Any], x: Tensor, rate_lambda: Tensor, roi: Tensor) -> Tensor:
     """Kao et al., stage 3: λ 255² mean(roi (x - x_hat)²) + bpp; with a map of ones, their stage 2."""
-    return rate_lambda * squared_error(out["x_hat"], x, roi) + bits_per_pixel(out, x)
+    measured = rate_distortion(out, x, roi)
+    return rate_lambda * measured.mse + measured.bpp
 
 
 def relative_region_loss(out: dict[str, Any], x: Tensor, rate_lambda: Tensor, roi: Tensor) -> Tensor:
@@ -96,7 +89,8 @@ def relative_region_loss(out: dict[str, Any], x: Tensor, rate_lambda: Tensor, ro
 
 def quality_loss(out: dict[str, Any], x: Tensor, rate_lambda: Tensor) -> Tensor:
     """Song et al. 2021: 255² mean(λ (x - x_hat)²) + bpp, with a map of λ, (B, 1, H, W)."""
-    return squared_error(out["x_hat"], x, rate_lambda) + bits_per_pixel(out, x)
+    measured = rate_distortion(out, x, rate_lambda)
+    return measured.mse + measured.bpp
 
 
 def machine_loss(
@@ -104,26 +98,26 @@ def machine_loss(
 ) -> Tensor:
     """Paper 002, eq. 3: scale λ d + bpp, with the distance in a frozen recogniser's features. Of its code: 1000."""
     distance = feature_distance(features, out["x_hat"], x)
-    return scale * rate_lambda * distance + bits_per_pixel(out, x)
+    return scale * rate_lambda * distance + rate_distortion(out, x).bpp
 
 
 def transformed_loss(
-    out: dict[str, Any], x: Tensor, rate_lambda: Tensor, found: Tensor, wanted: Tensor, scale: float = 1000.0
+    out: dict[str, Any], x: Tensor, rate_lambda: Tensor, transformed: Tensor, target: Tensor, scale: float = 1000.0
 ) -> Tensor:
-    """As ``machine_loss``, for features ``found`` that were made from ŷ, without a picture between, of one level
-    (channel selection, Liu et al. 2022).
+    """As ``machine_loss``, for features ``transformed`` from ŷ without a picture between, against the recogniser's
+    ``target`` of one level (channel selection, Liu et al. 2022).
 
     Both (B, C, h, w); the larger one is averaged to the other's size.
     """
-    size = min(found.shape[2], wanted.shape[2]), min(found.shape[3], wanted.shape[3])
-    found, wanted = (F.adaptive_avg_pool2d(t.float(), size) for t in (found, wanted))
-    return scale * rate_lambda * (found - wanted).square().flatten(1).mean(1) + bits_per_pixel(out, x)
+    size = min(transformed.shape[2], target.shape[2]), min(transformed.shape[3], target.shape[3])
+    transformed, target = (F.adaptive_avg_pool2d(t.float(), size) for t in (transformed, target))
+    return scale * rate_lambda * (transformed - target).square().flatten(1).mean(1) + rate_distortion(out, x).bpp
 
 
 def feature_distance(features: Features, x_hat: Tensor, x: Tensor) -> Tensor:
     """Mean squared difference a level, then the mean of the levels, (B,). x_hat is clamped before it is recognised."""
     with torch.no_grad():
-        wanted = features(x)
-    found = features(x_hat.clamp(0, 1))
-    levels = [(a - b).square().flatten(1).mean(1) for a, b in zip(found, wanted, strict=True)]
+        target = features(x)
+    features_of_x_hat = features(x_hat.clamp(0, 1))
+    levels = [(a - b).square().flatten(1).mean(1) for a, b in zip(features_of_x_hat, target, strict=True)]
     return torch.stack(levels).mean(0)

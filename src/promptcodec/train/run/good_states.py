@@ -60,7 +60,7 @@ class GoodStates:
         return from_bytes(self._good.data)
 
     def state(self) -> dict[str, Any]:
-        """What ``restore`` needs, beside the files."""
+        """Return what ``restore`` needs, besides the files."""
         named = {"good": self._good, "candidate": self._candidate}
         return {name: kept.step if kept is not None else None for name, kept in named.items()}
 

@@ -16,10 +16,24 @@ from typing import Any
 
 from torch import Tensor
 
-from promptcodec.train.recipe import Recipe
 from promptcodec.train.run.distributed import World
 from promptcodec.train.run.divergence import LOOK_EVERY, DivergenceMonitor, Verdict
 from promptcodec.train.run.good_states import GoodStates
+
+
+@dataclass(frozen=True)
+class GuardSettings:
+    """When a run has diverged, and how it goes on.
+
+    ``loss`` and ``norm``: how many times what is usual they may be. ``rate``: what a return multiplies the learning
+    rate with. ``steps``: those after which a state is good. ``retries``: returns in a row without getting further.
+    """
+
+    loss: float = 2.0
+    norm: float = 10.0
+    rate: float = 0.7
+    steps: int = 256
+    retries: int = 4
 
 
 @dataclass(frozen=True)
@@ -47,19 +61,19 @@ class Guard:
     ``attempts``: times it went back since a good state lay beyond all places where it had diverged.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, world: World) -> None:
-        self.recipe = recipe
-        self.monitor = DivergenceMonitor((recipe.guard, recipe.guard_norm), world)
+    def __init__(self, settings: GuardSettings, folder: Path, world: World) -> None:
+        self.settings = settings
+        self.monitor = DivergenceMonitor((settings.loss, settings.norm), world)
         self.states = GoodStates(folder)
         self.rate = 1.0
         self.rollbacks = self.attempts = 0
         self._furthest = 0  # samples at which it diverged
-        self._window = LOOK_EVERY * round(recipe.guard_steps / LOOK_EVERY)
+        self._window = LOOK_EVERY * round(settings.steps / LOOK_EVERY)
 
     @property
     def exhausted(self) -> bool:
         """Whether it went back more often than the recipe allows."""
-        return self.attempts > self.recipe.guard_retries
+        return self.attempts > self.settings.retries
 
     def begin(self, step: int, take: Callable[[], dict[str, Any]]) -> None:
         """Before the first step: where nothing is known to be good, that is what the run stands at."""
@@ -96,7 +110,7 @@ class Guard:
         return state | good | {"guard": self.state() | usual}
 
     def state(self) -> dict[str, Any]:
-        """What ``restore`` needs, beside the files of the good states."""
+        """Return what ``restore`` needs, besides the files of the good states."""
         return {"rate": self.rate, "rollbacks": self.rollbacks, "attempts": self.attempts, "furthest": self._furthest,
                 "states": self.states.state(), "monitor": self.monitor.state()}  # fmt: skip
 
@@ -124,7 +138,7 @@ class Guard:
         )
 
     def _roll_back(self, samples: int) -> Rollback:
-        self.rate *= self.recipe.guard_rate
+        self.rate *= self.settings.rate
         self.rollbacks += 1
         self.attempts += 1
         self._furthest = max(self._furthest, samples)

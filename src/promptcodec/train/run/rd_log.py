@@ -45,17 +45,17 @@ def read_rd(path: Path) -> list[RDRow]:
     A run that was killed sees some samples twice. Raises UsageError where there is no such log.
     """
     path = path / NAME if path.is_dir() else path
-    found: dict[tuple[str, int], RDRow] = {}
+    rows: dict[tuple[str, int], RDRow] = {}
     try:
         for line in path.read_text().splitlines():
             row = json.loads(line)
             plain = [point for point in row["rd"] if not point.get("look")]  # looks have curves of their own
             points = tuple((float(point["bpp"]), float(point["psnr"])) for point in plain)
-            found[str(row["set"]), int(row["samples"])] = RDRow(int(row["samples"]), str(row["set"]), points)
+            rows[str(row["set"]), int(row["samples"])] = RDRow(int(row["samples"]), str(row["set"]), points)
     except OSError as error:
         raise UsageError(
             f"cannot read {path}: {error.strerror}; recipes with validation and validation_every write it"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} is no log of validations: {error}") from error
-    return sorted(found.values(), key=lambda row: (row.dataset, row.samples))
+    return sorted(rows.values(), key=lambda row: (row.dataset, row.samples))

@@ -1,4 +1,4 @@
-"""What surrounds the steps of a sitting: its log, and how it is asked to stop."""
+"""What surrounds the steps of a run: its log, and how it is asked to stop."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class Log:
         return self
 
     def write(self, row: dict[str, Any]) -> None:
+        """Add a line."""
         if self._file is not None:
             self._file.write(json_text(row) + "\n")
             self._file.flush()
