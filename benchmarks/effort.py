@@ -22,8 +22,8 @@ import torch
 import promptcodec
 from promptcodec.evaluate.bdrate import bd_rate
 from promptcodec.evaluate.pages import page
-from promptcodec.evaluate.quality.metrics import psnr
 from promptcodec.picture.read import read
+from promptcodec.quality.psnr import psnr
 
 RESULTS = Path(__file__).resolve().parent / "results"
 QUALITIES = (10, 30, 50, 70, 90)

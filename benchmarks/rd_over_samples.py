@@ -14,13 +14,13 @@ from pathlib import Path
 
 import torch
 
+from promptcodec.evaluate.data.rd_log import NAME, add_rd, read_rd
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.presets.registry import CONFIGURATIONS
 from promptcodec.store.model_file import load_model
 from promptcodec.system.allocator import keep_large_blocks
 from promptcodec.train.data.pictures import load_pictures
 from promptcodec.train.run.checkpoint import load_checkpoint
-from promptcodec.train.run.rd_log import NAME, add_rd, read_rd
 from promptcodec.train.validation import validate
 
 

@@ -36,13 +36,13 @@ from torch import Tensor
 
 import promptcodec
 from promptcodec.model.base import CompressionModel
+from promptcodec.quality.lpips import FeatureDistance
+from promptcodec.quality.ms_ssim import ms_ssim
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import load_adapter
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls
 from promptcodec.steer.methods.gain_units import GainUnits
-from promptcodec.train.losses.features import FeatureDistance
-from promptcodec.train.losses.ms_ssim import ms_ssim
 from promptcodec.train.losses.steering import bits_per_pixel, lambda_to_index, squared_error
 
 ROOT = Path(__file__).resolve().parents[1]

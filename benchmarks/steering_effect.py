@@ -40,12 +40,13 @@ from promptcodec.model.inference.latent_cost import LatentCost
 from promptcodec.model.inference.proximal import ProximalSearch
 from promptcodec.model.steering import Steerer
 from promptcodec.picture.read import read
+from promptcodec.quality.lpips import FeatureDistance
+from promptcodec.quality.ms_ssim import ms_ssim
+from promptcodec.quality.networks import FeatureNetwork
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls
 from promptcodec.train.loop import Trainer
-from promptcodec.train.losses.features import FeatureDistance, FeatureNetwork
-from promptcodec.train.losses.ms_ssim import ms_ssim
 from promptcodec.train.losses.steering import bits_per_pixel, feature_distance, squared_error
 from promptcodec.train.recipe import Recipe
 

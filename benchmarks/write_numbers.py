@@ -26,8 +26,8 @@ from marked import replace_marked
 
 import promptcodec
 from promptcodec.evaluate.pages.page import table
-from promptcodec.evaluate.quality.metrics import psnr
 from promptcodec.picture.read import read
+from promptcodec.quality.psnr import psnr
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "docs" / "numbers.md"

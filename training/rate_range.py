@@ -3,10 +3,10 @@
     python training/rate_range.py recipes/nano.toml --data train-00.tar --from 1e-4 --to 1e-1 --samples 8000
 
 Everything but the rate is the recipe's (`--set KEY=VALUE` as with `promptcodec train`); nothing is kept. A row is the
-median of 16 steps; the last column says what the guard of a run thinks of it (`train/run/divergence.py`). Take a rate well
-below the first one that is doubtful, for a long run is less stable than this one, and not above the one of the lowest
-loss. Rows differ by their crops as well: a test of few samples says where a run diverges, and little about where its
-loss is lowest. Where a model diverges at once at a rate that it bears later on, lengthen the warm-up.
+median of 16 steps; the last column says what the guard of a run thinks of it (`train/run/divergence.py`). Take a rate
+well below the first one that is doubtful, for a long run is less stable than this one, and not above the one of the
+lowest loss. Rows differ by their crops as well: a test of few samples says where a run diverges, and little about where
+its loss is lowest. Where a model diverges at once at a rate that it bears later on, lengthen the warm-up.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@
     python training/slice.py status --work WORK
 
 ``start`` returns at once; what it starts outlives the shell that it was started from. Data arrives in IN as tar files,
-or as folders of parts of at most 16 MiB with an index (``train/run/shards.py`` reads them). Training begins with the first
-that is complete, and takes up the others as they come. OUT holds, for each run, the copy that continues it elsewhere:
-put it there again before the next slice. Needs nothing but the installed package, and no network.
+or as folders of parts of at most 16 MiB with an index (``train/run/shards.py`` reads them). Training begins with the
+first that is complete, and takes up the others as they come. OUT holds, for each run, the copy that continues it
+elsewhere: put it there again before the next slice. Needs nothing but the installed package, and no network.
 """
 
 from __future__ import annotations

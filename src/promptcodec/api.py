@@ -72,6 +72,7 @@ def encode(
     target_bpp: float | None = None,
     target_psnr: float | None = None,
     target_ms_ssim: float | None = None,
+    target_ssimulacra2: float | None = None,
     model: str | None = None,
     device: str | torch.device = "cpu",
     adapters: Sequence[str | Path] = (),
@@ -85,17 +86,18 @@ def encode(
     """Compress a picture into the bytes of a .ptc file; see ``Codec.encode``.
 
     Instead of a quality one target may be given: ``target_size`` in bytes or ``target_bpp`` in bits per pixel, which
-    the file comes close to and never exceeds, or ``target_psnr`` in dB or ``target_ms_ssim``, which the decoded picture
-    reaches. ``roi``: what matters most, a grey picture of any size or ``x,y,w,h``. ``adapters``: files, or names of
-    those in the package, in the order in which they act; ``settings``, ``roi`` and ``maps`` are what they are asked
-    for, see ``steer.files.SteeredCodec.encode``: what no given adapter takes goes to one of the package that does.
-    ``effort``: 0 to 10, how much time may be spent on a smaller file of the same quality; any decoder opens it. An
-    ``Effort`` may say the trade-off too. ``precision``: see ``load``. ``options``: ``strip``, ``memory``, ``preview``
-    and ``progress`` of ``Codec.encode``. Raises TargetError where the target is out of this picture's range.
+    the file comes close to and never exceeds, or ``target_psnr`` in dB, ``target_ms_ssim`` or ``target_ssimulacra2``,
+    which the decoded picture reaches. ``roi``: what matters most, a grey picture of any size or ``x,y,w,h``.
+    ``adapters``: files, or names of those in the package, in the order in which they act; ``settings``, ``roi`` and
+    ``maps`` are what they are asked for, see ``steer.files.SteeredCodec.encode``: what no given adapter takes goes
+    to one of the package that does. ``effort``: 0 to 10, how much time may be spent on a smaller file of the same
+    quality; any decoder opens it. An ``Effort`` may say the trade-off too. ``precision``: see ``load``.
+    ``options``: ``strip``, ``memory``, ``preview`` and ``progress`` of ``Codec.encode``. Raises TargetError where
+    the target is out of this picture's range.
     """
     from promptcodec.codec.search import one_target
 
-    target = one_target(target_size, target_bpp, target_psnr, target_ms_ssim)
+    target = one_target(target_size, target_bpp, target_psnr, target_ms_ssim, target_ssimulacra2)
     codec = load(model, device, precision)
     given = {"target": target, "effort": effort, **options}
     if not adapters and not settings and roi is None and not maps:

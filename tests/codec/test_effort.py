@@ -18,13 +18,13 @@ from promptcodec.codec.codec import Codec
 from promptcodec.codec.effort import MOST_EFFORT, Effort
 from promptcodec.codec.search import MOST_REFINED
 from promptcodec.errors import UsageError
-from promptcodec.evaluate.quality.metrics import psnr
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.inference.annealing import AnnealedRefinement, annealed_rounding
 from promptcodec.model.inference.latent_cost import LatentCost
 from promptcodec.model.inference.proximal import ProximalSearch
 from promptcodec.model.presets.registry import nano
 from promptcodec.model.steering import Constant, Gains, Steering
+from promptcodec.quality.psnr import psnr
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "photo.jpg"
 

@@ -16,12 +16,12 @@ from typer.testing import CliRunner
 
 from promptcodec.cli.app import app
 from promptcodec.errors import UsageError
+from promptcodec.evaluate.data.rd_log import read_rd
 from promptcodec.model.presets.registry import CONFIGURATIONS
 from promptcodec.store.shipped import shipped_models
 from promptcodec.train import ledger
 from promptcodec.train.queue import mark_done, read_queue, ready_run
 from promptcodec.train.recipe import Recipe
-from promptcodec.train.run.rd_log import read_rd
 from promptcodec.train.run.shards import read_shards, write_shards
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -85,6 +85,7 @@ def command(
     target_bpp: options.TargetBpp = None,
     target_psnr: options.TargetPsnr = None,
     target_ms_ssim: options.TargetMsSsim = None,
+    target_ssimulacra2: options.TargetSsimulacra2 = None,
     recursive: options.Recursive = False,
     overwrite: options.Overwrite = False,
     skip_existing: Skip = False,
@@ -108,7 +109,7 @@ def command(
     if output is not None and output != jobs.PIPE and Path(output).suffix.lower() in EXTENSIONS:
         raise UsageError(f"encode writes .ptc files, but -o names {output}; `promptcodec decode` writes pictures")
     size = None if target_size is None else options.parse_size(target_size)
-    target = one_target(size, target_bpp, target_psnr, target_ms_ssim)
+    target = one_target(size, target_bpp, target_psnr, target_ms_ssim, target_ssimulacra2)
     if target is not None and quality is not None:
         raise UsageError(f"--quality and a target {target.name} exclude each other")
     planned = jobs.plan(inputs, output, ".ptc", EXTENSIONS, recursive)

@@ -73,7 +73,7 @@ class LatentCoder:
         return self._log_sigma(scales, gains.y), means * gains.y
 
     def schedule(self, z_symbols: Tensor, q: float, steering: LatentSteering = PLAIN) -> Schedule:
-        """The steps in which y is coded, given the integers of z; see ``model.entropy.schedule``. Scales are log sigma."""
+        """The steps in which y is coded, given the integers of z: ``model.entropy.schedule``. Scales: log sigma."""
         if self.context is None:
             return all_at_once(*self.parameters(z_symbols, q, steering))
         gains = self.hyper.gains(q, steering)

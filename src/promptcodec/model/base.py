@@ -89,7 +89,7 @@ class CompressionModel(nn.Module):
         self, z_hat: Tensor, gains: Gains, known: Tensor | None = None, steer: TransformSteer | None = None,
         steer_means: TransformSteer | None = None,
     ) -> Schedule:  # fmt: skip
-        """The steps in which the (gained) latent is coded, given the decoded (gained) z; see ``model.entropy.schedule``.
+        """The steps in which the (gained) latent is coded, given the decoded (gained) z: ``model.entropy.schedule``.
 
         ``known``: the latent as later steps will see it, where that is settled beforehand (noise in training).
         ``steer`` acts in the hyper synthesis, ``steer_means`` in what makes contextual means.

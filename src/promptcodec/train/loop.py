@@ -22,6 +22,7 @@ from promptcodec.model.base import CompressionModel, channels_last
 from promptcodec.model.inference.precision import autocast_pays
 from promptcodec.model.layers.blocks import Block
 from promptcodec.model.presets.registry import CONFIGURATIONS
+from promptcodec.quality.lpips import FeatureDistance
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import base_fingerprint
 from promptcodec.train.data.arrivals import Watch, take_up_arrivals
@@ -33,7 +34,6 @@ from promptcodec.train.data.remote import is_remote
 from promptcodec.train.data.stream import StreamedStore
 from promptcodec.train.linear_start import linear_start
 from promptcodec.train.losses.distortion import Distortion
-from promptcodec.train.losses.features import FeatureDistance
 from promptcodec.train.losses.objective import Objective
 from promptcodec.train.optimiser import Optimiser
 from promptcodec.train.recipe import Recipe

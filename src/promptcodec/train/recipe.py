@@ -60,7 +60,7 @@ class Recipe:
     ``start_adapter`` names the file of an adapter of the same kind and options, made for ``start``, to go on from.
 
     ``objective``: ``rate-distortion``; ``look``, ``region`` (Kao et al.), ``relative-region`` (each map as if its mean
-    were one), ``quality`` (a map of trade-offs, Song et al.) and ``machine`` for adapters, see ``train/losses/steering.py``;
+    were one), ``quality`` (a map of trade-offs, Song et al.), ``machine``: for adapters, ``train/losses/steering.py``;
     ``single`` for paper 000's baseline of one perceptual metric, with ``psnr_weight``. The metric of look and single is
     ms-ssim where ``distortion`` says so, else the distance in ``features``, which is also machine's recogniser: its
     distance counts λ ``machine_weight`` (1000 in paper 002's code). On a frozen base of variable rate that should be

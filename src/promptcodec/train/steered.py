@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from promptcodec.errors import UsageError
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.presets.registry import CONFIGURATIONS
+from promptcodec.quality.lpips import FeatureDistance
+from promptcodec.quality.ms_ssim import ms_ssim
+from promptcodec.quality.networks import FeatureNetwork
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import adapter_class, load_adapter
 from promptcodec.steer.attached import Attached
@@ -22,8 +25,6 @@ from promptcodec.store.model_file import load_model
 from promptcodec.store.shipped import find_model
 from promptcodec.train.losses import steering as objectives
 from promptcodec.train.losses.distortion import Distortion
-from promptcodec.train.losses.features import FeatureDistance, FeatureNetwork
-from promptcodec.train.losses.ms_ssim import ms_ssim
 from promptcodec.train.losses.objective import figures, rate_distortion
 from promptcodec.train.recipe import Recipe
 

@@ -16,10 +16,10 @@ from promptcodec.bitstream.container import unpack
 from promptcodec.codec.codec import Q_STEPS
 from promptcodec.codec.effort import effort_of
 from promptcodec.errors import UsageError
-from promptcodec.evaluate.codecs.registry import OURS, EvaluatedCodec
+from promptcodec.evaluate.codecs.evaluated_codec import OURS, EvaluatedCodec
 from promptcodec.evaluate.codecs.timed import TimedCodec
-from promptcodec.evaluate.quality.metrics import Pixels
 from promptcodec.picture.write import to_pil
+from promptcodec.quality.pixels import Pixels
 from promptcodec.steer.files import SteeredCodec
 
 if TYPE_CHECKING:

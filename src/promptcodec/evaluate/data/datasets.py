@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from promptcodec.errors import ImageError, UsageError
-from promptcodec.evaluate.quality.metrics import Pixels
+from promptcodec.quality.pixels import Pixels
 
 SUFFIXES = frozenset({".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg"})
 _EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})

@@ -7,8 +7,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from promptcodec.train.losses.features import FeatureDistance
-from promptcodec.train.losses.ms_ssim import ms_ssim
+from promptcodec.quality.lpips import FeatureDistance
+from promptcodec.quality.ms_ssim import ms_ssim
 
 Metric = Literal["mse", "ms-ssim"]
 METRICS: tuple[Metric, ...] = ("mse", "ms-ssim")

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from promptcodec.model.kernels.compiled.windows import run_compiled
-from promptcodec.model.kernels.strip_attention import StripAttention
+from promptcodec.model.layers.compiled_windows import run_compiled
 from promptcodec.model.layers.mixers import WindowAttention
+from promptcodec.model.layers.strip_attention import StripAttention
 from promptcodec.model.layers.windows import WindowGrid
 from promptcodec.model.steering import Prompt
 

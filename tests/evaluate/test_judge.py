@@ -1,8 +1,7 @@
-"""Further metrics: against definitions, published examples and a second implementation; rows that carry them."""
+"""Further metrics of a run: published examples, a second implementation, and rows that carry them."""
 
 import importlib.util
 import json
-import math
 import subprocess
 import sys
 
@@ -12,75 +11,13 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from promptcodec.errors import ImageError, UsageError
+from promptcodec.errors import UsageError
 from promptcodec.evaluate.codecs.registry import open_codec
 from promptcodec.evaluate.cost.memory import begin_peak
 from promptcodec.evaluate.data.datasets import find_masks, find_pictures
-from promptcodec.evaluate.quality.judge import Judge, psnr_yuv, weighted_psnr
-from promptcodec.evaluate.quality.metrics import PSNR_CEILING, psnr
-from promptcodec.evaluate.quality.ycbcr import double, halve, to_rgb, to_ycbcr
+from promptcodec.evaluate.judge import Judge
 from promptcodec.evaluate.results import ResultsFile
 from promptcodec.evaluate.runner import measure
-
-
-def test_ycbcr(photo):
-    assert (to_rgb(to_ycbcr(photo)) == photo).all()
-    theirs = np.asarray(Image.fromarray(photo).convert("YCbCr")).transpose(2, 0, 1)
-    assert np.abs(to_ycbcr(photo) - theirs).max() < 1.01
-    plane = to_ycbcr(photo)[0]
-    assert halve(double(plane)) == pytest.approx(plane, abs=20)
-    flat = np.full((6, 4), 7, np.float32)
-    assert (double(flat) == 7).all()
-    assert (halve(flat) == 7).all()
-
-
-def test_psnr_yuv_of_a_known_error(photo):
-    photo = photo // 2 + 40
-    brighter = photo + 4  # Y alone changes
-    assert psnr_yuv(photo, brighter) == pytest.approx((6 * 20 * math.log10(255 / 4) + 2 * PSNR_CEILING) / 8, abs=0.01)
-
-
-def test_weighted_psnr(photo):
-    mask = np.zeros(photo.shape[:2], np.uint8)
-    mask[:, :100] = 255
-    worse = photo.copy()
-    worse[:, :100] ^= 1
-    assert weighted_psnr(photo, worse, mask) == pytest.approx(psnr(photo[:, :100], worse[:, :100]))
-    assert weighted_psnr(photo, worse, mask, inside=False) == PSNR_CEILING
-    full = np.full_like(mask, 255)
-    assert weighted_psnr(photo, worse, full) == pytest.approx(psnr(photo, worse))
-    assert weighted_psnr(photo, worse, full, inside=False) is None
-    with pytest.raises(ImageError, match="mask"):
-        weighted_psnr(photo, worse, mask[1:])
-
-
-def test_ms_ssim_agrees_with_a_second_implementation(shared):
-    """Written out here from the paper: Gaussian of 11 taps and sigma 1.5, five scales, means of 2x2."""
-    from torch.nn import functional as F
-
-    from promptcodec.evaluate.quality.metrics import ms_ssim
-
-    reference = np.asarray(Image.open(shared / "data/kodak/kodim07.png"))
-    codec = open_codec("jpeg")
-    decoded = codec.decode(codec.encode(reference, 30))
-    taps = torch.exp(-((torch.arange(11.0, dtype=torch.float64) - 5) ** 2) / (2 * 1.5**2))
-    taps = taps / taps.sum()
-
-    def blur(x):
-        x = F.conv2d(x, taps.view(1, 1, 11, 1).expand(3, 1, 11, 1), groups=3)
-        return F.conv2d(x, taps.view(1, 1, 1, 11).expand(3, 1, 1, 11), groups=3)
-
-    x, y = (torch.from_numpy(p.copy()).permute(2, 0, 1)[None].double() for p in (reference, decoded))
-    value = torch.ones(3, dtype=torch.float64)
-    for scale, weight in enumerate((0.0448, 0.2856, 0.3001, 0.2363, 0.1333)):
-        mx, my = blur(x), blur(y)
-        vx, vy, c = blur(x * x) - mx * mx, blur(y * y) - my * my, blur(x * y) - mx * my
-        structure = (2 * c + (0.03 * 255) ** 2) / (vx + vy + (0.03 * 255) ** 2)
-        if scale == 4:
-            structure = structure * (2 * mx * my + (0.01 * 255) ** 2) / (mx * mx + my * my + (0.01 * 255) ** 2)
-        value *= structure.mean((0, 2, 3)) ** weight
-        x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
-    assert ms_ssim(reference, decoded) == pytest.approx(float(value.mean()), abs=1e-4)
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from promptcodec.model.kernels.compiled.masks import masks
 from promptcodec.model.kernels.workers import each, is_torch_alone
+from promptcodec.model.layers.compiled_masks import masks
 from promptcodec.model.layers.linear import linear
 from promptcodec.model.layers.mixers import PromptKeys, WindowAttention
 from promptcodec.model.layers.windows import WindowGrid, relative_index

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from promptcodec.evaluate.quality.metrics import Pixels
+from promptcodec.quality.pixels import Pixels
 
 Planes = NDArray[np.float32]
 
