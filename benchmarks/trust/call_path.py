@@ -4,10 +4,10 @@
 
 A profiling hook (``sys.setprofile``, in worker threads as well) sees every call of a Python function during one call of
 the public API, after a first one that has loaded models and modules. *Files entered*: distinct files under
-src/promptcodec of which any function runs. *Crossings*: distinct pairs of a calling file and a called file that lie in
-different packages (folders right below promptcodec; a module there, such as ``errors``, is its own); the caller is the
-nearest frame above that lies in promptcodec, so that calls through torch count as those of whoever called torch.
-``--list`` names files and crossings. Prints a JSON line each.
+src/promptcodec of which any function runs. *Crossings*: distinct pairs of a calling function and a called function that
+lie in different packages (folders right below promptcodec; a module there, such as ``errors``, is its own); the caller
+is the nearest frame above that lies in promptcodec, so that calls through torch count as those of whoever called torch.
+*Borders*: distinct pairs of files among them. ``--list`` names files and borders. Prints a JSON line each.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 from PIL import Image
@@ -33,10 +33,11 @@ PHOTO = Path(__file__).resolve().parents[2] / "examples" / "photo.jpg"
 
 @dataclass
 class CallPath:
-    """Collects the files entered and the pairs (calling file, called file) across packages, relative to promptcodec."""
+    """Collects the files entered, and (calling, called) pairs across packages: of functions, and of their files."""
 
     files: set[str] = field(default_factory=set)
-    crossings: set[tuple[str, str]] = field(default_factory=set)
+    crossings: set[tuple[CodeType, CodeType]] = field(default_factory=set)
+    borders: set[tuple[str, str]] = field(default_factory=set)
 
     def of(self, call: Callable[[], object]) -> CallPath:
         """Watch one ``call``, after one that is not watched."""
@@ -59,7 +60,8 @@ class CallPath:
         while above is not None and (caller := _file(above)) is None:
             above = above.f_back
         if above is not None and caller is not None and package(caller) != package(called):
-            self.crossings.add((caller, called))
+            self.crossings.add((above.f_code, frame.f_code))
+            self.borders.add((caller, called))
 
 
 def _file(frame: FrameType) -> str | None:
@@ -77,7 +79,7 @@ _KNOWN: dict[str, str] = {}
 
 def package(file: str) -> str:
     """The package of a file: the folder right below promptcodec, or the module itself."""
-    return file.split("/")[0]
+    return file.split("/", maxsplit=1)[0]
 
 
 def call_paths() -> dict[str, CallPath]:
@@ -98,8 +100,9 @@ def main() -> None:
     options = parser.parse_args()
     for name, path in call_paths().items():
         row: dict[str, Any] = {"call": name, "files": len(path.files), "crossings": len(path.crossings)}
+        row["borders"] = len(path.borders)
         if options.list:
-            row |= {"entered": sorted(path.files), "crossed": sorted(map(" -> ".join, path.crossings))}
+            row |= {"entered": sorted(path.files), "crossed": sorted(map(" -> ".join, path.borders))}
         print(json.dumps(row, indent=1 if options.list else None))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-import promptcodec
+from promptcodec import __version__
 from promptcodec.bitstream.container import unpack
-from promptcodec.codec.codec import Q_STEPS
+from promptcodec.codec.codec import Q_STEPS, Codec
 from promptcodec.codec.effort import effort_of
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.codecs.evaluated_codec import OURS, EvaluatedCodec
@@ -21,6 +22,8 @@ from promptcodec.evaluate.codecs.timed import TimedCodec
 from promptcodec.picture.write import to_pil
 from promptcodec.quality.pixels import Pixels
 from promptcodec.steer.files import SteeredCodec
+from promptcodec.store.model_file import load_model
+from promptcodec.store.shipped import DEFAULT, find_model
 
 if TYPE_CHECKING:
     from promptcodec.codec.search import Target
@@ -41,7 +44,7 @@ class OurCodec(EvaluatedCodec):
         Adapters that take a region of interest get the picture's mask. Raises ModelMismatchError where there is no
         such model and for adapters of another one, UsageError for controls that no adapter takes.
         """
-        self._codec = TimedCodec(promptcodec.load(model))
+        self._codec = TimedCodec(_load(find_model(str(model or DEFAULT))))
         if self._codec.network.gain is None:
             self.settings = (0.0,)  # one rate: any quality is the same file
         self._steered = SteeredCodec.load(self._codec, adapters) if adapters else None
@@ -51,7 +54,7 @@ class OurCodec(EvaluatedCodec):
         self._mask: NDArray[np.uint8] | None = None
         self.name = f"{OURS}:{self._codec.name}"
         self.options = {"fingerprint": self._codec.fingerprint}
-        self.version = f"promptcodec {promptcodec.__version__}"
+        self.version = f"promptcodec {__version__}"
         if controls or adapters:
             self.options["controls"] = dict(sorted((controls or {}).items()))
         if self._steered is None:
@@ -103,6 +106,12 @@ class OurCodec(EvaluatedCodec):
         if self._mask is None or self._mask.shape != rgb.shape[:2]:
             raise UsageError(f"{self.name} needs masks of its pictures' sizes, with --masks")
         return torch.from_numpy(self._mask.astype(np.float32) / 255)[None, None]
+
+
+@cache
+def _load(path: Path) -> Codec:
+    """Load a model once: a curve for each setting of an adapter takes the same one many times."""
+    return Codec(load_model(path))
 
 
 def _at(controls: Mapping[str, float] | None) -> str:
