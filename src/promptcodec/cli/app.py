@@ -18,6 +18,7 @@ from promptcodec.cli import (
     encode,
     import_,
     info,
+    maps,
     models,
     plot,
     profile,
@@ -48,6 +49,7 @@ app.command("plot")(plot.command)
 app.command("report")(report.command)
 app.command("bench")(bench.command)
 app.command("profile")(profile.command)
+app.command("maps")(maps.command)
 app.command("train")(train.command)
 
 

@@ -1,4 +1,4 @@
-"""Maps that show what a model does: where its bits go, how far a latent sees, and where prompts are listened to."""
+"""Map what a model does: where its bits go, how far a latent sees, and where prompts are listened to."""
 
 from __future__ import annotations
 
