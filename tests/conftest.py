@@ -80,3 +80,18 @@ def older(monkeypatch) -> Path:
 def photo() -> np.ndarray:
     """(160, 208, 3) uint8."""
     return make_photo(160, 208)
+
+
+@pytest.fixture
+def small_vgg(tmp_path) -> Path:
+    """A file of random weights of a small VGG with two poolings."""
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    tensors = {}
+    for place, (inner, outer) in {0: (3, 4), 2: (4, 4), 5: (4, 8)}.items():
+        tensors[f"features.{place}.weight"] = torch.randn(outer, inner, 3, 3).half()
+        tensors[f"features.{place}.bias"] = torch.randn(outer).half()
+    save_file(tensors, tmp_path / "vgg.safetensors")
+    return tmp_path / "vgg.safetensors"

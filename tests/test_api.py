@@ -14,7 +14,7 @@ import promptcodec
 import promptcodec.pillow
 from promptcodec.codec.codec import Codec
 from promptcodec.errors import FormatError, LimitError, ModelMismatchError, PromptcodecError, UsageError
-from promptcodec.evaluate.quality.metrics import psnr
+from promptcodec.quality.psnr import psnr
 
 
 def test_round_trip_of_all_kinds(tmp_path, photo):

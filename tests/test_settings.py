@@ -14,6 +14,7 @@ import torch
 from pictures import make_photo
 from program_settings import SETTINGS
 from promptcodec.bounded_cache import BoundedCache
+from promptcodec.model.kernels.compiled.masks import masks
 from promptcodec.steer.files import SteeredCodec
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -25,7 +26,6 @@ from promptcodec.errors import FormatError
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.config import Attention, Model
 from promptcodec.model.inference import precision
-from promptcodec.model.kernels.compiled.masks import masks
 from promptcodec.model.layers.mixers import WindowAttention
 from promptcodec.model.layers.windows import WindowGrid
 from promptcodec.model.presets.papers import elic, s2c, with_ngram

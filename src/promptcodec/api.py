@@ -93,6 +93,7 @@ def encode(
     target_bpp: float | None = None,
     target_psnr: float | None = None,
     target_ms_ssim: float | None = None,
+    target_ssimulacra2: float | None = None,
     roi: MapSource | None = None,
     look: float | None = None,
     effort: int | Effort = 0,
@@ -112,8 +113,8 @@ def encode(
 
     ``image``: a path, file object, bytes, PIL image, NumPy array or tensor. ``quality``: 0 (smallest) to 100 (best), 50
     by default. Instead, one target may be given: ``target_size`` in bytes or ``target_bpp`` in bits per pixel, which
-    the file comes close to and never exceeds, or ``target_psnr`` in dB or ``target_ms_ssim``, which the decoded picture
-    reaches.
+    the file comes close to and never exceeds, or ``target_psnr`` in dB, ``target_ms_ssim`` or ``target_ssimulacra2``,
+    which the decoded picture reaches.
 
     ``roi``: what matters most, a grey picture, array or mask of any size, or ``x,y,w,h``. ``look``: 0 (true to the
     pixels) to 1 (pleasing), for decoders that are told no other. ``effort``: 0 to 10, how much time may be spent on a
@@ -126,8 +127,9 @@ def encode(
     """
     from promptcodec.codec.search import one_target
 
+    target = one_target(target_size, target_bpp, target_psnr, target_ms_ssim, target_ssimulacra2)
     return load(model, device, precision).encode(
-        image, quality, target=one_target(target_size, target_bpp, target_psnr, target_ms_ssim), adapters=adapters,
+        image, quality, target=target, adapters=adapters,
         settings=settings, roi=roi, look=look, maps=maps, strip=strip, effort=effort, memory=memory, preview=preview,
         verify=verify, progress=progress,
     )  # fmt: skip

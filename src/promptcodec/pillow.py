@@ -21,9 +21,8 @@ from promptcodec.errors import PromptcodecError
 
 FORMAT = "PTC"
 OPTIONS = (
-    "quality", "target_size", "target_bpp", "target_psnr", "target_ms_ssim", "model", "device", "adapters", "settings",
-    "roi", "maps", "effort", "precision", "strip", "memory", "preview",
-    "verify",
+    "quality", "target_size", "target_bpp", "target_psnr", "target_ms_ssim", "target_ssimulacra2", "model", "device",
+    "adapters", "settings", "roi", "look", "maps", "effort", "precision", "strip", "memory", "preview", "verify",
 )  # fmt: skip
 
 

@@ -77,8 +77,7 @@ def test_what_makes_no_sense(arguments):
 
 def test_the_table_of_presets_is_data_and_true(monkeypatch):
     """No network is built to print it; what is stored is what counting gives."""
-    import preset_costs
-
+    from benchmarks.results import preset_costs
     from promptcodec.cli.models import PRESET_COSTS
 
     counted = {name: preset_costs.costs_of(preset()) for name, preset in PRESETS.items()}

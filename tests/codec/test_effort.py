@@ -17,7 +17,6 @@ from promptcodec.codec.budget import bytes_a_pixel, tile_size
 from promptcodec.codec.codec import Codec
 from promptcodec.codec.search import MOST_REFINED
 from promptcodec.errors import UsageError
-from promptcodec.evaluate.quality.metrics import psnr
 from promptcodec.model.arrays import Analysis
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.effort import MOST_EFFORT, Effort
@@ -26,6 +25,7 @@ from promptcodec.model.inference.latent_cost import LatentCost
 from promptcodec.model.inference.proximal import ProximalSearch
 from promptcodec.model.presets.registry import nano
 from promptcodec.model.steering import Constant, Gains, Steering
+from promptcodec.quality.psnr import psnr
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "photo.jpg"
 

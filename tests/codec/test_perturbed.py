@@ -1,10 +1,11 @@
-"""What ``benchmarks/exactness.py`` does for all models, for one and briefly; docs/exactness.md."""
+"""What ``benchmarks/trust/exactness.py`` does for all models, for one and briefly; docs/exactness.md."""
 
 import json
 from pathlib import Path
 
-import exactness
 import pytest
+
+from benchmarks.trust import exactness
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

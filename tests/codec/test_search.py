@@ -1,5 +1,6 @@
 """Target search: on curves of all shapes, on a picture, and what it says where there is nothing to find."""
 
+import importlib.util
 import math
 import warnings
 
@@ -13,8 +14,10 @@ import promptcodec
 from promptcodec.codec.latents import LatentCoder
 from promptcodec.codec.search import MOST_ENCODES, Goal, one_target, search
 from promptcodec.errors import TargetError, UsageError
-from promptcodec.evaluate.quality.metrics import ms_ssim, psnr
 from promptcodec.model.inference.backend import TorchBackend
+from promptcodec.quality.ms_ssim import ms_ssim_of_pixels
+from promptcodec.quality.psnr import psnr
+from promptcodec.quality.ssimulacra2 import ssimulacra2
 
 LAST = 65_535
 
@@ -104,7 +107,10 @@ def test_size_and_rate(picture, counted, part):
 
 def test_quality(picture, counted):
     middle = np.asarray(promptcodec.decode(promptcodec.encode(picture, 60)))
-    for name, metric, slack in (("target_psnr", psnr, 0.1), ("target_ms_ssim", ms_ssim, 0.002)):
+    targets = [("target_psnr", psnr, 0.1), ("target_ms_ssim", ms_ssim_of_pixels, 0.002)]
+    if importlib.util.find_spec("ssimulacra2"):
+        targets.append(("target_ssimulacra2", ssimulacra2, 0.5))
+    for name, metric, slack in targets:
         counted.update(analyse=0, encode=0)
         wanted = metric(picture, middle)
         reached = metric(picture, np.asarray(promptcodec.decode(promptcodec.encode(picture, **{name: wanted}))))
@@ -137,7 +143,13 @@ def test_out_of_range(picture, counted):
 def test_what_makes_no_sense(photo, tic):
     with pytest.raises(UsageError, match="one target"):
         one_target(size=3, psnr=4)
-    for bad in ({"target_size": 0}, {"target_bpp": -1}, {"target_ms_ssim": 1.2}, {"target_psnr": float("nan")}):
+    for bad in (
+        {"target_size": 0},
+        {"target_bpp": -1},
+        {"target_ms_ssim": 1.2},
+        {"target_ssimulacra2": 100},
+        {"target_psnr": float("nan")},
+    ):
         with pytest.raises(UsageError, match="target"):
             promptcodec.encode(photo, **bad)
     with pytest.raises(UsageError, match="exclude"):
@@ -146,3 +158,5 @@ def test_what_makes_no_sense(photo, tic):
         tic.encode(photo, target=one_target(size=3000))
     with pytest.raises(UsageError, match="too small for MS-SSIM"):
         promptcodec.encode(photo[:100, :100], target_ms_ssim=0.9)
+    with pytest.raises(UsageError, match="too small for SSIMULACRA2"):
+        promptcodec.encode(photo[:7, :100], target_ssimulacra2=60)

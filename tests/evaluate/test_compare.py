@@ -9,7 +9,8 @@ from PIL import Image
 
 from promptcodec.cli import app
 from promptcodec.errors import UsageError
-from promptcodec.evaluate.codecs.registry import EvaluatedCodec, open_codec
+from promptcodec.evaluate.codecs.evaluated_codec import EvaluatedCodec
+from promptcodec.evaluate.codecs.registry import open_codec
 from promptcodec.evaluate.compare import closest_setting
 from promptcodec.evaluate.pages.montage import Tile, montage, most_detailed
 

@@ -1,44 +1,19 @@
 """Evaluation: metrics and BD-rate against known answers, the anchors, and results that are measured once."""
 
 import json
-import math
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from promptcodec.cli import app
-from promptcodec.errors import ImageError, UsageError
+from promptcodec.errors import UsageError
 from promptcodec.evaluate.codecs.registry import open_codec, peers
 from promptcodec.evaluate.data.datasets import find_pictures
-from promptcodec.evaluate.quality.judge import Judge
-from promptcodec.evaluate.quality.metrics import PSNR_CEILING, decibel, ms_ssim, psnr
+from promptcodec.evaluate.judge import Judge
 from promptcodec.evaluate.results import ResultsFile
 from promptcodec.evaluate.runner import measure
 from promptcodec.evaluate.summary import summarise
-
-
-def test_psnr_of_a_known_error(photo):
-    worse = photo.copy()
-    worse[..., 0] ^= 1  # one level in every sample of one channel of three
-    assert psnr(photo, worse) == pytest.approx(20 * math.log10(255) + 10 * math.log10(3))
-    assert psnr(photo, photo) == PSNR_CEILING
-    with pytest.raises(ImageError):
-        psnr(photo, photo[1:])
-
-
-def test_ms_ssim_falls_with_distortion_and_needs_size():
-    from pictures import make_photo
-
-    photo = make_photo(200, 200)
-    rng = np.random.default_rng(0)
-    noisy = [np.clip(photo + rng.normal(0, s, photo.shape), 0, 255).astype(np.uint8) for s in (2, 10, 40)]
-    values = [ms_ssim(photo, n) for n in noisy]
-    assert values == sorted(values, reverse=True)
-    assert ms_ssim(photo, photo) == pytest.approx(1)
-    assert ms_ssim(photo[:100], photo[:100]) is None
-    assert decibel(0.99) == pytest.approx(20)
-
+from promptcodec.quality.psnr import psnr
 
 NEEDS = {"jpegxl": "imagecodecs", "heic": "pillow_heif", "heic-psnr": "pillow_heif", "vvc": "imageio_ffmpeg"}
 

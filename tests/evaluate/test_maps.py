@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from promptcodec.errors import UsageError
-from promptcodec.evaluate.maps import (
+from promptcodec.evaluate.map_model import (
     attention_maps,
     bit_allocation,
     channel_bits,

@@ -11,7 +11,7 @@ import promptcodec
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.codecs.registry import open_codec
 from promptcodec.evaluate.data.datasets import find_pictures
-from promptcodec.evaluate.quality.judge import Judge
+from promptcodec.evaluate.judge import Judge
 from promptcodec.evaluate.results import ResultsFile
 from promptcodec.evaluate.runner import measure
 from promptcodec.steer.adapter_file import save_adapter

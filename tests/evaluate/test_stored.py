@@ -41,7 +41,7 @@ def test_stored_curves_are_compressais(shared, tmp_path):
     root = Path(__file__).resolve().parents[2]
     folders = [f"{name}={shared / 'reference' / folder}" for name, folder in (
         ("kodak", "compressai-kodak"), ("clic2020", "compressai-clic2020-professional"))]  # fmt: skip
-    command = [sys.executable, "benchmarks/store_curves.py", *folders, "--out", str(tmp_path / "c.json")]
+    command = [sys.executable, "-m", "benchmarks.results.store_curves", *folders, "--out", str(tmp_path / "c.json")]
     subprocess.run(command, cwd=root, check=True, capture_output=True)
     stored = root / "src/promptcodec/evaluate/data/curves/compressai.json"
     assert (tmp_path / "c.json").read_bytes() == stored.read_bytes()

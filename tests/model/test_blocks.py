@@ -10,10 +10,10 @@ from torch import Tensor
 
 from promptcodec.model import config
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.kernels import strip_attention
-from promptcodec.model.kernels.strip_attention import PAIRS
+from promptcodec.model.layers import strip_attention
 from promptcodec.model.layers.blocks import Block
 from promptcodec.model.layers.mixers import WindowAttention
+from promptcodec.model.layers.strip_attention import PAIRS
 from promptcodec.model.presets.registry import nano, tic
 from promptcodec.model.steering import BlockSteer, Prompt
 

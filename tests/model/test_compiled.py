@@ -14,16 +14,17 @@ pytest.importorskip("llvmlite", reason="compiled kernels need the extra 'fast'")
 
 from promptcodec.model import config
 from promptcodec.model.kernels.compiled import attention as attention_code
-from promptcodec.model.kernels.compiled import code, windows
+from promptcodec.model.kernels.compiled import code
 from promptcodec.model.kernels.compiled import rows as rows_code
 from promptcodec.model.kernels.workers import torch_alone
+from promptcodec.model.layers import compiled_windows
 from promptcodec.model.layers.blocks import Block
 from promptcodec.model.steering import BlockSteer, Prompt
 
 
 @pytest.fixture(autouse=True)
 def small_maps_too(monkeypatch):
-    monkeypatch.setattr(windows, "_TOKENS", 0)
+    monkeypatch.setattr(compiled_windows, "_TOKENS", 0)
 
 
 def made(channels: int, heads: int, window: int, shifted: bool, relative: bool = True) -> Block:
@@ -39,7 +40,7 @@ def compare(block: Block, x: torch.Tensor, steer: BlockSteer = BlockSteer()) -> 
     with torch.inference_mode():
         with torch_alone():
             expected = block(x, steer)
-        with mock.patch.object(windows, "_call", side_effect=windows._call) as calls:
+        with mock.patch.object(compiled_windows, "_call", side_effect=compiled_windows._call) as calls:
             found = block(x, steer)
     assert calls.call_count
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
@@ -68,11 +69,11 @@ def test_batches_have_prompts_of_their_own():
 def test_vectors_of_other_processors(registers, monkeypatch):
     for module in (attention_code, rows_code):
         monkeypatch.setattr(module, "vector_registers", lambda: registers)
-    windows._kernels.cache_clear()
+    compiled_windows._kernels.cache_clear()
     try:
         compare(made(128, 8, 8, True), torch.randn(1, 24, 40, 128), BlockSteer((Prompt(torch.randn(16, 128)),)))
     finally:
-        windows._kernels.cache_clear()
+        compiled_windows._kernels.cache_clear()
 
 
 def test_what_no_kernel_is_made_for():
@@ -123,7 +124,7 @@ def test_hidden_tokens_weigh_nothing():
 
 
 def test_without_a_compiler_it_goes_on(monkeypatch, caplog):
-    windows._kernels.cache_clear()
+    compiled_windows._kernels.cache_clear()
     monkeypatch.setattr(
         code.binding, "create_mcjit_compiler", mock.Mock(side_effect=RuntimeError("no executable memory"))
     )
@@ -134,14 +135,14 @@ def test_without_a_compiler_it_goes_on(monkeypatch, caplog):
             with torch_alone():
                 expected = block(x)
     finally:
-        windows._kernels.cache_clear()
+        compiled_windows._kernels.cache_clear()
     assert "no executable memory" in caplog.text
     assert torch.equal(found, expected)
 
 
 def test_gradients_go_by_torch():
     block, x = made(32, 2, 4, True), torch.randn(1, 9, 9, 32, requires_grad=True)
-    with mock.patch.object(windows, "_call") as calls:
+    with mock.patch.object(compiled_windows, "_call") as calls:
         block(x).sum().backward()
     assert not calls.call_count
     assert x.grad is not None

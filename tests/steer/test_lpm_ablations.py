@@ -1,10 +1,6 @@
-"""Rows and tables of ``benchmarks/lpm_ablations.py``, without its training."""
+"""Rows and tables of ``benchmarks/experiments/lpm_ablations.py``, without its training."""
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import lpm_ablations
+from benchmarks.experiments import lpm_ablations
 
 ASKED = {"base": "one", "samples": 8}
 

@@ -13,10 +13,10 @@ import promptcodec
 from promptcodec.bitstream.container import pack, unpack
 from promptcodec.bitstream.leb128 import leb128
 from promptcodec.errors import FormatError, UsageError
-from promptcodec.evaluate.quality.metrics import psnr
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.config import CausalAttention, Gain, SpaceChannel
 from promptcodec.model.presets.registry import tic
+from promptcodec.quality.psnr import psnr
 from promptcodec.steer.adapter_file import save_adapter
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls

@@ -8,7 +8,7 @@ from PIL import Image
 
 import promptcodec
 from promptcodec.errors import ModelMismatchError, OtherBaseError, UsageError
-from promptcodec.evaluate.quality.metrics import psnr
+from promptcodec.quality.psnr import psnr
 from promptcodec.store.shipped_adapters import find_adapter, shipped_adapters
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "photo.jpg"

@@ -14,9 +14,9 @@ import promptcodec
 from promptcodec.bitstream.container import ADAPTERS, AdapterRecord, Header, PtcFile, Tile, pack, unpack
 from promptcodec.codec.search import Target
 from promptcodec.errors import FormatError, ImageError, ModelMismatchError, UsageError
-from promptcodec.evaluate.quality.metrics import psnr
 from promptcodec.model.effort import Effort
 from promptcodec.model.steering import Affine, BlockSteer, Decoded, Site, Steering
+from promptcodec.quality.psnr import psnr
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import StoredAdapter, save_adapter
 from promptcodec.steer.controls import Controls

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-import ablation_grid as runner
 import pytest
 
+from benchmarks.experiments import ablation_grid as runner
 from promptcodec.evaluate.cost.complexity import build, parts, total
 from promptcodec.model.presets.registry import ABLATIONS, CONFIGURATIONS
 from promptcodec.train.recipe_file import read_recipe

@@ -17,10 +17,10 @@ from queue_file import DIVERGED, DONE, mark, read_queue, ready_run
 from run_queue import run_queue
 
 from promptcodec.errors import UsageError
+from promptcodec.evaluate.data.rd_log import read_rd
 from promptcodec.model.presets.registry import CONFIGURATIONS
 from promptcodec.store.shipped import shipped_models
 from promptcodec.train.recipe_file import load_recipe
-from promptcodec.train.run.rd_log import read_rd
 from promptcodec.train.run.shards import read_shards, write_shards
 
 ROOT = Path(__file__).resolve().parents[2]

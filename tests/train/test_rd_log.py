@@ -11,12 +11,12 @@ from PIL import Image
 
 from promptcodec.cli.plot_training import draw
 from promptcodec.errors import UsageError
+from promptcodec.evaluate.data.rd_log import NAME, TRAIN, add_rd, read_rd
 from promptcodec.evaluate.pages.training_plot import over_samples, training_plot
 from promptcodec.train.build import build_trainer
 from promptcodec.train.recipe import Recipe
 from promptcodec.train.recipe_file import read_recipe
 from promptcodec.train.run.gap import gaps
-from promptcodec.train.run.rd_log import NAME, TRAIN, add_rd, read_rd
 from promptcodec.train.validation import validate
 
 

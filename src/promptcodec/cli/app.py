@@ -21,6 +21,7 @@ from promptcodec.cli import (
     encode,
     import_,
     info,
+    maps,
     models,
     plot,
     profile,
@@ -75,6 +76,7 @@ app.command("curves")(curves.command)
 app.command("plot")(plot.command)
 app.command("bench")(bench.command)
 app.command("profile")(profile.command)
+app.command("maps")(maps.command)
 app.command("train")(train.command)
 
 

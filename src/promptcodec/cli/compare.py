@@ -16,11 +16,12 @@ from promptcodec.system.printable import printable
 from promptcodec.system.special_files import is_stream
 
 if TYPE_CHECKING:
-    from promptcodec.evaluate.codecs.registry import EvaluatedCodec
+    from promptcodec.evaluate.codecs.evaluated_codec import EvaluatedCodec
     from promptcodec.evaluate.compare import Contender
     from promptcodec.evaluate.data.datasets import PictureFile
+    from promptcodec.evaluate.judge import Judge
     from promptcodec.evaluate.pages.montage import Crop
-    from promptcodec.evaluate.quality.metrics import Pixels
+    from promptcodec.quality.pixels import Pixels
 
 DEFAULT_QUALITY = 50.0
 DEFAULT_PEERS = "jpeg,webp,jpeg2000,jpegxl,avif,avif-psnr,heic"
@@ -36,6 +37,7 @@ def command(
     target_bpp: options.TargetBpp = None,
     target_psnr: options.TargetPsnr = None,
     target_ms_ssim: options.TargetMsSsim = None,
+    target_ssimulacra2: options.TargetSsimulacra2 = None,
     model: options.ModelName = None,
     codecs: Annotated[
         str | None,
@@ -62,7 +64,7 @@ def command(
     if not output.parent.is_dir():
         raise UsageError(f"there is no folder {output.parent} for the montage; make it, or give another -o")
     size = None if target_size is None else options.parse_size(target_size)
-    target = one_target(size, target_bpp, target_psnr, target_ms_ssim)
+    target = one_target(size, target_bpp, target_psnr, target_ms_ssim, target_ssimulacra2)
     if target is not None and quality is not None:
         raise UsageError(f"--quality and a target {target.name} exclude each other")
     runtime.prepare(threads)
@@ -76,7 +78,7 @@ def command(
     if target is not None:
         setting = ours.setting_for(pixels, target)
     contenders = []
-    for contender in compare(file, ours, setting, _peers(codecs)):
+    for contender in compare(file, ours, setting, _peers(codecs), _judge()):
         contenders.append(contender)
         if as_json:
             say_json(asdict(contender.row))
@@ -92,6 +94,15 @@ def _crop(text: str) -> Crop:
     except ValueError:
         raise UsageError(f"--crop takes four whole numbers such as 100,80,224,224, not {text!r}") from None
     return left, top, width, height
+
+
+def _judge() -> Judge:
+    """SSIMULACRA2, where its package is installed."""
+    from importlib.util import find_spec
+
+    from promptcodec.evaluate.judge import Judge
+
+    return Judge(["ssimulacra2"] if find_spec("ssimulacra2") else [])
 
 
 def _peers(names: str | None) -> list[EvaluatedCodec]:
@@ -115,22 +126,25 @@ def _print(contenders: list[Contender]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from promptcodec.evaluate.metrics import METRICS
+
     ours = contenders[0].row
     title = Text(printable(f"{ours.picture}, {ours.width}x{ours.height}"))  # no markup in a name
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=0)
     table.add_column("codec", no_wrap=True)
-    for head in ("setting", "bytes", "vs ours", "bpp", "PSNR", "MS-SSIM", "enc s", "dec s"):
+    for head in ("setting", "bytes", "vs ours", "bpp", "PSNR", "MS-SSIM", "SSIMU2", "enc s", "dec s"):
         table.add_column(head, justify="right", no_wrap=True)
     for row in (c.row for c in contenders):
-        similarity = "-" if row.ms_ssim is None else f"{row.ms_ssim:.4f}"
+        scores = [METRICS[name].text(row.metric(name)) for name in ("psnr", "ms_ssim", "ssimulacra2")]
         more = "" if row is ours else f"{100 * (row.bytes / ours.bytes - 1):+.1f} %"
         times = (f"{row.encode_s:.2f}", f"{row.decode_s:.3f}")
-        cells = (f"{row.setting:.4g}", f"{row.bytes:,}", more, f"{row.bpp:.3f}", f"{row.psnr:.2f}", similarity)
+        cells = (f"{row.setting:.4g}", f"{row.bytes:,}", more, f"{row.bpp:.3f}", *scores)
         table.add_row(Text(printable(row.codec)), *cells, *times)
     Console().print(table)
 
 
 def _draw(output: Path, file: PictureFile, pixels: Pixels, contenders: list[Contender], area: Crop) -> None:
+    from promptcodec.evaluate.metrics import METRICS
     from promptcodec.evaluate.pages.montage import Tile, montage
     from promptcodec.system.atomic import atomic_write
 
@@ -138,8 +152,9 @@ def _draw(output: Path, file: PictureFile, pixels: Pixels, contenders: list[Cont
     original = (f"{len(file.data):,} bytes", f"{ours.width}x{ours.height} pixels", "")
     tiles = [Tile(pixels, "original", original)]
     for row, decoded in ((c.row, c.pixels) for c in contenders):
-        similarity = "" if row.ms_ssim is None else f"MS-SSIM {row.ms_ssim:.4f}"
-        lines = (f"{row.bytes:,} bytes, {row.bpp:.3f} bpp", f"PSNR {row.psnr:.2f} dB", similarity)
+        known = [name for name in ("ms_ssim", "ssimulacra2") if row.metric(name) is not None]
+        structure = [f"{METRICS[name].title} {METRICS[name].text(row.metric(name))}" for name in known]
+        lines = (f"{row.bytes:,} bytes, {row.bpp:.3f} bpp", f"PSNR {row.psnr:.2f} dB", *structure)
         tiles.append(Tile(decoded, row.codec, lines, accent=row is ours))
     title = f"{ours.picture} at {ours.bytes:,} bytes"
     page = montage(title, tiles, area)

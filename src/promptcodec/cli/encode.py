@@ -89,6 +89,7 @@ def command(
     target_bpp: options.TargetBpp = None,
     target_psnr: options.TargetPsnr = None,
     target_ms_ssim: options.TargetMsSsim = None,
+    target_ssimulacra2: options.TargetSsimulacra2 = None,
     recursive: options.Recursive = False,
     overwrite: options.Overwrite = False,
     force: options.Force = False,
@@ -114,7 +115,7 @@ def command(
     if output is not None and output != jobs.PIPE and Path(output).suffix.lower() in picture_extensions():
         raise UsageError(f"encode writes .ptc files, but -o names {output}; `promptcodec decode` writes pictures")
     size = None if target_size is None else options.parse_size(target_size)
-    target = one_target(size, target_bpp, target_psnr, target_ms_ssim)
+    target = one_target(size, target_bpp, target_psnr, target_ms_ssim, target_ssimulacra2)
     if target is not None and quality is not None:
         raise UsageError(f"--quality and a target {target.name} exclude each other")
     planned = jobs.plan(inputs, output, ".ptc", picture_extensions(), recursive, name_others=(".ptc",))

@@ -16,8 +16,8 @@ from promptcodec.system.printable import json_text, printable
 
 if TYPE_CHECKING:
     from promptcodec.evaluate.bdrate import Method
-    from promptcodec.evaluate.codecs.registry import EvaluatedCodec
-    from promptcodec.evaluate.quality.judge import Judge
+    from promptcodec.evaluate.codecs.evaluated_codec import EvaluatedCodec
+    from promptcodec.evaluate.judge import Judge
     from promptcodec.evaluate.results import ResultsFile, Row
     from promptcodec.evaluate.summary import Summary
 
@@ -48,8 +48,8 @@ def command(
     metrics: Annotated[
         str,
         typer.Option(
-            help="Beside psnr and ms_ssim, commas between: psnr_yuv, lpips_alex, lpips_vgg, dists, "
-            "psnr_inside, psnr_outside."
+            help="Beside psnr and ms_ssim, commas between: ssimulacra2, psnr_yuv, lpips_alex, "
+            "lpips_vgg, dists, psnr_inside, psnr_outside."
         ),
     ] = "",
     networks: Annotated[
@@ -123,7 +123,7 @@ def _names(text: str) -> list[str]:
 
 
 def _metric(name: str) -> str:
-    from promptcodec.evaluate.summary import METRICS
+    from promptcodec.evaluate.metrics import METRICS
 
     if name not in METRICS:
         raise UsageError(f"--plot-metric is one of {', '.join(METRICS)}, not {name!r}")
@@ -153,12 +153,13 @@ def _export(summary: Summary, folder: Path) -> None:
 
 def _judge(names: list[str], networks: Path | None, masks: Path | None) -> Judge:
     """Raises UsageError for unknown metrics, and for those whose networks or masks are not given."""
-    from promptcodec.evaluate.quality.judge import MASKED, Judge
-    from promptcodec.evaluate.quality.networks import networks_folder
+    from promptcodec.evaluate.judge import Judge
+    from promptcodec.evaluate.metrics import IN_EVERY_ROW, MASKED
+    from promptcodec.quality.networks import networks_folder
 
     if masks is None and (needy := [name for name in names if name in MASKED]):
         raise UsageError(f"{needy[0]} needs --masks")
-    return Judge([name for name in names if name not in ("psnr", "ms_ssim")], networks_folder(networks))
+    return Judge([name for name in names if name not in IN_EVERY_ROW], networks_folder(networks))
 
 
 def _pictures(sources: list[str], prepared: Path) -> tuple[list[Path], Path | None]:

@@ -13,7 +13,7 @@ from promptcodec.cli.streams import say, say_json
 from promptcodec.store.shipped import DEFAULT, shipped_models
 from promptcodec.store.shipped_adapters import shipped_adapters
 
-PRESET_COSTS = Path(__file__).parents[1] / "model" / "preset_costs.json"  # by benchmarks/preset_costs.py
+PRESET_COSTS = Path(__file__).parents[1] / "model" / "preset_costs.json"  # by benchmarks/results/preset_costs.py
 
 All = Annotated[bool, typer.Option("--all", help="Also configurations without weights, with their size and cost.")]
 

@@ -51,6 +51,9 @@ TargetSize = Annotated[
 TargetBpp = Annotated[float | None, typer.Option("--target-bpp", help="Most bits per pixel.")]
 TargetPsnr = Annotated[float | None, typer.Option("--target-psnr", help="Least PSNR in dB.")]
 TargetMsSsim = Annotated[float | None, typer.Option("--target-ms-ssim", help="Least MS-SSIM, 0 to 1.")]
+TargetSsimulacra2 = Annotated[
+    float | None, typer.Option("--target-ssimulacra2", help="Least SSIMULACRA2, 0 to 100; 90: hardly visible.")
+]
 Memory = Annotated[
     str, typer.Option("--memory", help="For the networks, such as 512M or 2G: larger pictures are coded in tiles.")
 ]

@@ -38,10 +38,11 @@ def command(
 ) -> None:
     """Draw rate-distortion curves, bars of BD-rates, an adaptive range, regions, accuracy, latency or training."""
     from promptcodec.evaluate.data.stored import open_curve
+    from promptcodec.evaluate.metrics import METRICS
     from promptcodec.evaluate.packed import read_rows
     from promptcodec.evaluate.pages import figures, plots
     from promptcodec.evaluate.pages.speed import speeds
-    from promptcodec.evaluate.summary import METRICS, is_ours, summarise
+    from promptcodec.evaluate.summary import is_ours, summarise
 
     if missing := [path for path in results if not path.exists()]:
         raise UsageError(f"there is no file {missing[0]}")

@@ -13,9 +13,9 @@ from promptcodec.system.printable import printable
 
 def draw(runs: Sequence[Path], output: Path, dataset: str | None, against: Sequence[StoredCurve]) -> None:
     """Plot validation curves of runs over samples, and their BD-rate against other curves; print the latter."""
+    from promptcodec.evaluate.data.rd_log import TRAIN, read_rd
     from promptcodec.evaluate.pages.training_plot import over_samples, training_plot
     from promptcodec.train.run.gap import gaps, phrase
-    from promptcodec.train.run.rd_log import TRAIN, read_rd
 
     anchors = {curve.name: [(p.bpp, p.psnr) for p in curve.points if p.psnr is not None] for curve in against}
     chosen, told = {}, []

@@ -12,7 +12,7 @@ from promptcodec.model.config import Attention, Model, ReflectConv, Resample, St
 DEFAULT_MEMORY = 2**30  # bytes for the networks, beside the picture itself and the model
 HALO = 128  # pixels at least: wide enough that no seam is found (tests/codec/test_tiles.py); part of the format
 
-# Of a float32 map that are alive at once inside a layer, as measured; benchmarks/large_pictures.py shows what it gives.
+# Of a float32 map that are alive at once inside a layer, as measured by benchmarks/speed/large_pictures.py.
 _COPIES = 6.0
 # And of those that a layer leaves behind for its gradient, of each of its blocks: its own, and of its wider half.
 _KEPT, _KEPT_WIDE = 7.2, 2.4

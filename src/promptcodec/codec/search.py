@@ -10,26 +10,27 @@ from typing import Literal
 
 from promptcodec.errors import TargetError, UsageError
 
-Kind = Literal["size", "bpp", "psnr", "ms_ssim"]
+Kind = Literal["size", "bpp", "psnr", "ms_ssim", "ssimulacra2"]
 
 MOST_ENCODES = 6
 MOST_REFINED = 4
 SIZE_TOLERANCE = 0.01  # of the wanted size, below it
 QUALITY_TOLERANCE = 0.1  # dB, above the wanted quality
+SSIMULACRA2_TOLERANCE = 0.5  # points, above the wanted ones
 _UNBRACKETED = 3  # trials on one side of the target after which the end of the range is tried
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a file shall have: ``size`` in bytes and ``bpp`` (bits per pixel) at most, ``psnr`` (dB, RGB) and
-    ``ms_ssim`` (0 to 1) at least."""
+    """What a file shall have: ``size`` in bytes and ``bpp`` (bits per pixel) at most, ``psnr`` (dB, RGB),
+    ``ms_ssim`` (0 to 1) and ``ssimulacra2`` (0 to 100) at least."""
 
     kind: Kind
     value: float
 
     def __post_init__(self) -> None:
         """Raises UsageError for a value that no file can have."""
-        most = {"size": math.inf, "bpp": math.inf, "psnr": 100.0, "ms_ssim": 1.0}[self.kind]
+        most = {"size": math.inf, "bpp": math.inf, "psnr": 100.0, "ms_ssim": 1.0, "ssimulacra2": 100.0}[self.kind]
         if not 0 < self.value < most:
             bounds = "positive" if most == math.inf else f"between 0 and {most:g}"
             raise UsageError(f"a target {self.name} is {bounds}, not {self.value:g}")
@@ -37,7 +38,8 @@ class Target:
     @property
     def name(self) -> str:
         """For people."""
-        return {"size": "size", "bpp": "rate", "psnr": "PSNR", "ms_ssim": "MS-SSIM"}[self.kind]
+        names = {"size": "size", "bpp": "rate", "psnr": "PSNR", "ms_ssim": "MS-SSIM", "ssimulacra2": "SSIMULACRA2"}
+        return names[self.kind]
 
     @property
     def limits_size(self) -> bool:
@@ -46,11 +48,17 @@ class Target:
 
 
 def one_target(
-    size: float | None = None, bpp: float | None = None, psnr: float | None = None, ms_ssim: float | None = None
+    size: float | None = None,
+    bpp: float | None = None,
+    psnr: float | None = None,
+    ms_ssim: float | None = None,
+    ssimulacra2: float | None = None,
 ) -> Target | None:
     """The one target that is given, None where none is. Raises UsageError for several, and for impossible values."""
-    given: list[tuple[Kind, float | None]] = [("size", size), ("bpp", bpp), ("psnr", psnr), ("ms_ssim", ms_ssim)]
-    targets = [Target(kind, float(value)) for kind, value in given if value is not None]
+    wanted: dict[Kind, float | None] = {
+        "size": size, "bpp": bpp, "psnr": psnr, "ms_ssim": ms_ssim, "ssimulacra2": ssimulacra2,
+    }  # fmt: skip
+    targets = [Target(kind, float(value)) for kind, value in wanted.items() if value is not None]
     if len(targets) > 1:
         names = " and a ".join(target.name for target in targets)
         raise UsageError(f"a file cannot be made for a {names} at once; give one target")

@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from promptcodec.evaluate.codecs.registry import EvaluatedCodec
+from promptcodec.evaluate.codecs.evaluated_codec import EvaluatedCodec
 from promptcodec.evaluate.data.datasets import PictureFile
-from promptcodec.evaluate.quality.metrics import Pixels
+from promptcodec.evaluate.judge import Judge
 from promptcodec.evaluate.results import Row
 from promptcodec.evaluate.runner import measure_one
+from promptcodec.quality.pixels import Pixels
 
 _BISECTIONS = 12  # enough for 100 whole qualities, and for 0.1 % of any rate or distance
 _CLOSE = 0.005  # of the size: no closer file is looked for
@@ -25,17 +26,17 @@ class Contender:
 
 
 def compare(
-    picture: PictureFile, ours: EvaluatedCodec, setting: float, peers: Sequence[EvaluatedCodec]
+    picture: PictureFile, ours: EvaluatedCodec, setting: float, peers: Sequence[EvaluatedCodec], judge: Judge
 ) -> Iterator[Contender]:
-    """Ours at ``setting``, then every peer at the setting whose file is closest to ours in size.
+    """Measure ours at ``setting``, then every peer at the setting whose file is closest to ours in size.
 
-    Raises PromptcodecError where a codec fails on the picture.
+    ``judge`` computes metrics beside PSNR and MS-SSIM. Raises PromptcodecError where a codec fails on the picture.
     """
     pixels = picture.pixels()
-    first = Contender(*measure_one(ours, setting, picture, pixels))
+    first = Contender(*measure_one(ours, setting, picture, pixels, judge))
     yield first
     for peer in peers:
-        yield Contender(*measure_one(peer, closest_setting(peer, pixels, first.row.bytes), picture, pixels))
+        yield Contender(*measure_one(peer, closest_setting(peer, pixels, first.row.bytes), picture, pixels, judge))
 
 
 def closest_setting(codec: EvaluatedCodec, pixels: Pixels, size: int) -> float:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from promptcodec.errors import PromptcodecError, UsageError
-from promptcodec.evaluate.codecs.registry import curve_key
+from promptcodec.evaluate.codecs.evaluated_codec import curve_key
+from promptcodec.evaluate.metrics import IN_EVERY_ROW
 
 
 @dataclass(frozen=True)
@@ -17,9 +18,9 @@ class Row:
     """One picture through one codec at one setting.
 
     ``bytes``: of the complete file; ``psnr`` in dB; ``ms_ssim`` 0 to 1, None for small pictures; times: wall clock.
-    ``scores``: further metrics by name (see ``judge.SCORES``); ``mask``: SHA-256 of the mask's file; ``phases``: parts
-    of the times, where the codec tells; ``peak_mib``: the process's largest size in the meantime, where the system
-    tells; ``jobs``: processes that measured at once, with which times and not sizes change.
+    ``scores``: further metrics by name (see ``metrics.OPTIONAL``); ``mask``: SHA-256 of the mask's file;
+    ``phases``: parts of the times, where the codec tells; ``peak_mib``: the process's largest size in the meantime,
+    where the system tells; ``jobs``: processes that measured at once, with which times and not sizes change.
     """
 
     codec: str
@@ -54,7 +55,7 @@ class Row:
 
     def metric(self, name: str) -> float | None:
         """A metric by its name; None where it was not measured."""
-        if name in ("psnr", "ms_ssim"):
+        if name in IN_EVERY_ROW:
             value: float | None = getattr(self, name)
             return value
         return self.scores.get(name)

@@ -13,12 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from promptcodec.errors import ImageError, LimitError, PromptcodecError
-from promptcodec.evaluate.codecs.registry import EvaluatedCodec, open_codec
+from promptcodec.evaluate.codecs.evaluated_codec import EvaluatedCodec
+from promptcodec.evaluate.codecs.registry import open_codec
 from promptcodec.evaluate.cost.memory import begin_peak, peak_mib
 from promptcodec.evaluate.data.datasets import PictureFile, read_picture
-from promptcodec.evaluate.quality.judge import MASKED, Judge, Mask
-from promptcodec.evaluate.quality.metrics import Pixels, ms_ssim, psnr
+from promptcodec.evaluate.judge import Judge
+from promptcodec.evaluate.metrics import MASKED
 from promptcodec.evaluate.results import ResultsFile, Row
+from promptcodec.quality.ms_ssim import ms_ssim_of_pixels
+from promptcodec.quality.pixels import Mask, Pixels
+from promptcodec.quality.psnr import psnr
 from promptcodec.system.import_path import SafeChildren
 
 Plan = Sequence[tuple[EvaluatedCodec, Sequence[float]]]
@@ -89,7 +93,7 @@ def measure_one(
         decoded = codec.decode(data)
         end = time.perf_counter()
         peak = peak_mib() if peak_known else None
-        quality, similarity = psnr(pixels, decoded), ms_ssim(pixels, decoded)
+        quality, similarity = psnr(pixels, decoded), ms_ssim_of_pixels(pixels, decoded)
         scores = judge(pixels, decoded, None if mask is None else mask[1])
     except (ImageError, LimitError, OSError, ValueError) as error:  # the last two are Pillow's
         raise PromptcodecError(f"{codec.name} at {setting:g} fails on {picture.name}: {error}") from error

@@ -10,13 +10,12 @@ from statistics import fmean
 
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.bdrate import Method, QualityDifference, RateDifference, bd_quality, bd_rate, quality_at
-from promptcodec.evaluate.codecs.registry import OURS
+from promptcodec.evaluate.codecs.evaluated_codec import OURS
 from promptcodec.evaluate.data.stored import StoredCurve, StoredPoint
-from promptcodec.evaluate.quality.judge import LOWER_IS_BETTER, SCORES
-from promptcodec.evaluate.quality.metrics import decibel
+from promptcodec.evaluate.metrics import IN_EVERY_ROW, METRICS
 from promptcodec.evaluate.results import Row
+from promptcodec.quality.decibel import decibel_of_similarity
 
-METRICS = ("psnr", "ms_ssim", *SCORES)
 RATES = (0.2, 0.3, 0.5, 0.75, 1.0)
 
 
@@ -35,7 +34,7 @@ class MeanPoint:
 
     def metric(self, name: str) -> float | None:
         """A mean by its metric's name; None where it was not measured."""
-        if name in ("psnr", "ms_ssim"):
+        if name in IN_EVERY_ROW:
             value: float | None = getattr(self, name)
             return value
         return self.scores.get(name)
@@ -117,7 +116,7 @@ def summarise(
                 for curve in stored
                 for label in curves
                 if is_ours(label)
-                for metric in ("psnr", "ms_ssim")
+                for metric in IN_EVERY_ROW
                 if any(point.metric(metric) is not None for point in curve.points)
             ),
         ],
@@ -129,9 +128,7 @@ def summarise(
 def metrics_of(curves: dict[str, list[Row]]) -> list[str]:
     """PSNR, MS-SSIM, and what else any of the rows has."""
     every = [row for rows in curves.values() for row in rows]
-    return [
-        name for name in METRICS if name in ("psnr", "ms_ssim") or any(row.metric(name) is not None for row in every)
-    ]
+    return [name for name in METRICS if name in IN_EVERY_ROW or any(row.metric(name) is not None for row in every)]
 
 
 def by_curve(rows: Iterable[Row]) -> dict[str, list[Row]]:
@@ -190,8 +187,8 @@ def quality_curve(points: Iterable[MeanPoint | StoredPoint], metric: str) -> lis
 def as_quality(metric: str, value: float) -> float:
     """A metric's value on a scale that grows with quality."""
     if metric == "ms_ssim":
-        return decibel(value)
-    return -value if metric in LOWER_IS_BETTER else value
+        return decibel_of_similarity(value)
+    return -value if METRICS[metric].lower_is_better else value
 
 
 def is_ours(label: str) -> bool:

@@ -184,10 +184,6 @@ class Steering:
         """The part that acts in one transform."""
         return {(site.stage, site.block): s for site, s in self.sites.items() if site.transform == transform}
 
-    def without_gains(self) -> Steering:
-        """The same with gains of one."""
-        return replace(self, gains=Gains())
-
 
 @dataclass(frozen=True)
 class Decoded:

@@ -14,6 +14,9 @@ from torch import Tensor
 from promptcodec.errors import UsageError
 from promptcodec.model.base import CompressionModel, channels_last
 from promptcodec.model.inference.precision import autocast_pays
+from promptcodec.quality.lpips import FeatureDistance
+from promptcodec.quality.ms_ssim import ms_ssim
+from promptcodec.quality.networks import FeatureNetwork
 from promptcodec.steer.adapter_file import load_adapter
 from promptcodec.train.check import Base, check_base, check_recipe
 from promptcodec.train.data.control_sampler import ControlSampler
@@ -25,8 +28,6 @@ from promptcodec.train.data.training_data import TrainingData
 from promptcodec.train.loop import Trainer
 from promptcodec.train.losses import steering as equations
 from promptcodec.train.losses.distortion import Distortion
-from promptcodec.train.losses.features import FeatureDistance, FeatureNetwork
-from promptcodec.train.losses.ms_ssim import ms_ssim
 from promptcodec.train.losses.objective import Objective
 from promptcodec.train.losses.table import LOSSES, LossTerms
 from promptcodec.train.new_networks import new_adapter, new_model

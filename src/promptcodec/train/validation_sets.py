@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptcodec.errors import UsageError
+from promptcodec.evaluate.data.rd_log import TRAIN, add_rd, read_rd, set_name
 from promptcodec.system.extras import import_extra
 from promptcodec.train.data.crops import Store
 from promptcodec.train.data.pictures import load_pictures
 from promptcodec.train.run.gap import Gap, gaps, phrase
-from promptcodec.train.run.rd_log import TRAIN, add_rd, read_rd, set_name
 from promptcodec.train.validation import Rows
 
 SAMPLE_SIDE = 512  # pixels of the training pictures' middle

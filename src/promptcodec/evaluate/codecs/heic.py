@@ -7,8 +7,8 @@ import io
 import numpy as np
 
 from promptcodec.errors import UsageError
-from promptcodec.evaluate.codecs.registry import EvaluatedCodec
-from promptcodec.evaluate.quality.metrics import Pixels
+from promptcodec.evaluate.codecs.evaluated_codec import EvaluatedCodec
+from promptcodec.quality.pixels import Pixels
 from promptcodec.system.extras import import_extra
 
 # What libheif does unasked, as phones do, and the best that it does for PSNR.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from promptcodec.errors import UsageError
-from promptcodec.evaluate.codecs.registry import EvaluatedCodec
-from promptcodec.evaluate.quality.metrics import Pixels
+from promptcodec.evaluate.codecs.evaluated_codec import EvaluatedCodec
+from promptcodec.quality.pixels import Pixels
 from promptcodec.system.extras import import_extra
 
 

@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-import promptcodec
+from promptcodec import __version__, load
 from promptcodec.bitstream.container import unpack
 from promptcodec.codec.codec import Codec
 from promptcodec.codec.tile_latents import Q_STEPS
 from promptcodec.errors import UsageError
-from promptcodec.evaluate.codecs.registry import OURS, EvaluatedCodec
+from promptcodec.evaluate.codecs.evaluated_codec import OURS, EvaluatedCodec
 from promptcodec.evaluate.codecs.timed import TimedBackend
-from promptcodec.evaluate.quality.metrics import Pixels
 from promptcodec.model.effort import effort_of
 from promptcodec.picture.write import to_pil
+from promptcodec.quality.pixels import Pixels
 from promptcodec.steer.library import AdapterLibrary
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class OurCodec(EvaluatedCodec):
         Adapters that take a region of interest get the picture's mask. Raises ModelMismatchError where there is no
         such model and for adapters of another one, UsageError for controls that no adapter takes.
         """
-        codec = promptcodec.load(model)
+        codec = load(model)
         self._timed = TimedBackend(codec.backend)
         self._codec = Codec(self._timed, codec.adapters)
         if codec.config.gain is None:
@@ -54,7 +54,7 @@ class OurCodec(EvaluatedCodec):
         self._mask: NDArray[np.uint8] | None = None
         self.name = f"{OURS}:{self._codec.name}"
         self.options = {"fingerprint": self._codec.fingerprint}
-        self.version = f"promptcodec {promptcodec.__version__}"
+        self.version = f"promptcodec {__version__}"
         if controls or adapters:
             self.options["controls"] = dict(sorted((controls or {}).items()))
         if not self._adapters:

@@ -11,8 +11,8 @@ from PIL import Image, features
 from PIL import __version__ as pillow_version
 
 from promptcodec.errors import UsageError
-from promptcodec.evaluate.codecs.registry import EvaluatedCodec
-from promptcodec.evaluate.quality.metrics import Pixels
+from promptcodec.evaluate.codecs.evaluated_codec import EvaluatedCodec
+from promptcodec.quality.pixels import Pixels
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import subprocess
 import numpy as np
 
 from promptcodec.errors import PromptcodecError, UsageError
-from promptcodec.evaluate.codecs.registry import EvaluatedCodec
-from promptcodec.evaluate.quality.metrics import Pixels
-from promptcodec.evaluate.quality.ycbcr import double, halve, to_rgb, to_ycbcr
+from promptcodec.evaluate.codecs.evaluated_codec import EvaluatedCodec
+from promptcodec.quality.pixels import Pixels
+from promptcodec.quality.ycbcr import double, halve, to_rgb, to_ycbcr
 from promptcodec.system.extras import import_extra
 
 _SCALE = 1023 / 255  # 10 bits, full range

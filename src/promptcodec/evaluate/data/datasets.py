@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from promptcodec.errors import ImageError, LimitError, UsageError
-from promptcodec.evaluate.quality.metrics import Pixels
 from promptcodec.picture.read import read
+from promptcodec.quality.pixels import Pixels
 from promptcodec.system.printable import valid_unicode
 
 SUFFIXES = frozenset({".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg"})

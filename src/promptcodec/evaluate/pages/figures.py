@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from promptcodec.errors import UsageError
+from promptcodec.evaluate.metrics import METRICS
 from promptcodec.evaluate.pages.plots import new_figure, save_figure
 from promptcodec.evaluate.summary import Summary
 
 _MARKERS = "osD^vPX"
-_NAMES = {"psnr": "PSNR", "ms_ssim": "MS-SSIM", "lpips_alex": "LPIPS (AlexNet)", "dists": "DISTS"}
+_PANELS = ("psnr", "ms_ssim", "ssimulacra2", "lpips_alex", "dists")
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,15 @@ def bd_bars(summary: Summary, codec: str, path: Path) -> None:
     Bars to the left are bits saved. Raises UsageError where the codec has no BD-rate, and as ``plots.rd_plot``.
     """
     entries = [e for e in summary.bd_rates if e.codec == codec and e.result.percent is not None]
-    metrics = [name for name in _NAMES if any(e.metric == name for e in entries)]
+    metrics = [name for name in _PANELS if any(e.metric == name for e in entries)]
     if not entries:
         raise UsageError(f"there is no BD-rate of {codec!r} (codecs: {', '.join(summary.curves)})")
     anchors = list(dict.fromkeys(e.anchor for e in entries))
     figure = new_figure(2.7 * len(metrics) + 2, 0.27 * len(anchors) + 1.2)
     first = None
     for index, metric in enumerate(metrics):
-        axes = figure.add_subplot(1, len(metrics), index + 1, sharey=first, title=_NAMES[metric], xlabel="BD-rate (%)")
+        axes = figure.add_subplot(1, len(metrics), index + 1, sharey=first)
+        axes.set(title=METRICS[metric].title, xlabel="BD-rate (%)")
         first = first or axes
         found = {e.anchor: e.result.percent or 0.0 for e in entries if e.metric == metric}
         values = [found.get(anchor, 0.0) for anchor in anchors]

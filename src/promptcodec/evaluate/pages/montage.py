@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from promptcodec.errors import UsageError
-from promptcodec.evaluate.quality.metrics import Pixels
+from promptcodec.quality.pixels import Pixels
 
 Crop = tuple[int, int, int, int]
 

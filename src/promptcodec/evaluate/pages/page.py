@@ -7,6 +7,7 @@ from pathlib import Path
 
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.data.stored import UNAVAILABLE, open_curve, stored_curves
+from promptcodec.evaluate.metrics import METRICS
 from promptcodec.evaluate.packed import Results, unpack
 from promptcodec.evaluate.pages.figures import bd_bars, latency_plot
 from promptcodec.evaluate.pages.plots import rd_plot
@@ -16,9 +17,8 @@ from promptcodec.evaluate.summary import RATES, BDRate, Summary, by_curve, is_ou
 from promptcodec.system.atomic import atomic_write
 from promptcodec.system.printable import valid_unicode
 
-_COLUMNS = {"psnr": "PSNR", "ms_ssim": "MS-SSIM", "lpips_alex": "LPIPS", "dists": "DISTS"}
-_MEANS = {"psnr": ("PSNR (dB)", ".2f"), "ms_ssim": ("MS-SSIM", ".4f"), "psnr_yuv": ("PSNR 6:1:1 (dB)", ".2f"),
-          "lpips_alex": ("LPIPS", ".4f"), "dists": ("DISTS", ".4f")}  # fmt: skip
+_COMPARED = ("psnr", "ms_ssim", "ssimulacra2", "lpips_alex", "dists")
+_MEANS = ("psnr", "ms_ssim", "ssimulacra2", "psnr_yuv", "lpips_alex", "dists")
 
 
 def render(folder: Path, output: Path, figures: bool = True) -> list[Path]:
@@ -76,16 +76,16 @@ def _rd(page: _Page, path: Path, results: Results) -> list[str]:
     summary = summarise(results.rows, stored=stored)
     beside = f" --curves {','.join(curve.name for curve in drawn)}" if drawn else ""
     parts = []
-    for metric in ("psnr", "lpips_alex"):
+    for metric in ("psnr", "ssimulacra2", "lpips_alex"):
         if any(row.metric(metric) is not None for row in results.rows):
-            caption = f"{results.title}, {_COLUMNS[metric]} over rate"
+            caption = f"{results.title}, {METRICS[metric].title} over rate"
             command = f"rd {path} --metric {metric}" + (beside if metric == "psnr" else "")
             draw = _rd_drawing(results, metric, drawn)
             parts.append(page.figure(f"{path.stem}-{metric}", caption, command, draw))
     for label in (label for label in summary.curves if is_ours(label)):
         metrics = [m for m in _MEANS if any(p.metric(m) is not None for p in summary.curves[label])]
         means = [
-            [f"{p.setting:g}", f"{p.bpp:.4f}", *(_cell(p.metric(m), _MEANS[m][1]) for m in metrics)]
+            [f"{p.setting:g}", f"{p.bpp:.4f}", *(METRICS[m].text(p.metric(m)) for m in metrics)]
             for p in summary.curves[label]
         ]
         pictures = len({row.sha256 for row in by_curve(results.rows)[label]})
@@ -93,7 +93,7 @@ def _rd(page: _Page, path: Path, results: Results) -> list[str]:
             f"Means of **{label}** over {pictures} pictures, real files, header included "
             f"(model {by_curve(results.rows)[label][0].options['fingerprint']}). "
             "A metric measured at fewer settings or on fewer pictures is the mean of those.",
-            table(["quality", "bpp", *(_MEANS[m][0] for m in metrics)], means),
+            table(["quality", "bpp", *(METRICS[m].head for m in metrics)], means),
             f"Bjøntegaard differences of {label}: BD-rate in % (negative: fewer bits at equal quality; over {pictures} "
             "pictures where no other count is given), BD-PSNR in dB; *italic* where the curves share less than half of "
             "the shorter one's range.",
@@ -121,14 +121,14 @@ def _bars_drawing(summary: Summary, label: str) -> Callable[[Path], None]:
 
 def _differences(summary: Summary, label: str, pictures: int) -> str:
     entries = {(e.anchor, e.metric): e for e in summary.bd_rates if e.codec == label}
-    metrics = [name for name in _COLUMNS if any(metric == name for _, metric in entries)]
+    metrics = [name for name in _COMPARED if any(metric == name for _, metric in entries)]
     rows = []
     for anchor in dict.fromkeys(anchor for anchor, _ in entries):
         cells = [_percent(entries.get((anchor, metric)), pictures) for metric in metrics]
         quality = entries[anchor, "psnr"].quality.quality if (anchor, "psnr") in entries else None
         kind = f"{anchor} (stored)" if anchor in stored_curves() else anchor
         rows.append([kind, *cells, _cell(quality, "+.2f")])
-    return table(["against", *(f"BD-rate, {_COLUMNS[m]}" for m in metrics), "BD-PSNR"], rows)
+    return table(["against", *(f"BD-rate, {METRICS[m].title}" for m in metrics), "BD-PSNR"], rows)
 
 
 def _percent(entry: BDRate | None, pictures: int) -> str:

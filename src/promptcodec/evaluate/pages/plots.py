@@ -11,22 +11,12 @@ import numpy as np
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.bdrate import Curve
 from promptcodec.evaluate.data.stored import StoredCurve
-from promptcodec.evaluate.quality.judge import LOWER_IS_BETTER
+from promptcodec.evaluate.metrics import METRICS
 from promptcodec.evaluate.results import Row
 from promptcodec.evaluate.summary import by_curve, is_ours, mean_points, quality_curve
 from promptcodec.system.atomic import atomic_write
 from promptcodec.system.extras import import_extra
 
-AXES = {
-    "psnr": "PSNR, RGB (dB)",
-    "ms_ssim": "MS-SSIM, RGB (dB)",
-    "psnr_yuv": "PSNR, YCbCr 6:1:1 (dB)",
-    "lpips_alex": "LPIPS, AlexNet (lower is better)",
-    "lpips_vgg": "LPIPS, VGG-16 (lower is better)",
-    "dists": "DISTS (lower is better)",
-    "psnr_inside": "PSNR inside the region (dB)",
-    "psnr_outside": "PSNR outside the region (dB)",
-}
 _RATE = "bits per pixel"
 _MOST_BPP = 2.0  # beyond it nobody looks, and the interesting part gets small
 
@@ -49,7 +39,7 @@ def rd_plot(rows: Iterable[Row], path: Path, metric: str = "psnr", stored: Seque
         for label, curve in curves.items():
             _line(axes, label, curve)
 
-    _figure(path, [(AXES[metric], draw)], invert=metric in LOWER_IS_BETTER)
+    _figure(path, [(METRICS[metric].axis, draw)], invert=METRICS[metric].lower_is_better)
 
 
 def range_plot(rows: Iterable[Row], path: Path, metric: str = "psnr") -> None:
@@ -79,7 +69,7 @@ def range_plot(rows: Iterable[Row], path: Path, metric: str = "psnr") -> None:
             for edge in (low, high):
                 axes.plot(rates, edge, color="tab:green", linewidth=1)
 
-    _figure(path, [(AXES[metric], draw)], invert=metric in LOWER_IS_BETTER)
+    _figure(path, [(METRICS[metric].axis, draw)], invert=METRICS[metric].lower_is_better)
 
 
 def region_plot(rows: Iterable[Row], path: Path) -> None:
@@ -93,7 +83,7 @@ def region_plot(rows: Iterable[Row], path: Path) -> None:
         curves = _measured(rows, metric)
         if not curves:
             raise UsageError(f"no result has {metric}: measure with --metrics psnr_inside,psnr_outside and masks")
-        title = "PSNR of the whole picture (dB)" if metric == "psnr" else AXES[metric]
+        title = "PSNR of the whole picture (dB)" if metric == "psnr" else METRICS[metric].axis
         panels.append((title, _drawing(curves)))
     _figure(path, panels)
 
@@ -131,7 +121,7 @@ def _measured(rows: Iterable[Row], metric: str) -> dict[str, Curve]:
 
 
 def _as_printed(curve: Curve, metric: str) -> list[tuple[float, float]]:
-    return [(bpp, -quality if metric in LOWER_IS_BETTER else quality) for bpp, quality in curve]
+    return [(bpp, -quality if METRICS[metric].lower_is_better else quality) for bpp, quality in curve]
 
 
 def _drawing(curves: Mapping[str, Curve]) -> Callable[[Any], None]:

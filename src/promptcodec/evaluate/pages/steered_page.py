@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from promptcodec.evaluate.bdrate import bd_quality, bd_rate
+from promptcodec.evaluate.metrics import METRICS
 from promptcodec.evaluate.packed import Results
 from promptcodec.evaluate.pages.plots import range_plot, region_plot
 from promptcodec.evaluate.summary import by_curve, mean_points, quality_curve
@@ -14,8 +15,7 @@ Figure = Callable[[str, str, str, Callable[[Path], None]], str]  # name, caption
 Table = Callable[[Sequence[str], Sequence[Sequence[object]]], str]
 
 _REGION = {"psnr_inside": "inside", "psnr_outside": "outside", "psnr": "everywhere"}
-_RANGE = {"psnr": "PSNR", "ms_ssim": "MS-SSIM", "lpips_alex": "LPIPS", "lpips_vgg": "LPIPS (VGG)", "dists": "DISTS"}
-_SHOWN = {"psnr": ".2f", "ms_ssim": ".4f", "lpips_alex": ".4f", "lpips_vgg": ".4f", "dists": ".4f"}
+_RANGE = ("psnr", "ms_ssim", "ssimulacra2", "lpips_alex", "lpips_vgg", "dists")
 
 
 def region_parts(figure: Figure, table: Table, path: Path, results: Results) -> list[str]:
@@ -39,9 +39,9 @@ def range_parts(figure: Figure, table: Table, path: Path, results: Results) -> l
     rows = results.rows
     metrics = [name for name in _RANGE if any(row.metric(name) is not None for row in rows)]
     parts = []
-    for metric in ("psnr", "lpips_alex"):
+    for metric in ("psnr", "ssimulacra2", "lpips_alex"):
         if metric in metrics:
-            caption, command = f"{results.title}, {_RANGE[metric]} over rate", f"range {path} --metric {metric}"
+            caption, command = f"{results.title}, {METRICS[metric].title} over rate", f"range {path} --metric {metric}"
             parts.append(figure(f"{path.stem}-{metric}", caption, command, _range_drawing(results, metric)))
     found = []
     curves = by_curve(rows)
@@ -50,9 +50,9 @@ def range_parts(figure: Figure, table: Table, path: Path, results: Results) -> l
         for label, members in curves.items():
             point = next((p for p in mean_points(members) if p.setting == setting), None)
             if point is not None:
-                cells = [_shown(point.metric(metric), _SHOWN[metric]) for metric in metrics]
+                cells = [METRICS[metric].text(point.metric(metric)) for metric in metrics]
                 found.append([f"{setting:g}", label.partition("@")[2] or label, f"{point.bpp:.4f}", *cells])
-    head = ["quality", "control", "bpp", *(_RANGE[metric] for metric in metrics)]
+    head = ["quality", "control", "bpp", *(METRICS[metric].title for metric in metrics)]
     pictures = len({row.sha256 for row in rows})
     return [*parts, f"Means over {pictures} pictures:", table(head, found)]
 
@@ -63,7 +63,3 @@ def _range_drawing(results: Results, metric: str) -> Callable[[Path], None]:
 
 def _signed(value: float | None, form: str, unit: str) -> str:
     return "-" if value is None else f"{value:+{form}}{unit}"
-
-
-def _shown(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)

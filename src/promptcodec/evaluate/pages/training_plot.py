@@ -8,9 +8,9 @@ from pathlib import Path
 
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.bdrate import Curve, bd_rate
+from promptcodec.evaluate.data.rd_log import RDRow
 from promptcodec.system.atomic import atomic_write
 from promptcodec.system.extras import import_extra
-from promptcodec.train.run.rd_log import RDRow
 
 MOST_CURVES = 8  # in the left panel
 

@@ -3,35 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from promptcodec.model.layers.lower_bound import lower_bound
+
 LIKELIHOOD_FLOOR = float(np.float32(1e-9))  # the float32 constants of the reference, also in float64
 SCALE_FLOOR = float(np.float32(0.11))
-
-
-class _LowerBound(torch.autograd.Function):
-    """max(x, bound) whose gradient also passes below the bound where it raises x."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, bound: float) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.bound = bound
-        return x.clamp_min(bound)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (x,) = ctx.saved_tensors
-        return grad * ((x >= ctx.bound) | (grad < 0)), None
-
-
-def lower_bound(x: Tensor, bound: float) -> Tensor:
-    """max(x, bound); gradients that push a value below the bound upwards pass."""
-    return _LowerBound.apply(x, bound)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def gaussian_likelihood(residual: Tensor, sigma: Tensor) -> Tensor:

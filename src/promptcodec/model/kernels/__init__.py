@@ -1,1 +1,1 @@
-"""Window attention for inference on CPUs, compiled or piece by piece."""
+"""Work on CPUs below the layers: kernels compiled for the processor at hand, and threads that share a layer's parts."""

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from promptcodec.errors import UsageError
 from promptcodec.model import config
-from promptcodec.model.kernels.strips import in_strips
 from promptcodec.model.layers.ffn import feed_forward, last_layer
 from promptcodec.model.layers.mixers import DepthwiseMixer, WindowAttention
 from promptcodec.model.layers.s2c import SeparableConvMixer
+from promptcodec.model.layers.strips import in_strips
 from promptcodec.model.steering import BlockSteer, Prompt
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from promptcodec.model.entropy.prior import lower_bound
+from promptcodec.model.layers.lower_bound import lower_bound
 
 PEDESTAL = 2.0**-36
 BETA_FLOOR = float(np.float32(math.sqrt(1e-6 + PEDESTAL)))  # a float32 constant of the reference, also in float64

@@ -30,7 +30,7 @@ class WindowAttention(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.heads, self.window, self.shift = heads, window, shift
-        self.observer: Callable[[Seen, WindowGrid], None] | None = None  # is shown every map whole: see evaluate.maps
+        self.observer: Callable[[Seen, WindowGrid], None] | None = None  # sees every map whole: evaluate.map_model
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
         self.relative_bias = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads)) if relative else None

@@ -7,15 +7,14 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from promptcodec.train.losses.features import FeatureDistance
-from promptcodec.train.losses.ms_ssim import ms_ssim
+from promptcodec.quality.lpips import FeatureDistance
+from promptcodec.quality.ms_ssim import ms_ssim
 
 Metric = Literal["mse", "ms-ssim"]
 METRICS: tuple[Metric, ...] = ("mse", "ms-ssim")
 
-MSE_LAMBDAS = (0.0017, 0.0025, 0.0035, 0.0067, 0.013, 0.025, 0.05)
 MS_SSIM_LAMBDAS = (3.0, 5.0, 8.0, 16.0, 36.0, 64.0)
-"""Paper 004's trade-offs for the two metrics; 255² belongs to the first."""
+"""Paper 004's trade-offs."""
 
 
 class Distortion(nn.Module):

@@ -66,11 +66,6 @@ def lambda_to_index(rate_lambda: Tensor) -> Tensor:
     return (rate_lambda.log() - low) / (high - low)
 
 
-def stratified(count: int, generator: torch.Generator | None = None) -> Tensor:
-    """(count,): one number from each of ``count`` equal parts of [0, 1], in order (Kao et al.'s batches)."""
-    return (torch.arange(count) + torch.rand(count, generator=generator)) / count
-
-
 def region_loss(out: dict[str, Any], x: Tensor, rate_lambda: Tensor, roi: Tensor) -> Tensor:
     """Kao et al., stage 3: λ 255² mean(roi (x - x_hat)²) + bpp; with a map of ones, their stage 2."""
     measured = rate_distortion(out, x, roi)

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from promptcodec.model.rate_distortion import rate_distortion
+from promptcodec.quality.networks import FeatureNetwork
 from promptcodec.steer.controls import Controls
 from promptcodec.steer.methods.song import quality_to_lambda
 from promptcodec.train.losses import steering as equations
 from promptcodec.train.losses.distortion import Distortion
-from promptcodec.train.losses.features import FeatureNetwork
 
 Features = Literal["", "metric", "distortion", "recogniser"]
 

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from promptcodec.errors import UsageError
 from promptcodec.system.atomic import atomic_write
-from promptcodec.system.utf8_path import utf8_path
 
 NAME = "checkpoint.safetensors"
 
@@ -51,15 +50,6 @@ def from_bytes(data: bytes) -> dict[str, Any]:
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"this is no checkpoint, or a damaged one ({error})") from None
     return state
-
-
-def samples_seen(folder: Path) -> int:
-    """Samples that the checkpoint in ``folder`` has seen, 0 where there is none; reads no tensors."""
-    if not (folder / NAME).is_file():
-        return 0
-    with utf8_path(folder / NAME) as name, safe_open(name, "pt") as file:
-        pairs = dict(json.loads(file.metadata()["state"])["dict"])
-    return int(pairs["samples"]["value"])
 
 
 def _split(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:

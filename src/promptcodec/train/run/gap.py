@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from promptcodec.evaluate.bdrate import bd_rate
-from promptcodec.train.run.rd_log import TRAIN, RDRow
+from promptcodec.evaluate.data.rd_log import TRAIN, RDRow
 
 
 @dataclass(frozen=True)

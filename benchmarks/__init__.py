@@ -1,0 +1,1 @@
+"""Commands that measure this codec; README.md says what each writes and how long it takes."""

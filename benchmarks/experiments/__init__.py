@@ -1,0 +1,1 @@
+"""What trainings and adapters gain, at small sizes."""

@@ -1,0 +1,1 @@
+"""Pages and tables that are written from measurements, and the measurements themselves."""

@@ -1,0 +1,1 @@
+"""How fast the codec and its training are, and what memory they take."""

@@ -1,0 +1,1 @@
+"""Whether files decode everywhere, and what happens where runs are cut off."""

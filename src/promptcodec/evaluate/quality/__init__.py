@@ -1,1 +1,0 @@
-"""What a decoded picture is worth."""

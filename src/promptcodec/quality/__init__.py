@@ -1,0 +1,1 @@
+"""How close two pictures are: the measures that training, evaluation and the targets of encoding share."""
