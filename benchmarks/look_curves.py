@@ -5,7 +5,7 @@ python benchmarks/look_curves.py --data train-00.tar train-01.tar --test KODAK -
 Prompts, SFT and beta, on both sides of the frozen model, are trained for the pair (LPIPS, PSNR) for so many seconds of
 CPU time each, by benchmarks/steering_effect.py's recipes, and measured on its 24 crops at looks 0 to 1 and three rates:
 bits per pixel (the model's estimate), PSNR, LPIPS of AlexNet. Results are kept in benchmarks/results/look_curves.json
-(what is there is not trained again) and drawn into docs/figures/look-curves.png and a table in docs/steering.md.
+(what is there is not trained again) and drawn into docs/figures/look-curves.png and a table in docs/steering/experiments.md.
 """
 
 from __future__ import annotations
