@@ -6,7 +6,7 @@ Prompts, SFT and beta, on both sides of the frozen model, are trained for the pa
 CPU time each, by the recipes of steering_effect.py beside it, and measured on its 24 crops at looks 0 to 1 and three
 rates: bits per pixel (the model's estimate), PSNR, LPIPS of AlexNet. Results are kept in
 benchmarks/results/look_curves.json (what is there is not trained again) and drawn into docs/figures/look-curves.png and
-a table in docs/steering.md.
+a table in docs/steering/experiments.md.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ fine-tuning all of it, with few of the pictures and with all; every run sees as 
 What is measured is the cost λ 255² MSE + bpp at the new λ on 24 crops of 256 x 256 pixels of other pictures: of the
 held base, with what was trained, and of the base at the rate that its own gains, trained over all rates, have for λ.
 Rows are kept in benchmarks/results/lpm.json and what is there is not trained again, unless base, data or training
-differ. The tables go into docs/steering.md, with --table from what is kept.
+differ. The tables go into docs/steering/experiments.md, with --table from what is kept.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", help="what is trained on")
     parser.add_argument("--test", type=Path, help="other pictures")
     parser.add_argument("--samples", type=int, default=640, help="crops that each run sees")
-    parser.add_argument("--table", action="store_true", help="only write what is kept into docs/steering.md")
+    parser.add_argument("--table", action="store_true", help="only write what is kept into docs/steering/experiments.md")
     options = parser.parse_args()
     if not options.table:
         if not (options.data and options.test):

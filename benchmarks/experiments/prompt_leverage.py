@@ -6,7 +6,7 @@ On crops of 256 x 256 pixels with a rectangle that counts four times as much as 
 prompt map of its own for every block of the encoder is fitted by gradient descent to that very crop and region. An
 adapter, which has to guess such prompts, can hardly be expected to lower the loss by more. The figure is the fall of
 R + λ 255² MSE weighted by the region, with latents rounded, in percent, mean and standard error over crops. Results
-go to benchmarks/results/prompt_leverage.json and into docs/steering.md.
+go to benchmarks/results/prompt_leverage.json and into docs/steering/experiments.md.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from promptcodec.steer.sites import stages, stages_with_tokens
 from promptcodec.train.losses.steering import relative_region_loss
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULTS, PAGE = ROOT / "benchmarks" / "results" / "prompt_leverage.json", ROOT / "docs" / "steering.md"
+RESULTS, PAGE = ROOT / "benchmarks" / "results" / "prompt_leverage.json", ROOT / "docs" / "steering" / "experiments.md"
 STRIDE = 2  # tokens a side that a prompt stands for, as in the papers
 Q, LEARNING_RATE = 0.35, 0.05
 

@@ -16,7 +16,7 @@ between two settings, in its own metric:
 The others at equal bits per pixel, by the slope of the model's own metric over log2(bits). In the stack the other
 adapters are at their neutral settings: the base's rate, look 0, a region of ones. "Kept" is the effect in the stack as
 a share of the one alone; the standard error is of the mean over crops. Results go to benchmarks/results/stacking.json
-and into docs/steering.md; a file with all adapters is made of the first crop and decoded, as a stack is no theory.
+and into docs/steering/methods.md; a file with all adapters is made of the first crop and decoded, as a stack is no theory.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def real_file(model: str | None, files: dict[str, str], crop: Tensor) -> dict[st
 
 
 def table(result: dict[str, Any]) -> str:
-    """For docs/steering.md."""
+    """For docs/steering/methods.md."""
     lines = ["| adapter | alone | in the stack | kept |", "|---|---|---|---|"]
     for name, effect in result["effects"].items():
         alone, stacked = (f"{effect[k]:+.3f} ± {effect[f'{k}_error']:.3f}" for k in ("alone", "stacked"))

@@ -10,7 +10,7 @@ base at the same bits per pixel, by its rate-distortion curve through six rates;
 then over crops, with its standard error. Bases held at one rate cannot be compared so: there it is the loss
 λ 255² MSE + bpp at the new λ.
 The results are kept in benchmarks/results/steering-MODEL.json, the unsteered curves with them; --append keeps those of
-other families on the same base. ``--table`` writes them into docs/steering.md, which has a place for each MODEL.
+other families on the same base. ``--table`` writes them into docs/steering/experiments.md, which has a place for each MODEL.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from promptcodec.train.losses.steering import feature_distance
 from promptcodec.train.recipe_file import load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "steering.md"
+RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "steering" / "experiments.md"
 CROPS, SIDE = 24, 256
 ANCHOR_QS, QS = (0.2, 0.3, 0.42, 0.54, 0.66, 0.8), (0.35, 0.6)
 SHORT = {"patch": 192, "batch": 4, "learning_rate": 1e-4, "decay": 0.4, "ema": 0.95,
@@ -317,7 +317,7 @@ def measure(
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The results for docs/steering.md, in Markdown."""
+    """The results for docs/steering/experiments.md, in Markdown."""
     lines = ["| family | metric | gain | crops trained on | verdict |", "|---|---|---|---|---|"]
     for row in rows:
         gain, error = row["gain"], row["standard_error"]
@@ -337,7 +337,7 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", help="what is trained on")
     parser.add_argument("--test", type=Path, help="other pictures")
     parser.add_argument("--networks", type=Path, help="AlexNet and the heads of LPIPS")
-    parser.add_argument("--table", action="store_true", help="only write what is kept into docs/steering.md")
+    parser.add_argument("--table", action="store_true", help="only write what is kept into docs/steering/experiments.md")
     parser.add_argument("--seconds", type=float, default=100.0)
     parser.add_argument("--append", action="store_true")
     parser.add_argument("--base", default="nano", help="a shipped model or a model file")

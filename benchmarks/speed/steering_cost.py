@@ -5,7 +5,7 @@ python -m benchmarks.speed.steering_cost [--model tic] [--size 512x384] [--round
 All adapters, and the base without any, are timed in turn in every round, and the least counts, so that what else the
 machine does hits all alike. Models and adapters have random weights unless --model names a shipped model: weights
 change no count and, but for the entropy coder's few milliseconds, no time. Results go to
-benchmarks/results/steering_cost.json and, as tables, into docs/steering.md; every model keeps its own.
+benchmarks/results/steering_cost.json and, as tables, into docs/steering/methods.md; every model keeps its own.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from promptcodec.system.allocator import keep_large_blocks
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "steering_cost.json"
-PAGE = ROOT / "docs" / "steering.md"
+PAGE = ROOT / "docs" / "steering" / "methods.md"
 SIDES = {"encoder": ("g_a", "h_a"), "decoder": ("h_s", "g_s")}
 
 ADAPTERS: dict[str, Callable[[config.Model], list[Adapter]]] = {

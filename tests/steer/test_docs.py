@@ -6,7 +6,7 @@ from pathlib import Path
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.kinds import BUILT_IN
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "steering.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "steering" / "contract.md"
 
 
 def test_the_example_runs(tmp_path, monkeypatch, capsys):
