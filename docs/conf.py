@@ -4,7 +4,7 @@ from promptcodec import __version__
 
 project = "promptcodec"
 author = "The promptcodec developers"
-copyright = "the promptcodec developers; Apache-2.0"  # noqa: A001 (Sphinx's name)
+copyright = "the promptcodec developers; Apache-2.0"
 release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
