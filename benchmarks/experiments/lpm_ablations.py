@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument("--test", type=Path, help="other pictures")
     parser.add_argument("--samples", type=int, default=640, help="crops that each run sees")
     parser.add_argument(
-        "--table", action="store_true", help="only write what is kept into docs/steering/experiments.md"
+        "--table", action="store_true", help="only write what is kept into the page"
     )
     options = parser.parse_args()
     if not options.table:

@@ -16,7 +16,8 @@ between two settings, in its own metric:
 The others at equal bits per pixel, by the slope of the model's own metric over log2(bits). In the stack the other
 adapters are at their neutral settings: the base's rate, look 0, a region of ones. "Kept" is the effect in the stack as
 a share of the one alone; the standard error is of the mean over crops. Results go to benchmarks/results/stacking.json
-and into docs/steering/methods.md; a file with all adapters is made of the first crop and decoded, as a stack is no theory.
+and into docs/steering/methods.md; a file with all adapters is made of the first crop and decoded, as a stack is no
+theory.
 """
 
 from __future__ import annotations

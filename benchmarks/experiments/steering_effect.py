@@ -10,7 +10,8 @@ base at the same bits per pixel, by its rate-distortion curve through six rates;
 then over crops, with its standard error. Bases held at one rate cannot be compared so: there it is the loss
 λ 255² MSE + bpp at the new λ.
 The results are kept in benchmarks/results/steering-MODEL.json, the unsteered curves with them; --append keeps those of
-other families on the same base. ``--table`` writes them into docs/steering/experiments.md, which has a place for each MODEL.
+other families on the same base. ``--table`` writes them into
+docs/steering/experiments.md, which has a place for each MODEL.
 """
 
 from __future__ import annotations
@@ -338,7 +339,7 @@ def main() -> None:
     parser.add_argument("--test", type=Path, help="other pictures")
     parser.add_argument("--networks", type=Path, help="AlexNet and the heads of LPIPS")
     parser.add_argument(
-        "--table", action="store_true", help="only write what is kept into docs/steering/experiments.md"
+        "--table", action="store_true", help="only write what is kept into the page"
     )
     parser.add_argument("--seconds", type=float, default=100.0)
     parser.add_argument("--append", action="store_true")
