@@ -8,10 +8,10 @@ import threading
 import time
 
 import pytest
-from promptcodec.bounded_cache import BoundedCache
-from promptcodec.forks import explained
 
 from promptcodec.errors import ForkError
+from promptcodec.system.bounded_cache import BoundedCache
+from promptcodec.system.forks import explained
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 
@@ -68,7 +68,7 @@ def test_a_forked_pool_codes_the_same(kind):
 def test_refusals_of_torch_say_what_to_do(monkeypatch):
     error = RuntimeError("Cannot re-initialize CUDA in forked subprocess")
     assert explained(error) is error
-    monkeypatch.setattr("promptcodec.forks._inherited_torch", True)
+    monkeypatch.setattr("promptcodec.system.forks._inherited_torch", True)
     assert isinstance(explained(error), ForkError)
     assert "spawn" in str(explained(error))
     other = RuntimeError("out of memory")

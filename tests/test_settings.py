@@ -13,11 +13,10 @@ import pytest
 import torch
 from pictures import make_photo
 from program_settings import SETTINGS
-from promptcodec.bounded_cache import BoundedCache
 from promptcodec.model.kernels.compiled.masks import masks
-from promptcodec.steer.files import SteeredCodec
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from with_adapters import WithAdapters
 
 import promptcodec
 from promptcodec import api
@@ -34,6 +33,7 @@ from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import load_adapter, save_adapter
 from promptcodec.steer.kinds import BUILT_IN
 from promptcodec.store.model_file import save_model
+from promptcodec.system.bounded_cache import BoundedCache
 
 CONFORMANCE = Path(__file__).parent / "conformance"
 ONE_SHOT = CONFORMANCE / "tiny-contextual-mean.safetensors"
@@ -158,7 +158,7 @@ def test_searches_name_their_types(nothing_loaded, no_default_dtype):
     for target in (Target("size", 900), Target("psnr", 27.0), Target("ms_ssim", 0.9)):
         codec.encode(make_photo(170, 162), target=target)
     codec.encode(PHOTO[:64, :64], effort=9)
-    steered = SteeredCodec.load(codec, ["step"])
+    steered = WithAdapters(codec, ["step"])
     steered.decode_picture(steered.encode(PHOTO, effort=2))
 
 
@@ -195,17 +195,17 @@ def test_every_kind_of_adapter_is_one_file_and_one_picture(kind, tmp_path):
     if options is None:
         from promptcodec.steer.methods.pyramid import rate_and_region
 
-        adapter = rate_and_region(codec.network.config)
+        adapter = rate_and_region(codec.backend.network.config)
     else:
-        adapter = adapter_class(kind)(codec.network.config, **options)
-    save_adapter(adapter, codec.network, tmp_path / "adapter.safetensors")
+        adapter = adapter_class(kind)(codec.backend.network.config, **options)
+    save_adapter(adapter, codec.backend.network, tmp_path / "adapter.safetensors")
     settings = dict.fromkeys(adapter.takes, 0.3)
     maps = dict.fromkeys(adapter.maps, "0,0,40,40")
 
     def coded() -> tuple[bytes, bytes]:
-        stored = load_adapter(tmp_path / "adapter.safetensors", codec.network)
+        stored = load_adapter(tmp_path / "adapter.safetensors", codec.backend.network)
         assert {p.dtype for p in stored.adapter.parameters()} <= {torch.float32}
-        steered = SteeredCodec(codec, [stored])
+        steered = WithAdapters(codec, [stored])
         data = steered.encode(PHOTO, settings=settings, maps=maps)
         return data, steered.decode_picture(data).rgb.tobytes()
 
@@ -229,11 +229,11 @@ class _Drawn(Adapter, kind="test-drawn"):
 
 
 def test_adapters_of_programs_draw_nothing_when_loaded(codec, tmp_path):
-    save_adapter(_Drawn(codec.network.config), codec.network, tmp_path / "a.safetensors")
-    first = load_adapter(tmp_path / "a.safetensors", codec.network).adapter.state_dict()
+    save_adapter(_Drawn(codec.backend.network.config), codec.backend.network, tmp_path / "a.safetensors")
+    first = load_adapter(tmp_path / "a.safetensors", codec.backend.network).adapter.state_dict()
     state = torch.get_rng_state()
     with SETTINGS["default dtype bfloat16"]():
-        again = load_adapter(tmp_path / "a.safetensors", codec.network).adapter.state_dict()
+        again = load_adapter(tmp_path / "a.safetensors", codec.backend.network).adapter.state_dict()
     assert torch.equal(torch.get_rng_state(), state)
     for name, value in again.items():
         assert value.dtype == first[name].dtype
@@ -250,7 +250,7 @@ def test_compiled_kernels_are_given_float32(no_default_dtype):
 
 @pytest.mark.parametrize("name", [*SETTINGS])
 def test_model_and_adapter_files_are_the_same(name, codec, tmp_path):
-    network = promptcodec.load(TINY[0]).network
+    network = promptcodec.load(TINY[0]).backend.network
     adapter = load_adapter(CONFORMANCE / "gain-units.safetensors", network).adapter
 
     def stored() -> tuple[bytes, bytes]:

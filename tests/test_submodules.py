@@ -35,10 +35,10 @@ def python(code):
 
 
 def test_the_docs_name_modules():
-    assert {"promptcodec.errors", "promptcodec.codec.effort", "promptcodec.steer.sites"} <= set(mentioned())
+    assert {"promptcodec.errors", "promptcodec.model.effort", "promptcodec.steer.sites"} <= set(mentioned())
 
 
-@pytest.mark.parametrize("name", ["promptcodec.errors", "promptcodec.codec.effort"])
+@pytest.mark.parametrize("name", ["promptcodec.errors", "promptcodec.model.effort"])
 def test_first_thing_in_a_process(name):
     assert python(f"import promptcodec; print({name}.__name__)") == f"{name}\n"
 

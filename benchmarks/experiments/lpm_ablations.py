@@ -169,9 +169,7 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", help="what is trained on")
     parser.add_argument("--test", type=Path, help="other pictures")
     parser.add_argument("--samples", type=int, default=640, help="crops that each run sees")
-    parser.add_argument(
-        "--table", action="store_true", help="only write what is kept into the page"
-    )
+    parser.add_argument("--table", action="store_true", help="only write what is kept into the page")
     options = parser.parse_args()
     if not options.table:
         if not (options.data and options.test):

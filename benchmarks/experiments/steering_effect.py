@@ -338,9 +338,7 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", help="what is trained on")
     parser.add_argument("--test", type=Path, help="other pictures")
     parser.add_argument("--networks", type=Path, help="AlexNet and the heads of LPIPS")
-    parser.add_argument(
-        "--table", action="store_true", help="only write what is kept into the page"
-    )
+    parser.add_argument("--table", action="store_true", help="only write what is kept into the page")
     parser.add_argument("--seconds", type=float, default=100.0)
     parser.add_argument("--append", action="store_true")
     parser.add_argument("--base", default="nano", help="a shipped model or a model file")

@@ -42,7 +42,7 @@ def three(tmp_path, monkeypatch):
                     value.add_(0.05 * torch.randn_like(value))
         save_model(network, tmp_path / "weights" / f"{name}.safetensors", str(number))
     monkeypatch.setattr(shipped, "FOLDER", tmp_path / "weights")
-    caches = (shipped.shipped_models, versions.registered, runtime.codec, runtime.steered)
+    caches = (shipped.shipped_models, versions.registered, runtime.codec)
     for cache in caches:
         cache.cache_clear()
     yield tmp_path

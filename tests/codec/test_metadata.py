@@ -24,8 +24,8 @@ from metadata_files import (
 from PIL import Image, ImageCms
 
 from promptcodec.bitstream.container import MAX_METADATA
-from promptcodec.codec import exif, xmp
 from promptcodec.errors import ImageError
+from promptcodec.picture import exif, xmp
 from promptcodec.picture.picture import Picture
 from promptcodec.picture.read import read
 from promptcodec.picture.tiff_directory import TiffError, TiffReader

@@ -14,10 +14,11 @@ from promptcodec import api
 from promptcodec.steer import loaded_adapters as module
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import save_adapter
-from promptcodec.steer.loaded_adapters import MOST_FILES, LoadedAdapters, loaded_adapters
+from promptcodec.steer.loaded_adapters import MOST_FILES, LoadedAdapters
 from promptcodec.steer.methods.gain_units import GainUnits
 from promptcodec.store.model_file import save_model
 from promptcodec.store.shipped_adapters import shipped_adapters
+from promptcodec.system.bounded_cache import BoundedCache
 
 PHOTO = make_photo(64, 64)
 
@@ -38,7 +39,7 @@ def read(monkeypatch) -> Counter:
 
     monkeypatch.setattr(module, "load_adapter", counted_load)
     monkeypatch.setattr(module, "base_fingerprint", counted_base)
-    monkeypatch.setattr(module, "_of_codecs", type(module._of_codecs)())
+    monkeypatch.setattr(api, "_loaded", BoundedCache(api.MOST_CODECS))
     return counted
 
 
@@ -56,28 +57,28 @@ def test_regions_and_looks_read_every_adapter_once(read):
     for thread in threads:
         thread.join()
     promptcodec.encode(PHOTO, roi="0,0,40,40")
-    own = loaded_adapters(promptcodec.load()).base
+    own = promptcodec.load().adapters.files.base
     assert read == {str(a.path): 1 for a in shipped_adapters() if a.base == own} | {"base": 1}
 
 
 def test_a_file_is_read_again_when_it_has_changed(read, codec, tmp_path):
     path = tmp_path / "gain.safetensors"
-    adapter = GainUnits(codec.network.config)
-    save_adapter(adapter, codec.network, path)
-    loaded = loaded_adapters(codec)
+    adapter = GainUnits(codec.backend.network.config)
+    save_adapter(adapter, codec.backend.network, path)
+    loaded = codec.adapters.files
     first = loaded.load(path)
     assert loaded.load(str(path)) is first
     adapter.y.data *= 2
-    save_adapter(adapter, codec.network, path)
+    save_adapter(adapter, codec.backend.network, path)
     os.utime(path, ns=(1, 1))
     assert loaded.load(path).fingerprint != first.fingerprint
     assert read[str(path)] == 2
 
 
 def test_no_more_than_a_few_stay(codec, tmp_path):
-    loaded = LoadedAdapters(codec.network)
+    loaded = LoadedAdapters(codec.backend.network)
     for number in range(MOST_FILES + 3):
-        save_adapter(GainUnits(codec.network.config), codec.network, tmp_path / f"{number}")
+        save_adapter(GainUnits(codec.backend.network.config), codec.backend.network, tmp_path / f"{number}")
         loaded.load(tmp_path / f"{number}")
     assert len(loaded._stored) == MOST_FILES
 
@@ -94,8 +95,8 @@ def test_a_kind_that_is_defined_anew_is_built_anew(codec, tmp_path):
         return Redefined
 
     first = define()
-    save_adapter(first(codec.network.config), codec.network, tmp_path / "a")
-    loaded = LoadedAdapters(codec.network)
+    save_adapter(first(codec.backend.network.config), codec.backend.network, tmp_path / "a")
+    loaded = LoadedAdapters(codec.backend.network)
     assert type(loaded.load(tmp_path / "a").adapter) is first
     Adapter.kinds.pop("test-redefined")
     second = define()
@@ -104,9 +105,10 @@ def test_a_kind_that_is_defined_anew_is_built_anew(codec, tmp_path):
 
 def test_codecs_are_kept_by_their_files(tic, tmp_path):
     path = tmp_path / "model.safetensors"
-    save_model(tic.network, path, "1")
+    save_model(tic.backend.network, path, "1")
     first = promptcodec.load(path)
     assert promptcodec.load(path) is first
-    save_model(tic.network, path, "2")
-    assert promptcodec.load(path).model.version == "2"
+    save_model(tic.backend.network, path, "2")
+    os.utime(path, ns=(1, 1))
+    assert promptcodec.load(path) is not first
     assert len(api._loaded) <= api.MOST_CODECS

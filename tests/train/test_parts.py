@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import train_levers
 from PIL import Image
-from train_levers import Bench, CosineSchedule
 
+from benchmarks.experiments import train_levers
+from benchmarks.experiments.train_levers import Bench, CosineSchedule
 from promptcodec.model.rate_distortion import mean_squared_error, rate_distortion
 from promptcodec.train.losses.table import LOSSES
 from promptcodec.train.recipe import Recipe

@@ -32,7 +32,7 @@ class AdapterLibrary:
 
     def __init__(self, network: CompressionModel, device: str | torch.device = "cpu") -> None:
         self._network, self._device = network, torch.device(device)
-        self._loaded = LoadedAdapters(network)
+        self.files = LoadedAdapters(network)
 
     def attach(self, request: Request, rgb: NDArray[np.uint8], q: float, effort: Effort) -> FileAdapters | None:
         """The adapters that ``request`` takes, for a picture (H, W, 3) at the rate q in [0, 1].
@@ -80,7 +80,7 @@ class AdapterLibrary:
 
     def load(self, sources: Sequence[Any]) -> list[StoredAdapter]:
         """Adapters in files, by name, or loaded already. Raises ModelMismatchError, OtherBaseError, UsageError."""
-        return [s if isinstance(s, StoredAdapter) else self._moved(self._loaded.load(s)) for s in sources]
+        return [s if isinstance(s, StoredAdapter) else self._moved(self.files.load(s)) for s in sources]
 
     def _open(
         self, records: tuple[AdapterRecord, ...], settings: Mapping[str, float], named: Sequence[StoredAdapter],
@@ -120,7 +120,7 @@ class AdapterLibrary:
     @property
     def _shipped(self) -> tuple[StoredAdapter, ...]:
         """All that the package has for this base."""
-        return tuple(map(self._moved, self._loaded.shipped))
+        return tuple(map(self._moved, self.files.shipped))
 
     def _moved(self, stored: StoredAdapter) -> StoredAdapter:
         stored.adapter.to(self._device)
