@@ -143,7 +143,7 @@ def pack(file: PtcFile) -> bytes:
         if value is not None:
             if len(value) > MAX_METADATA:
                 raise LimitError(f"{_NAMES[kind]} of {len(value)} bytes; a file takes at most {MAX_METADATA}")
-            from promptcodec.picture.deflate import deflated  # NumPy, which no reader of headers needs
+            from promptcodec.bitstream.deflate import deflated  # NumPy, which no reader of headers needs
 
             parts.append(_chunk(kind, deflated(value)))
     if metadata.source_hash is not None:

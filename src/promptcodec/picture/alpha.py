@@ -7,8 +7,8 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
+from promptcodec.bitstream.deflate import BEST_LEVEL, deflated_from, level_for, quickly_deflated
 from promptcodec.errors import FormatError
-from promptcodec.picture.deflate import BEST_LEVEL, deflated_from, level_for, quickly_deflated
 
 _CONSTANT, _PLAIN, _LEFT, _ABOVE = range(4)
 

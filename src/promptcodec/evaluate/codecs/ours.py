@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from promptcodec import __version__, load
+from promptcodec import __version__
+from promptcodec.api import load
 from promptcodec.bitstream.container import unpack
 from promptcodec.codec.codec import Codec
 from promptcodec.codec.tile_latents import Q_STEPS

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from promptcodec.bitstream.deflate import deflated
 from promptcodec.bitstream.leb128 import leb128, read_leb128
 from promptcodec.errors import FormatError, UsageError
 from promptcodec.model import config
 from promptcodec.model.config import STRIDE
 from promptcodec.model.layers.transforms import pad_to_multiple
 from promptcodec.model.steering import Gains
-from promptcodec.picture.deflate import deflated
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.controls import Controls
 
