@@ -69,8 +69,8 @@ def test_grey_alpha_and_metadata_come_back(photo):
         if "A" in image.mode:
             assert (np.asarray(decoded.getchannel("A")) == alpha).all()
         stripped = promptcodec.load().encode(file.getvalue(), strip=True)
-        assert promptcodec.info(stripped)["exif_bytes"] == 0
-        assert promptcodec.info(stripped)["mode"] == image.mode
+        assert promptcodec.info(stripped).exif_bytes == 0
+        assert promptcodec.info(stripped).mode == image.mode
 
 
 def test_file_overhead(photo):
@@ -222,6 +222,6 @@ def test_pillow_saves_with_the_options_of_encode(tmp_path, photo):
     image = Image.fromarray(photo)
     image.save(tmp_path / "a.ptc", target_size=4000, preview=True)
     assert 3900 <= (tmp_path / "a.ptc").stat().st_size <= 4000
-    assert promptcodec.info(tmp_path / "a.ptc")["preview"]
+    assert promptcodec.info(tmp_path / "a.ptc").preview
     with pytest.raises(OSError, match="exclude each other"):
         image.save(tmp_path / "b.ptc", target_size=4000, quality=50)

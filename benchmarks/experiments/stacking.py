@@ -137,7 +137,7 @@ def real_file(model: str | None, files: dict[str, str], crop: Tensor) -> dict[st
         rgb, 50, model=model, adapters=list(files.values()), roi="64,64,128,128" if "region" in files else None,
         settings={name: value for name, value in settings.items() if name in files},
     )  # fmt: skip
-    names = promptcodec.info(data)["adapters"]
+    names = list(promptcodec.info(data).adapters)
     size = promptcodec.load(model).decode_picture(data, adapters=list(files.values())).rgb.shape
     return {"bytes": len(data), "needs": names, "decoded": list(size)}
 

@@ -14,15 +14,15 @@ TYPE_CHECKING = False  # as type checkers know it; nothing need be imported for 
 if TYPE_CHECKING:
     from typing import Any
 
-    from promptcodec.api import decode, encode, info, load, preview
+    from promptcodec.api import Info, decode, encode, info, load, preview
     from promptcodec.codec.codec import Codec
     from promptcodec.codec.search import Target
 
 __version__ = "0.1.0"
-__all__ = ["Codec", "Target", "decode", "encode", "info", "load", "preview"]
+__all__ = ["Codec", "Info", "Target", "decode", "encode", "info", "load", "preview"]
 
-_HOMES = {"decode": "api", "encode": "api", "info": "api", "load": "api", "preview": "api", "Codec": "codec.codec",
-          "Target": "codec.search"}  # fmt: skip
+_HOMES = {"Info": "api", "decode": "api", "encode": "api", "info": "api", "load": "api", "preview": "api",
+          "Codec": "codec.codec", "Target": "codec.search"}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

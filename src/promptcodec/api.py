@@ -6,18 +6,12 @@ import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from promptcodec.bitstream.container import (
-    HEADER_BYTES,
-    MAX_PIXELS,
-    VERSION,
-    Header,
-    PtcReader,
-    read_header,
-    read_preview,
-)
+from promptcodec.bitstream.container import HEADER_BYTES, MAX_PIXELS, VERSION, PtcReader, read_header, read_preview
+from promptcodec.bitstream.contents import Header
 from promptcodec.bitstream.tiling import Rect
 from promptcodec.codec.budget import DEFAULT_MEMORY
 from promptcodec.errors import ModelMismatchError
@@ -211,30 +205,49 @@ def model_of(header: Header) -> Path:
     return path
 
 
-def info(file: File) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Info:
+    """What a .ptc file says of itself.
+
+    ``mode``: L, LA, RGB or RGBA. ``bpp``: bits per pixel. ``preview``: its width and height, or None. ``quality``: 0 to
+    100. ``model``: the name of the shipped one, or "unknown". ``adapters``: those that a decoder needs. ``metadata``:
+    sentences on what the file has of them. ``format``: version of the file format.
+    """
+
+    width: int
+    height: int
+    mode: str
+    bytes: int
+    bpp: float
+    tiles: int
+    preview: str | None
+    quality: float
+    model: str
+    fingerprint: str
+    adapters: tuple[str, ...]
+    metadata: tuple[str, ...]
+    icc_bytes: int
+    exif_bytes: int
+    xmp_bytes: int
+    format: int
+
+
+def info(file: File) -> Info:
     """What a .ptc file says of itself: size, quality, model and metadata. Loads no model. Raises FormatError."""
     with opened(file) as contents:
         contents.check_tiles()
-    header, metadata, grid, small = contents.header, contents.metadata, contents.header.grid, contents.preview
+    header, metadata, small = contents.header, contents.metadata, contents.preview
     path = model_for(header.probability, header.pixels)
-    return {
-        "width": header.width,
-        "height": header.height,
-        "mode": ("L" if header.grey else "RGB") + ("A" if metadata.alpha is not None else ""),
-        "bytes": contents.size,
-        "bpp": round(8 * contents.size / (header.width * header.height), 4),
-        "tiles": grid.count,
-        "preview": None if small is None else f"{small.width}x{small.height}",
-        "quality": round(header.q / 655.35, 2),
-        "model": path.stem if path else "unknown",
-        "fingerprint": f"{header.probability.hex()}-{header.pixels.hex()}",
-        "adapters": [adapter.name for adapter in contents.adapters],
-        "metadata": metadata_facts(metadata),
-        "icc_bytes": len(metadata.icc or b""),
-        "exif_bytes": len(metadata.exif or b""),
-        "xmp_bytes": len(metadata.xmp or b""),
-        "format": VERSION,
-    }
+    return Info(
+        width=header.width, height=header.height,
+        mode=("L" if header.grey else "RGB") + ("A" if metadata.alpha is not None else ""),
+        bytes=contents.size, bpp=round(8 * contents.size / (header.width * header.height), 4), tiles=header.grid.count,
+        preview=None if small is None else f"{small.width}x{small.height}", quality=round(header.q / 655.35, 2),
+        model=path.stem if path else "unknown", fingerprint=f"{header.probability.hex()}-{header.pixels.hex()}",
+        adapters=tuple(adapter.name for adapter in contents.adapters), metadata=tuple(metadata_facts(metadata)),
+        icc_bytes=len(metadata.icc or b""), exif_bytes=len(metadata.exif or b""), xmp_bytes=len(metadata.xmp or b""),
+        format=VERSION,
+    )  # fmt: skip
 
 
 @contextmanager

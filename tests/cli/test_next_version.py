@@ -55,7 +55,7 @@ def test_every_file_gets_the_pixels_of_its_own_version(three, run):
     for name in VERSIONS:
         data = promptcodec.encode(photo, 50, model=name)
         (three / f"{name}.ptc").write_bytes(data)
-        assert promptcodec.info(data)["model"] == name
+        assert promptcodec.info(data).model == name
         expected = np.asarray(promptcodec.load(name).decode(data))
         assert run("decode", three / f"{name}.ptc")[0] == 0
         small = np.asarray(promptcodec.preview(promptcodec.encode(photo, 50, model=name, preview=True)))

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
-from promptcodec.bitstream.container import Header, Metadata, PtcFile, Tile, pack
+from promptcodec.bitstream.container import pack
+from promptcodec.bitstream.contents import Header, Metadata, PtcFile, Tile
 from promptcodec.errors import FormatError
 from promptcodec.picture.alpha import decode_alpha, encode_alpha
 

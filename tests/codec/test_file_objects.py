@@ -80,7 +80,7 @@ def test_closed_files_and_those_for_writing_are_refused_with_a_sentence(name, tm
 def test_files_without_seek(kind, png, coded, photo):
     assert np.array_equal(picture_io.read(kind(png)).rgb, photo[:48, :64])
     if kind is not ReadsAll:
-        assert promptcodec.info(kind(coded))["bytes"] == len(coded)
+        assert promptcodec.info(kind(coded)).bytes == len(coded)
     assert np.array_equal(np.asarray(promptcodec.decode(kind(coded))), np.asarray(promptcodec.decode(coded)))
 
 
@@ -100,7 +100,7 @@ def test_pipes(buffering, png, coded):
     with piped(png) as file:
         assert picture_io.read(file).rgb.shape == (48, 64, 3)
     with piped(coded) as file:
-        assert promptcodec.info(file)["bytes"] == len(coded)
+        assert promptcodec.info(file).bytes == len(coded)
 
 
 def test_what_would_have_to_wait_says_so():
@@ -150,4 +150,4 @@ def test_a_check_that_only_warns_cannot_refuse_a_picture(png, monkeypatch):
 def test_comparing_with_png_cannot_refuse_a_picture(codec, png, monkeypatch):
     monkeypatch.setattr("promptcodec.codec.codec.lossless_is_smaller", lambda *_: 1 / 0)
     with pytest.warns(ReportingWarning):
-        assert promptcodec.info(codec.encode(png))["width"] == 64
+        assert promptcodec.info(codec.encode(png)).width == 64

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from promptcodec.bitstream.container import Header, Metadata, PtcFile, Tile, pack, unpack
+from promptcodec.bitstream.container import pack, unpack
+from promptcodec.bitstream.contents import Header, Metadata, PtcFile, Tile
 from promptcodec.codec import codec as codec_module
 from promptcodec.errors import FormatError, LimitError
 

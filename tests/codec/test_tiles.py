@@ -348,4 +348,4 @@ def test_too_little_memory_for_a_small_picture(codec, size, memory):
     else:
         with pytest.warns(UserWarning, match="MiB of memory are too few for nano"):
             data = codec.encode(picture, memory=memory)
-    assert promptcodec.info(data)["tiles"] == 1
+    assert promptcodec.info(data).tiles == 1

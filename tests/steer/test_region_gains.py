@@ -93,7 +93,7 @@ def test_tiles_take_their_part_of_the_map(codec, gains, example, monkeypatch):
     whole = promptcodec.encode(example, 40, **asked)
     monkeypatch.setattr("promptcodec.codec.codec.tile_size", lambda *_: (256, 256))
     data = promptcodec.encode(example, 40, **asked)
-    assert promptcodec.info(data)["tiles"] == 2
+    assert promptcodec.info(data).tiles == 2
     one, two = (np.asarray(promptcodec.decode(d, adapters=[gains])) for d in (whole, data))
     assert psnr(one, two) > 45
     part = np.asarray(promptcodec.decode(data, adapters=[gains], crop=(260, 30, 90, 40)))

@@ -25,7 +25,7 @@ def test_a_region_needs_no_name(codec, older, example, tmp_path):
 
     plain, data = promptcodec.encode(example, 30), promptcodec.encode(example, 30, roi="40,40,90,90")
     assert data == promptcodec.encode(example, 30, adapters=["region"], roi="40,40,90,90")
-    assert promptcodec.info(data)["adapters"] == ["region"]
+    assert promptcodec.info(data).adapters == ("region",)
     decoded = np.asarray(promptcodec.decode(data))
     inside = (slice(40, 130), slice(40, 130))
     assert psnr(example[inside], decoded[inside]) > 1 + psnr(
@@ -46,7 +46,7 @@ def test_a_region_needs_no_name(codec, older, example, tmp_path):
 def test_any_file_takes_any_look(older, example):
     plain, chosen = promptcodec.encode(example, 20), promptcodec.encode(example, 20, settings={"look": 1})
     assert len(chosen) - len(plain) < 32
-    assert promptcodec.info(chosen)["adapters"] == ["look"]
+    assert promptcodec.info(chosen).adapters == ("look",)
     shown = [np.asarray(promptcodec.decode(data, settings={"look": 1})) for data in (plain, chosen)]
     assert (shown[0] == shown[1]).all()
     assert (shown[0] == np.asarray(promptcodec.decode(chosen))).all()
@@ -55,7 +55,7 @@ def test_any_file_takes_any_look(older, example):
     assert psnr(base, low) > psnr(base, half) > psnr(base, shown[0])  # from the base's picture away
     assert psnr(example, base) - psnr(example, low) < 0.1
     both = promptcodec.encode(example, 20, settings={"look": 0.5}, roi="40,40,90,90")
-    assert promptcodec.info(both)["adapters"] == ["region", "look"]
+    assert promptcodec.info(both).adapters == ("region", "look")
     assert promptcodec.decode(both, settings={"look": 0}).size == (384, 256)
     with pytest.raises(UsageError, match="no adapter of this file takes 'look'"):
         promptcodec.decode(promptcodec.encode(example, 20, model="older"), settings={"look": 1})

@@ -11,7 +11,9 @@ from torch import nn
 from with_adapters import WithAdapters
 
 import promptcodec
-from promptcodec.bitstream.container import ADAPTERS, AdapterRecord, Header, PtcFile, Tile, pack, unpack
+from promptcodec.bitstream.chunks import ADAPTERS
+from promptcodec.bitstream.container import AdapterRecord, pack, unpack
+from promptcodec.bitstream.contents import Header, PtcFile, Tile
 from promptcodec.codec.search import Target
 from promptcodec.errors import FormatError, ImageError, ModelMismatchError, UsageError
 from promptcodec.model.effort import Effort
@@ -76,7 +78,7 @@ def test_one_file_decodes_to_any_look(codec, paths, photo):
     data = with_look.encode(photo, 40, settings={"look": 0.25})
     (record,) = unpack(data).adapters
     assert (record.name, len(record.signal)) == ("look", 2)
-    assert promptcodec.info(data)["adapters"] == ["look"]
+    assert promptcodec.info(data).adapters == ("look",)
     as_coded, again, other = (with_look.decode_picture(data, s).rgb for s in (None, {"look": 0.25}, {"look": 1.0}))
     assert (as_coded == again).all()
     assert (as_coded != other).any()
@@ -166,7 +168,7 @@ def test_the_chunk_survives_no_damage():
     for name in ("", "x" * 101):
         with pytest.raises(FormatError, match="name of 1 to 100"):
             pack(PtcFile(header, tiles, adapters=(AdapterRecord(name, b"12345678"),)))
-    from promptcodec.bitstream import container
+    from promptcodec.bitstream import chunks
 
     for payload in (
         b"",
@@ -176,7 +178,7 @@ def test_the_chunk_survives_no_damage():
         b"12345678\x00\x00",
         b"12345678\x01a\x09",
     ):
-        chunk = container._chunk(ADAPTERS, payload)
+        chunk = chunks.chunk(ADAPTERS, payload)
         plain = pack(PtcFile(header, tiles))
         with pytest.raises(FormatError):
             unpack(_insert(plain, chunk))
@@ -184,9 +186,9 @@ def test_the_chunk_survives_no_damage():
 
 def _insert(data: bytes, chunk: bytes) -> bytes:
     """``chunk`` after the header's."""
-    from promptcodec.bitstream.container import _one_chunk
+    from promptcodec.bitstream.chunks import one_chunk
 
-    end = _one_chunk(data, 5)[2]
+    end = one_chunk(data, 5)[2]
     return data[:end] + chunk + data[end:]
 
 
@@ -255,7 +257,7 @@ def test_rate_region_and_look_in_one_file(codec, paths, photo):
     names, asked = ("gain", "region", "both"), {"rate": 0.3, "look": 0.2}
     stack = steered(codec, paths, *names)
     data = stack.encode(photo, 40, settings=asked, roi="0,0,50,50")
-    assert promptcodec.info(data)["adapters"] == ["gain-units", "both"]
+    assert promptcodec.info(data).adapters == ("gain-units", "both")
     for present, missing in ((("gain",), "both"), (("both",), "gain-units"), ((), "gain-units")):
         with pytest.raises(ModelMismatchError, match=f"the file needs adapter {missing} "):
             steered(codec, paths, *present).decode_picture(data)

@@ -5,12 +5,32 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from dataclasses import dataclass, field
 from typing import IO
 
+from promptcodec.bitstream.chunks import (
+    ADAPTERS,
+    ALPHA,
+    ANCILLARY,
+    CHUNK_NAMES,
+    CRC,
+    EXIF,
+    HEADER,
+    ICC,
+    MAX_METADATA,
+    PREVIEW,
+    SAMPLE_FORMAT,
+    SOURCE_HASH,
+    TILE,
+    XMP,
+    chunk,
+    chunk_start,
+    inflate,
+    one_chunk,
+)
+from promptcodec.bitstream.contents import Header, Metadata, Preview, PtcFile, Tile
 from promptcodec.bitstream.leb128 import leb128, read_leb128
 from promptcodec.bitstream.records import AdapterRecord, pack_adapters, unpack_adapters
-from promptcodec.bitstream.tiling import TILE_UNIT, Grid
+from promptcodec.bitstream.tiling import TILE_UNIT
 from promptcodec.errors import FormatError, LimitError, VersionError
 
 SIGNATURE = b"\x8fPTC"
@@ -19,23 +39,6 @@ UNRELEASED = (0, 1)  # versions that no release wrote
 
 MAX_PIXELS = 2**28
 MAX_SIDE = 65_535
-MAX_METADATA = 2**24  # bytes of one inflated ICC, EXIF or XMP chunk
-
-# Chunk types. A reader skips types that it does not know if ANCILLARY is set, and refuses the file if it is not.
-ANCILLARY = 0x80
-HEADER = 0x01
-TILE = 0x02
-ALPHA = 0x03
-ICC = 0x04
-EXIF = 0x05 | ANCILLARY
-XMP = 0x06 | ANCILLARY
-SOURCE_HASH = 0x07 | ANCILLARY
-ADAPTERS = 0x08
-PREVIEW = 0x09 | ANCILLARY
-# Reserved: no release writes them yet. docs/format.md says what they are for.
-SAMPLE_FORMAT = 0x0A
-GAIN_MAP = 0x0B | ANCILLARY
-REFINEMENT = 0x0C | ANCILLARY
 
 _GREY, _ALPHA, _TILED, _SAMPLE_FORMAT = 0x01, 0x02, 0x04, 0x08
 _OTHER_SAMPLES = (
@@ -44,7 +47,6 @@ _OTHER_SAMPLES = (
 )
 _FIXED = struct.Struct("<B8s4sH")  # flags, probability and pixel fingerprints, q
 _CHECKSUM = struct.Struct("<I")
-_CRC = struct.Struct("<I")
 _Q = struct.Struct("<H")
 _NUMBER = struct.Struct("<I")
 _PREVIEW_NUMBER = 2**32 - 1  # of the preview among the tiles
@@ -56,76 +58,6 @@ MAX_PREVIEW_SIDE = 1024
 EXIF_PREFIX = b"Exif\x00\x00"  # before EXIF data in JPEG files and in Pillow's info; not in ours
 
 
-@dataclass(frozen=True)
-class Header:
-    """What every reader needs first.
-
-    ``grey``: the three channels are one. ``alpha``: the file has a lossless alpha plane. ``probability`` (8 bytes) and
-    ``pixels`` (4 bytes) are the model's fingerprints. ``q``: the rate, 0..65535. ``tile_width`` and ``tile_height``:
-    multiples of 256 pixels, 0 where the picture is a single tile.
-    """
-
-    width: int
-    height: int
-    probability: bytes
-    pixels: bytes
-    q: int
-    grey: bool = False
-    alpha: bool = False
-    tile_width: int = 0
-    tile_height: int = 0
-
-    @property
-    def grid(self) -> Grid:
-        """The tiles."""
-        return Grid(self.width, self.height, self.tile_width or self.width, self.tile_height or self.height)
-
-
-@dataclass(frozen=True)
-class Tile:
-    """Coded latents: CRC-32 of the decoded integers, border offsets, and the stream of docs/stream.md.
-
-    In a file the checksum is bound to the header, the adapters and the tile's number; ``pack`` and ``PtcReader`` bind
-    and unbind it.
-    """
-
-    checksum: int
-    offsets: bytes
-    stream: bytes
-
-
-@dataclass(frozen=True)
-class Preview:
-    """The picture in small, coded like a picture of its own by the same model, without adapters."""
-
-    width: int
-    height: int
-    q: int
-    tile: Tile
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """What travels beside the pixels; None where absent. ``alpha`` is the coded plane, see ``picture.alpha``."""
-
-    icc: bytes | None = None
-    exif: bytes | None = None
-    xmp: bytes | None = None
-    alpha: bytes | None = None
-    source_hash: bytes | None = None
-
-
-@dataclass(frozen=True)
-class PtcFile:
-    """A whole file, taken apart; tiles in raster order."""
-
-    header: Header
-    tiles: tuple[Tile, ...]
-    metadata: Metadata = field(default_factory=Metadata)
-    adapters: tuple[AdapterRecord, ...] = ()
-    preview: Preview | None = None
-
-
 def pack(file: PtcFile) -> bytes:
     """The bytes of a file. Raises LimitError for pictures and metadata beyond the format's limits."""
     header, metadata = file.header, file.metadata
@@ -134,24 +66,24 @@ def pack(file: PtcFile) -> bytes:
         raise FormatError("the header's alpha flag and the alpha plane do not agree")
     if len(file.tiles) != header.grid.count:
         raise FormatError(f"the header asks for {header.grid.count} tiles, given are {len(file.tiles)}")
-    parts = [SIGNATURE, bytes([VERSION]), _chunk(HEADER, _pack_header(header))]
+    parts = [SIGNATURE, bytes([VERSION]), chunk(HEADER, _pack_header(header))]
     if file.preview is not None:
-        parts.append(_chunk(PREVIEW, _pack_preview(file.preview, header)))
+        parts.append(chunk(PREVIEW, _pack_preview(file.preview, header)))
     if file.adapters:
-        parts.append(_chunk(ADAPTERS, pack_adapters(file.adapters)))
+        parts.append(chunk(ADAPTERS, pack_adapters(file.adapters)))
     for kind, value in ((ICC, metadata.icc), (EXIF, metadata.exif), (XMP, metadata.xmp)):
         if value is not None:
             if len(value) > MAX_METADATA:
-                raise LimitError(f"{_NAMES[kind]} of {len(value)} bytes; a file takes at most {MAX_METADATA}")
+                raise LimitError(f"{CHUNK_NAMES[kind]} of {len(value)} bytes; a file takes at most {MAX_METADATA}")
             from promptcodec.bitstream.deflate import deflated  # NumPy, which no reader of headers needs
 
-            parts.append(_chunk(kind, deflated(value)))
+            parts.append(chunk(kind, deflated(value)))
     if metadata.source_hash is not None:
-        parts.append(_chunk(SOURCE_HASH, metadata.source_hash))
+        parts.append(chunk(SOURCE_HASH, metadata.source_hash))
     if metadata.alpha is not None:
-        parts.append(_chunk(ALPHA, metadata.alpha))
+        parts.append(chunk(ALPHA, metadata.alpha))
     for number, tile in enumerate(file.tiles):
-        parts.append(_chunk(TILE, _pack_tile(tile, _tile_binding(header, file.adapters, number))))
+        parts.append(chunk(TILE, _pack_tile(tile, _tile_binding(header, file.adapters, number))))
     return b"".join(parts)
 
 
@@ -183,12 +115,12 @@ class PtcReader:
             kind, end = self._span(position)
             if kind == TILE:
                 self._tiles.append(position)
-            elif kind not in _NAMES:
+            elif kind not in CHUNK_NAMES:
                 if not kind & ANCILLARY:
                     raise VersionError(_OTHER_SAMPLES if kind == SAMPLE_FORMAT else _unknown_feature(kind))
                 self._chunk(position, end)
             elif kind in chunks or kind == HEADER:
-                raise FormatError(f"the file has a second {_NAMES[kind]} chunk")
+                raise FormatError(f"the file has a second {CHUNK_NAMES[kind]} chunk")
             elif kind == PREVIEW and position != behind_header:
                 raise FormatError("the preview does not stand right behind the header")
             else:
@@ -200,7 +132,7 @@ class PtcReader:
         source_hash = chunks.get(SOURCE_HASH)
         if source_hash is not None and len(source_hash) != HASH_BYTES:
             raise FormatError(f"the source hash has {len(source_hash)} bytes, expected {HASH_BYTES}")
-        icc, exif, xmp = (_inflate(kind, chunks[kind]) if kind in chunks else None for kind in (ICC, EXIF, XMP))
+        icc, exif, xmp = (inflate(kind, chunks[kind]) if kind in chunks else None for kind in (ICC, EXIF, XMP))
         self.metadata = Metadata(icc, exif, xmp, chunks.get(ALPHA), source_hash)
         self.adapters = unpack_adapters(chunks[ADAPTERS]) if ADAPTERS in chunks else ()
         self.preview = _unpack_preview(chunks[PREVIEW], self.header) if PREVIEW in chunks else None
@@ -238,14 +170,14 @@ class PtcReader:
 
     def _span(self, position: int) -> tuple[int, int]:
         """Type of the chunk at ``position``, and where it ends. Raises FormatError where the file ends before."""
-        kind, length, payload = _chunk_start(self._bytes(position, position + _CHUNK_START), 0)
-        end = position + payload + length + _CRC.size
+        kind, length, payload = chunk_start(self._bytes(position, position + _CHUNK_START), 0)
+        end = position + payload + length + CRC.size
         if end > self.size:
             raise FormatError(f"the file ends inside a chunk of {length} bytes: {end - self.size} bytes are missing")
         return kind, end
 
     def _chunk(self, position: int, end: int) -> bytes:
-        return _one_chunk(self._bytes(position, end), position)[1]
+        return one_chunk(self._bytes(position, end), position)[1]
 
 
 def read_header(file: IO[bytes] | bytes, max_pixels: int | None = MAX_PIXELS) -> Header:
@@ -263,9 +195,9 @@ def read_preview(file: IO[bytes], max_pixels: int | None = MAX_PIXELS) -> tuple[
     data += file.read(max(position + _CHUNK_START - len(data), 0))
     if position >= len(data) or data[position] != PREVIEW:
         return header, None
-    _, length, start = _chunk_start(data, position)
-    data += file.read(max(start + length + _CRC.size - len(data), 0))
-    return header, _unpack_preview(_one_chunk(data[position:], position)[1], header)
+    _, length, start = chunk_start(data, position)
+    data += file.read(max(start + length + CRC.size - len(data), 0))
+    return header, _unpack_preview(one_chunk(data[position:], position)[1], header)
 
 
 def version_problem(version: int) -> str | None:
@@ -280,12 +212,6 @@ def version_problem(version: int) -> str | None:
     return f"the file has format version {version}, this release reads {VERSION}; a newer one may read it"
 
 
-_NAMES = {
-    HEADER: "header", TILE: "tile", ALPHA: "alpha", ICC: "ICC profile", EXIF: "EXIF", XMP: "XMP",
-    SOURCE_HASH: "source hash", ADAPTERS: "adapters", PREVIEW: "preview",
-}  # fmt: skip
-
-
 def _read_start(data: bytes, max_pixels: int | None) -> tuple[Header, int]:
     """The header, and the position after its chunk."""
     if len(data) == 0:
@@ -297,9 +223,9 @@ def _read_start(data: bytes, max_pixels: int | None) -> tuple[Header, int]:
     problem = version_problem(data[len(SIGNATURE)])
     if problem is not None:
         raise VersionError(problem)
-    kind, payload, end = _one_chunk(data[len(SIGNATURE) + 1 :], len(SIGNATURE) + 1)
+    kind, payload, end = one_chunk(data[len(SIGNATURE) + 1 :], len(SIGNATURE) + 1)
     if kind != HEADER:
-        raise FormatError(f"the first chunk is {_NAMES.get(kind, hex(kind))}, expected the header")
+        raise FormatError(f"the first chunk is {CHUNK_NAMES.get(kind, hex(kind))}, expected the header")
     width, position = read_leb128(payload, 0)
     height, position = read_leb128(payload, position)
     if len(payload) - position < _FIXED.size:
@@ -388,42 +314,3 @@ def _unpack_preview(payload: bytes, header: Header) -> Preview:
 
 def _unknown_feature(kind: int) -> str:
     return f"the file needs feature {kind:#04x}, which this release does not know; a newer one may read it"
-
-
-def _inflate(kind: int, payload: bytes) -> bytes:
-    stream = zlib.decompressobj()
-    try:
-        value = stream.decompress(payload, MAX_METADATA)
-    except zlib.error as error:
-        raise FormatError(f"the {_NAMES[kind]} chunk does not inflate: {error}") from None
-    if not stream.eof or stream.unused_data:
-        raise FormatError(
-            f"the {_NAMES[kind]} chunk is cut off, has more after its end, or exceeds {MAX_METADATA} bytes"
-        )
-    return value
-
-
-def _chunk(kind: int, payload: bytes) -> bytes:
-    start = bytes([kind]) + leb128(len(payload))
-    return start + payload + _CRC.pack(zlib.crc32(payload, zlib.crc32(start)))
-
-
-def _chunk_start(data: bytes, position: int) -> tuple[int, int, int]:
-    """Type and length of the chunk at ``position``, and where its payload begins."""
-    if position >= len(data):
-        raise FormatError("the file ends where a chunk should begin")
-    length, start = read_leb128(data, position + 1)
-    return data[position], length, start
-
-
-def _one_chunk(data: bytes, position: int) -> tuple[int, bytes, int]:
-    """Type and payload of the chunk that ``data`` begins with, and where it ends; it lies at ``position`` of a file."""
-    kind, length, start = _chunk_start(data, 0)
-    end = start + length
-    if end + _CRC.size > len(data):
-        raise FormatError(
-            f"the file ends inside a chunk of {length} bytes: {end + _CRC.size - len(data)} bytes are missing"
-        )
-    if zlib.crc32(data[:end]) != _CRC.unpack_from(data, end)[0]:
-        raise FormatError(f"the {_NAMES.get(kind, 'unknown')} chunk at byte {position} is damaged (wrong CRC)")
-    return kind, data[start:end], end + _CRC.size

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from promptcodec.errors import UnfitError
+
 TILE_UNIT = 256  # pixels: tile origins are multiples of it, so that the windows of all attention layers stay in step
 
 
@@ -80,6 +82,19 @@ class Grid:
     def whole(self) -> Rect:
         """The picture."""
         return Rect(0, 0, self.width, self.height)
+
+    def checked(self, crop: Rect) -> Rect:
+        """``crop``. Raises UnfitError where it is not inside the picture."""
+        if crop.width < 1 or crop.height < 1 or crop.intersection(self.whole) != crop:
+            raise UnfitError(
+                f"a crop of {crop.width} x {crop.height} pixels at {crop.left},{crop.top} is not inside the picture of "
+                f"{self.width} x {self.height}"
+            )
+        return crop
+
+    def largest_region(self, halo: int) -> int:
+        """Pixels of a tile in the middle of the picture with ``halo`` more on every side."""
+        return min(self.tile_width + 2 * halo, self.width) * min(self.tile_height + 2 * halo, self.height)
 
     def tile(self, index: int) -> Rect:
         """The tile with this number."""

@@ -156,7 +156,7 @@ def encode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
 
     facts = info(coded)
     seconds = time.perf_counter() - start
-    size = (int(facts["width"]), int(facts["height"]))
+    size = (facts.width, facts.height)
     return jobs.Outcome(job.source, job.target, "done", "", size_in, len(coded), *size, round(seconds, 3))
 
 

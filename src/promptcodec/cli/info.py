@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -20,7 +21,7 @@ def command(files: Files, as_json: Json = False) -> None:
     failed = False
     for name in files:
         try:
-            facts = info(streams.binary_input() if name == streams.PIPE else name)
+            facts = asdict(info(streams.binary_input() if name == streams.PIPE else name))
         except (PromptcodecError, OSError) as error:
             text = getattr(error, "strerror", None) or str(error)
             streams.say(f"promptcodec: {name}: {text}", error=True)
@@ -31,6 +32,6 @@ def command(files: Files, as_json: Json = False) -> None:
         else:
             streams.say(name)
             for key, value in facts.items():
-                value = ("; ".join(value) or "none") if isinstance(value, list) else value
+                value = ("; ".join(value) or "none") if isinstance(value, tuple) else value
                 streams.say(f"  {key.replace('_', ' '):<14} {value}")
     sys.exit(1 if failed else 0)

@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from promptcodec.api import model_of, read_bytes
-from promptcodec.bitstream.container import MAX_PIXELS, Header, PtcFile, unpack
+from promptcodec.bitstream.container import MAX_PIXELS, unpack
+from promptcodec.bitstream.contents import Header, PtcFile
 from promptcodec.cli import jobs, options, runtime
 from promptcodec.cli.decode import MaxPixels
 from promptcodec.cli.inputs import find

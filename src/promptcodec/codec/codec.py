@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from promptcodec.bitstream.container import MAX_PIXELS, Header, Metadata, Preview, PtcFile, PtcReader, Tile, pack
-from promptcodec.bitstream.tiling import Grid, Rect
+from promptcodec.bitstream.container import MAX_PIXELS, PtcReader, pack
+from promptcodec.bitstream.contents import Header, Metadata, Preview, PtcFile, Tile
+from promptcodec.bitstream.tiling import Rect
 from promptcodec.codec.adapters import AdapterLibrary, AttachedAdapters, NoAdapters, Request
 from promptcodec.codec.backend import Backend
 from promptcodec.codec.budget import DEFAULT_MEMORY, analysis_halo, synthesis_halo, tile_size
 from promptcodec.codec.goals import goal_of
 from promptcodec.codec.latents import CodedLatents, LatentCoder
 from promptcodec.codec.one_shot import OneShotCoder
-from promptcodec.codec.search import Target, search
-from promptcodec.codec.tile_latents import Q_STEPS, AnalysedTile, Coder, DecodedTiles, dequantised, tile_of
-from promptcodec.errors import ModelMismatchError, PromptcodecError, UnfitError, UsageError, VerificationError
+from promptcodec.codec.search import Q_STEPS, Target, rate_step, search
+from promptcodec.codec.tile_latents import AnalysedTile, Coder, DecodedTiles, Progress, analysed_tiles, dequantised
+from promptcodec.errors import ModelMismatchError, PromptcodecError, VerificationError
 from promptcodec.model.arrays import Analysis, Floats
 from promptcodec.model.config import ContextualMean, Model
 from promptcodec.model.effort import Effort, effort_of
@@ -33,8 +33,7 @@ from promptcodec.picture.picture import Picture
 from promptcodec.picture.read import read
 from promptcodec.picture.srgb import in_srgb
 from promptcodec.picture.write import to_pil
-from promptcodec.store.shipped import model_for
-from promptcodec.store.versions import described
+from promptcodec.store.versions import described, remedy
 from promptcodec.system.allocator import give_back
 from promptcodec.system.informing import only_informs
 from promptcodec.system.memory import check_memory
@@ -42,11 +41,9 @@ from promptcodec.system.memory import check_memory
 if TYPE_CHECKING:
     from promptcodec.picture.read import Source
 
-DEFAULT_QUALITY = 50.0
 PREVIEW_SIDE = 256  # pixels of a preview's longer side
 PREVIEW_Q = Q_STEPS // 4  # at most
 
-Progress = Callable[[int, int], None]  # is told how many tiles, or steps of an effort, are done, of how many
 
 _TRIM = 8  # tiles after which what lies free between blocks in use goes back: the heap creeps up otherwise
 
@@ -107,13 +104,12 @@ class Codec:
         number for everywhere, or a tensor (1, 1, H, W) in [0, 1]; ``roi``, what matters most, is the one of that name.
         A ``target`` is searched with the base's rate, and the settings as they are given.
 
-        ``effort``: 0 to 10, how much
-        time may be spent for a smaller file, see ``Effort``; a target is searched without it first, then the quality
-        is corrected. Pictures whose networks would take more than ``memory`` bytes at once, which an effort's take
-        sooner, are divided into tiles. ``preview`` stores the picture in small as well; by default where there are
-        tiles. ``verify`` decodes the file's latents before it is returned, for a part of the encode's time, and
-        compares them with what was coded. ``progress`` is told the tiles that are done, and how many there are; with
-        an effort its steps.
+        ``effort``: 0 to 10, how much time may be spent for a smaller file, see ``Effort``; a target is searched without
+        it first, then the quality is corrected. Pictures whose networks would take more than ``memory`` bytes at once,
+        which an effort's take sooner, are divided into tiles. ``preview`` stores the picture in small as well; by
+        default where there are tiles. ``verify`` decodes the file's latents before it is returned, for a part of the
+        encode's time, and compares them with what was coded. ``progress`` is told the tiles that are done, and how many
+        there are; with an effort its steps.
         Warns where a lossless PNG would be smaller.
         Raises ImageError, LimitError, UsageError, TargetError for targets out of this picture's range, and
         VerificationError.
@@ -121,7 +117,7 @@ class Codec:
         request, effort = Request.of(adapters, settings, roi, look, maps), effort_of(effort)
         with self.backend.default_settings():
             picture = read(image)
-            q = self._rate_step(quality, target)
+            q = rate_step(self.config, quality, target)
             data = self._encoded(picture, q, target, request, strip, source_hash, effort, memory, preview, progress)
             if verify:
                 self._verify_encoded(data, request)
@@ -143,7 +139,7 @@ class Codec:
             probability=self.backend.probability, pixels=self.backend.pixels, q=q, tile_width=tile_width,
             tile_height=tile_height,
         )  # fmt: skip
-        check_memory(height, width, _largest_region(plain.grid, analysis_halo(self.config)))
+        check_memory(height, width, plain.grid.largest_region(analysis_halo(self.config)))
         attached = self.adapters.attach(request, picture.rgb, q / Q_STEPS, effort)
         records = attached.records if attached is not None else ()
         metadata = Metadata(
@@ -159,14 +155,16 @@ class Codec:
             return pack(PtcFile(replace(plain, q=q), tiles, metadata, records, small))
 
         def refined(q: int) -> bytes:  # of a tile at a time: its latents are needed once
-            return file_of(self._analysed(picture.rgb, replace(plain, q=q), attached, effort, progress), q)
+            return file_of(
+                analysed_tiles(self.backend, picture.rgb, replace(plain, q=q), attached, effort, progress), q
+            )
 
         if target is None:
             return refined(q)
         decode_request = Request(request.adapters)
         goal = goal_of(target, picture, lambda data: self._decoded(_reader(data, None), decode_request))
         told = progress if effort.level == 0 else None
-        analysed = list(self._analysed(picture.rgb, plain, attached, Effort(0), told))
+        analysed = list(analysed_tiles(self.backend, picture.rgb, plain, attached, Effort(0), told))
         further = refined if effort.level else None
         return search(lambda q: file_of(analysed, q), *goal, Q_STEPS, further)
 
@@ -220,12 +218,12 @@ class Codec:
         self, file: PtcReader, request: Request, crop: Rect | None = None, progress: Progress | None = None
     ) -> Picture:
         header, metadata, grid = file.header, file.metadata, file.header.grid
-        part = _checked(crop, grid) if crop is not None else grid.whole
+        part = grid.whole if crop is None else grid.checked(crop)
         attached = self._opened(file, request)
         if crop is None:
             file.check_tiles()  # before any work
         halo = synthesis_halo(self.config)
-        check_memory(part.height, part.width, _largest_region(grid, halo))
+        check_memory(part.height, part.width, grid.largest_region(halo))
         alpha = None
         if metadata.alpha is not None:
             alpha = decode_alpha(metadata.alpha, header.height, header.width)[part.rows, part.columns]
@@ -271,7 +269,7 @@ class Codec:
     def _verify(self, file: PtcReader, request: Request) -> None:
         latents, header, small = DecodedTiles(self.coder, file, self._opened(file, request)), file.header, file.preview
         file.check_tiles()
-        check_memory(header.height, header.width, _largest_region(header.grid, 0))
+        check_memory(header.height, header.width, header.grid.largest_region(0))
         if file.metadata.alpha is not None:
             decode_alpha(file.metadata.alpha, header.height, header.width)
         for index in range(header.grid.count):
@@ -315,30 +313,12 @@ class Codec:
         coded = self.coder.encode(self._analysis(shown), q / Q_STEPS)
         return Preview(image.width, image.height, q, Tile(coded.checksum, coded.offsets, coded.stream))
 
-    def _analysed(
-        self, rgb: NDArray[np.uint8], header: Header, attached: AttachedAdapters | None, effort: Effort,
-        progress: Progress | None,
-    ) -> Iterator[AnalysedTile]:  # fmt: skip
-        """The latents of each tile, of analyses that see more of the picture than the tile."""
-        halo, grid, q = analysis_halo(self.config), header.grid, header.q / Q_STEPS
-        steps = max(effort.steps, 1)
-        for index in range(grid.count):
-            tile = grid.tile(index)
-            region = grid.around(tile, halo)
-            steering = attached.within(region) if attached is not None else None
-            report = _reporting(progress, index * steps, grid.count * steps)
-            seen = self.backend.analyse(rgb[region.rows, region.columns], q, steering, effort, report)
-            latents = tile_of(seen, tile.seen_from(region))
-            yield AnalysedTile(latents, attached.within(tile) if attached is not None else None)
-            if progress is not None:
-                progress((index + 1) * steps, grid.count * steps)
-
     def check_model(self, header: Header) -> None:
         """Raise ModelMismatchError where a file with this header needs another model."""
         if header.probability != self.backend.probability:
             raise ModelMismatchError(
                 f"the file was made with {described(header.probability)}, this is {self.name} "
-                f"({self.backend.probability.hex()}); {_remedy(header)}"
+                f"({self.backend.probability.hex()}); {remedy(header.probability, header.pixels)}"
             )
 
     def analyse(self, rgb: NDArray[np.uint8]) -> Analysis:
@@ -355,32 +335,6 @@ class Codec:
             y = dequantised(self.coder, y_hat, q)
             return self.backend.synthesise(y, z_hat.astype(np.float32), None, height, width)
 
-    def _rate_step(self, quality: float | None, target: Target | None) -> int:
-        if self.config.gain is None:
-            if quality is not None or target is not None:
-                what = "quality" if target is None else "target"
-                raise UsageError(f"model {self.name} was trained for one rate and takes no {what}")
-            return 0
-        if quality is not None and target is not None:
-            raise UsageError(f"a quality and a target {target.name} exclude each other")
-        quality = DEFAULT_QUALITY if quality is None else float(quality)
-        if not 0 <= quality <= 100:
-            raise UsageError(f"quality {quality} is outside 0..100")
-        return round(quality / 100 * Q_STEPS)
-
-
-def _reporting(progress: Progress | None, done: int, total: int) -> Callable[[], None]:
-    """A function that tells ``progress`` of one step more at every call."""
-    counted = count(done + 1)
-    return lambda: progress(min(next(counted), total), total) if progress is not None else None
-
-
-def _remedy(header: Header) -> str:
-    shipped = model_for(header.probability, header.pixels)
-    if shipped is None:
-        return "decode it with the release or the model file that made it"
-    return f"this release has that one as {shipped.stem}: name it, or no model at all"
-
 
 def _reader(data: bytes | PtcReader, max_pixels: int | None) -> PtcReader:
     return data if isinstance(data, PtcReader) else PtcReader(io.BytesIO(data), max_pixels)
@@ -388,17 +342,3 @@ def _reader(data: bytes | PtcReader, max_pixels: int | None) -> PtcReader:
 
 def _coded(tile: Tile) -> CodedLatents:
     return CodedLatents(tile.stream, tile.offsets, tile.checksum)
-
-
-def _checked(crop: Rect, grid: Grid) -> Rect:
-    if crop.width < 1 or crop.height < 1 or crop.intersection(grid.whole) != crop:
-        raise UnfitError(
-            f"a crop of {crop.width} x {crop.height} pixels at {crop.left},{crop.top} is not inside the picture of "
-            f"{grid.width} x {grid.height}"
-        )
-    return crop
-
-
-def _largest_region(grid: Grid, halo: int) -> int:
-    """Pixels that the networks see at once."""
-    return min(grid.tile_width + 2 * halo, grid.width) * min(grid.tile_height + 2 * halo, grid.height)

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from promptcodec.bitstream.container import PtcReader
+from promptcodec.bitstream.contents import Header
 from promptcodec.bitstream.tiling import Rect
 from promptcodec.codec.adapters import AttachedAdapters
+from promptcodec.codec.backend import Backend
+from promptcodec.codec.budget import analysis_halo
 from promptcodec.codec.latents import CodedLatents, LatentChecksumError, LatentCoder
 from promptcodec.codec.one_shot import OneShotCoder
+from promptcodec.codec.search import Q_STEPS
 from promptcodec.errors import FormatError
 from promptcodec.model.arrays import Analysis, Floats
 from promptcodec.model.config import LATENTS_A_SIDE, STRIDE
+from promptcodec.model.effort import Effort
 
-Q_STEPS = 2**16 - 1
 PLACE = STRIDE // LATENTS_A_SIDE  # pixels along a side for which one element of y stands
 
 Coder = LatentCoder | OneShotCoder
+Progress = Callable[[int, int], None]  # is told how many tiles, or steps of an effort, are done, of how many
 Result = TypeVar("Result")
 
 
@@ -39,6 +45,31 @@ def tile_of(latents: Analysis, part: Rect) -> Analysis:
         cropped(latents.y, part, PLACE), cropped(latents.z, part, STRIDE),
         cropped(latents.keep_y, part, PLACE), cropped(latents.keep_z, part, STRIDE),
     )  # fmt: skip
+
+
+def analysed_tiles(
+    backend: Backend, rgb: NDArray[np.uint8], header: Header, attached: AttachedAdapters | None, effort: Effort,
+    progress: Progress | None = None,
+) -> Iterator[AnalysedTile]:  # fmt: skip
+    """The latents of each tile of a picture (H, W, 3), of analyses that see more of it than the tile."""
+    halo, grid, q = analysis_halo(backend.hyper.config), header.grid, header.q / Q_STEPS
+    steps = max(effort.steps, 1)
+    for index in range(grid.count):
+        tile = grid.tile(index)
+        region = grid.around(tile, halo)
+        steering = attached.within(region) if attached is not None else None
+        report = _reporting(progress, index * steps, grid.count * steps)
+        seen = backend.analyse(rgb[region.rows, region.columns], q, steering, effort, report)
+        latents = tile_of(seen, tile.seen_from(region))
+        yield AnalysedTile(latents, attached.within(tile) if attached is not None else None)
+        if progress is not None:
+            progress((index + 1) * steps, grid.count * steps)
+
+
+def _reporting(progress: Progress | None, done: int, total: int) -> Callable[[], None]:
+    """A function that tells ``progress`` of one step more at every call."""
+    counted = count(done + 1)
+    return lambda: progress(min(next(counted), total), total) if progress is not None else None
 
 
 @overload

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from promptcodec.bitstream.container import Metadata
+from promptcodec.bitstream.contents import Metadata
 from promptcodec.picture.exif import describe
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from promptcodec.bitstream.container import EXIF_PREFIX, MAX_METADATA
+from promptcodec.bitstream.chunks import MAX_METADATA
+from promptcodec.bitstream.container import EXIF_PREFIX
 
 _ALL = ("L", "LA", "RGB", "RGBA")
 _MARKER = 65_533  # bytes in a segment of a JPEG file

@@ -12,7 +12,8 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
-from promptcodec.bitstream.container import EXIF_PREFIX, MAX_METADATA
+from promptcodec.bitstream.chunks import MAX_METADATA
+from promptcodec.bitstream.container import EXIF_PREFIX
 from promptcodec.picture import exif as exif_data
 from promptcodec.picture import xmp as xmp_data
 from promptcodec.picture.exif import TiffMetadata

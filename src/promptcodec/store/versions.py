@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from promptcodec.store.shipped import model_for
+
 REGISTER = Path(__file__).parent / "weights" / "versions.json"
 
 
@@ -45,3 +47,11 @@ def described(probability: bytes) -> str:
             kind = "" if entry.stable else ", an experimental version that is not kept for ever"
             return f"model {entry.name} {entry.version} ({entry.probability}{kind})"
     return f"model {probability.hex()}"
+
+
+def remedy(probability: bytes, pixels: bytes) -> str:
+    """What to do with a file of the model with these fingerprints where another one is at hand."""
+    shipped = model_for(probability, pixels)
+    if shipped is None:
+        return "decode it with the release or the model file that made it"
+    return f"this release has that one as {shipped.stem}: name it, or no model at all"

@@ -14,7 +14,7 @@ from promptcodec import __version__
 from promptcodec.api import load
 from promptcodec.bitstream.container import unpack
 from promptcodec.codec.codec import Codec
-from promptcodec.codec.tile_latents import Q_STEPS
+from promptcodec.codec.search import Q_STEPS
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.codecs.evaluated_codec import OURS, EvaluatedCodec
 from promptcodec.evaluate.codecs.timed import TimedBackend

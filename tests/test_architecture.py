@@ -1,0 +1,88 @@
+"""What the plan of the packages promises, beside who imports whom (``test_imports``)."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import promptcodec
+from promptcodec import errors
+
+SOURCE = Path(promptcodec.__file__).parent
+PHOTO = Path(__file__).parents[1] / "examples" / "photo.jpg"
+
+
+def modules():
+    return [path for path in SOURCE.rglob("*.py") if path.name != "__init__.py"]
+
+
+def test_modules_are_neither_long_nor_catch_alls():
+    assert not [path for path in modules() if len(path.read_text("utf-8").splitlines()) > 350]
+    assert not [path for path in modules() if path.stem in ("utils", "helpers", "misc", "common")]
+
+
+def test_errors_are_one_public_tree():
+    public = {name for name in vars(errors) if name.endswith("Error")}
+    assert public >= {"FormatError", "ImageError", "LimitError", "ModelMismatchError", "TargetError", "UsageError"}
+    assert all(issubclass(getattr(errors, name), errors.PromptcodecError) for name in public)
+    defined = {name for path in modules() for name in _error_classes(path)}
+    assert defined <= public | {
+        "LatentChecksumError",
+        "UnstableParametersError",
+        "TiffError",
+        "DiskFullError",
+    }  # details of those
+
+
+def _error_classes(path):
+    for line in path.read_text("utf-8").splitlines():
+        if line.startswith("class ") and "Error" in line.partition("(")[0]:
+            yield line[6:].partition("(")[0].rstrip(":")
+
+
+def test_what_the_package_exports():
+    assert promptcodec.__all__ == ["Codec", "Info", "Target", "decode", "encode", "info", "load", "preview"]
+    assert all(hasattr(promptcodec, name) for name in promptcodec.__all__)
+
+
+WITHOUT_ADAPTERS = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("promptcodec.steer"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Blocked())
+import promptcodec
+
+data = promptcodec.encode(sys.argv[1], 30)
+assert promptcodec.decode(data).size == promptcodec.decode(data).size
+try:
+    promptcodec.encode(sys.argv[1], roi="0,0,64,64")
+except promptcodec.errors.UsageError as error:
+    print(error)
+"""
+
+
+def test_the_base_codec_stands_without_steering():
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", WITHOUT_ADAPTERS, str(PHOTO)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert "no adapters" in run.stdout
+
+
+@pytest.mark.parametrize("package", ["bitstream", "picture", "codec", "system"])
+def test_what_needs_no_torch_loads_none(package):
+    names = [
+        ".".join(("promptcodec", *path.relative_to(SOURCE).with_suffix("").parts))
+        for path in (SOURCE / package).rglob("*.py")
+        if path.name != "__init__.py" and path.stem != "rans_constriction"
+    ]
+    code = (
+        f"import sys, importlib\nfor name in {names}: importlib.import_module(name)\nassert 'torch' not in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
