@@ -32,7 +32,7 @@ def test_errors_are_one_public_tree():
         "UnstableParametersError",
         "TiffError",
         "DiskFullError",
-    }  # details of those
+    }
 
 
 def _error_classes(path):
