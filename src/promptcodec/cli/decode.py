@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -18,6 +19,7 @@ from promptcodec.bitstream.container import MAX_PIXELS
 from promptcodec.bitstream.tiling import Rect
 from promptcodec.cli import jobs, options, runtime, streams
 from promptcodec.errors import UsageError
+from promptcodec.system.atomic import atomic_write
 from promptcodec.system.special_files import is_stream
 
 if TYPE_CHECKING:
@@ -123,7 +125,11 @@ def decode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
     if job.target == jobs.PIPE:
         with streams.binary_output() as file:
             write(picture, file, format=name)
-        written = 0
+            written = file.seek(0, os.SEEK_END)
+    elif is_stream(job.target):
+        with atomic_write(Path(job.target)) as file:
+            write(picture, file, format=name)
+            written = file.seek(0, os.SEEK_END)
     else:
         Path(job.target).parent.mkdir(parents=True, exist_ok=True)
         write(picture, Path(job.target), format=name)
@@ -156,9 +162,9 @@ def _decoded(settings: Settings, job: jobs.Job) -> tuple[Picture, int]:
 
 
 def _format_of(target: str) -> str | None:
-    """The format of what bears no extension: a pipe or a device gets PNG. None for all else: its extension says it."""
+    """The format of a pipe or a device: PNG where it bears no extension. None for all else."""
     stream = target == jobs.PIPE or is_stream(target)
-    return "png" if stream and not Path(target).suffix else None
+    return (Path(target).suffix.lstrip(".") or "png") if stream else None
 
 
 def _rectangle(text: str | None) -> Rect | None:
