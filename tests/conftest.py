@@ -19,12 +19,12 @@ settings.load_profile("promptcodec")
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Folder with pictures, networks and results of others that are not part of the repository.
+    """Folder with pictures, networks, others' results and the full golden vectors, no part of the repository.
 
     Taken from ``PROMPTCODEC_SHARED`` or from ``shared`` beside the checkout; the test is skipped where neither exists.
     """
     if not SHARED.is_dir():
-        pytest.skip(f"needs the pictures or networks of the test data folder {SHARED} (set PROMPTCODEC_SHARED)")
+        pytest.skip(f"needs files that the repository does not have, from {SHARED} (PROMPTCODEC_SHARED)")
     return SHARED
 
 
