@@ -66,7 +66,8 @@ class Loss:
 
 def _distortion(batch: LossInputs, terms: LossTerms) -> Tensor:
     measured = rate_distortion(batch.out, batch.x)
-    return batch.rate_lambda * terms.distortion(batch.out["x_hat"], batch.x, measured.mse) + measured.bpp
+    error: Tensor = terms.distortion(batch.out["x_hat"], batch.x, measured.mse)
+    return batch.rate_lambda * error + measured.bpp
 
 
 def _look(batch: LossInputs, terms: LossTerms) -> Tensor:
