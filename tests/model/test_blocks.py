@@ -130,3 +130,16 @@ def test_counts_of_the_presets() -> None:
 def test_configurations_survive_json() -> None:
     for cfg in (tic(), nano()):
         assert config.Model.from_json(cfg.to_json()) == cfg
+
+
+def test_building_a_model_to_load_ends_whatever_lies_in_memory(monkeypatch):
+    """Truncated normal values are drawn until they fit; without draws, what an allocation held would never."""
+    from promptcodec.model.inference.defaults import about_to_load
+
+    empty = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *size, **options: empty(*size, **options).fill_(1e30))
+    with about_to_load():
+        layer = torch.nn.Linear(8, 8)
+        torch.nn.init.trunc_normal_(layer.weight.data, std=0.02)
+        torch.nn.init.trunc_normal_(layer.weight.data, mean=0.0, std=4.0, a=-1.0, b=1.0)
+    assert layer.weight.abs().max() <= 1
