@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from promptcodec.model.inference.precision import full_products
@@ -61,8 +61,10 @@ class _WithoutDraws(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = dict(kwargs or {})
-        if func in _DRAWS:  # zeros, as initialisers draw again until all values are within their bounds
-            return (args[0] if args else kwargs["tensor"]).zero_()
+        if func in _DRAWS or getattr(func, "__module__", "") == nn.init.__name__:
+            # Zeros, as some initialisers draw again until all values are within their bounds.
+            with torch.no_grad():
+                return (args[0] if args else kwargs["tensor"]).zero_()
         if func in _DRAWN_LIKE:
             return torch.zeros_like(args[0])
         if func in _DRAWN and kwargs.get("generator") is None:
