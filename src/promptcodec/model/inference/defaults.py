@@ -56,19 +56,24 @@ def _is_cpu_default() -> bool:
         return False
 
 
-class _WithoutDraws(TorchFunctionMode):
-    """Random initial values are zeros, and floating-point tensors are float32. For the calling thread alone."""
+class _FirstValues(TorchFunctionMode):
+    """Random numbers come from a generator of one's own, and floating-point tensors are float32, in this thread alone.
+
+    Drawn they have to be: some initialisers draw until they like what they see.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._generator = torch.Generator("cpu").manual_seed(0)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = dict(kwargs or {})
-        if func in _DRAWS or getattr(func, "__module__", "") == nn.init.__name__:
-            # Zeros, as some initialisers draw again until all values are within their bounds.
-            with torch.no_grad():
-                return (args[0] if args else kwargs["tensor"]).zero_()
         if func in _DRAWN_LIKE:
-            return torch.zeros_like(args[0])
-        if func in _DRAWN and kwargs.get("generator") is None:
-            kwargs["generator"] = torch.Generator("cpu").manual_seed(0)
+            like: Tensor = args[0]
+            func, args = _DRAWN_LIKE[func], (like.shape,)
+            kwargs = {"dtype": like.dtype, "device": like.device} | kwargs
+        if func in _DRAWN and kwargs.get("generator") is None and _on_cpu(args, kwargs):
+            kwargs["generator"] = self._generator
         if kwargs.get("dtype") is None and (
             func in _FLOATING or (func in _BY_VALUE and _is_floating(func, args, kwargs))
         ):
@@ -76,14 +81,21 @@ class _WithoutDraws(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-_DRAWS = frozenset({
+_DRAWN = frozenset({
+    torch.rand, torch.randn, torch.randint, torch.randperm, torch.normal, torch.bernoulli, torch.multinomial,
     Tensor.uniform_, Tensor.normal_, Tensor.random_, Tensor.bernoulli_, Tensor.exponential_, Tensor.cauchy_,
     Tensor.log_normal_, Tensor.geometric_,
+    nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_, nn.init.kaiming_normal_,  # those that torch lets see
 })  # fmt: skip
-_DRAWN = frozenset({torch.rand, torch.randn, torch.randint, torch.randperm, torch.normal, torch.bernoulli})
-_DRAWN_LIKE = frozenset({torch.rand_like, torch.randn_like})
+_DRAWN_LIKE = {torch.rand_like: torch.rand, torch.randn_like: torch.randn}
 _BY_VALUE = {torch.tensor: (0, "data"), torch.full: (1, "fill_value")}
 _FLOATING = frozenset({torch.empty, torch.zeros, torch.ones, torch.eye, torch.linspace, torch.rand, torch.randn})
+
+
+def _on_cpu(args: Any, kwargs: dict[str, Any]) -> bool:
+    """Where the generator is, and a tensor that is drawn into or made."""
+    device = next((value.device for value in args if isinstance(value, Tensor)), kwargs.get("device"))
+    return device is None or torch.device(device).type == "cpu"
 
 
 def _is_floating(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
@@ -96,5 +108,5 @@ def _is_floating(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
 @contextmanager
 def about_to_load() -> Iterator[None]:
     """Build modules whose weights are all loaded next: float32, and without moving torch's random state."""
-    with _WithoutDraws():
+    with _FirstValues():
         yield

@@ -151,7 +151,7 @@ class WindowAttention(nn.Module):
         if self.logit_scale is None:
             return bias.masked_fill(hidden, float("-inf"))
         padding = (key_labels == -1).flatten(0, 1)[:, None, None]
-        return torch.where(hidden & padding, float("-inf"), bias - 100.0 * hidden)
+        return torch.where(hidden & padding, float("-inf"), bias - 100.0 * hidden.to(bias.dtype))
 
     def prompt_keys(self, prompts: Sequence[Prompt], grid: WindowGrid) -> tuple[PromptKeys, ...]:
         """Project prompts, once a map. Raises UsageError where they do not fit these windows."""
