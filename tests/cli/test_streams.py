@@ -8,6 +8,7 @@ import pty
 import select
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -200,6 +201,22 @@ def test_readers_that_leave_early(strange):
     assert (code, out, err) == (0, b"1\n", b"")
     code, out, err = shell("PTC decode plain.ptc -o - | head -c 0; echo ${PIPESTATUS[0]}", cwd=strange)
     assert (out, err) == (b"1\n", b"")
+
+
+def test_no_worker_outlives_a_batch_whose_reader_leaves(tmp_path, photo):
+    for index in range(8):
+        Image.fromarray(photo[:64, :64]).save(tmp_path / f"{index}.png")
+    command = [sys.executable, "-m", "promptcodec", "encode", ".", "-j", "2"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+    process.stdout.close()
+    assert (process.wait(), process.stderr.read()) == (1, b"")
+    assert len(list(tmp_path.glob("*.ptc"))) < 8
+    with pytest.raises(ProcessLookupError):
+        for _ in range(100):  # of 0.1 s, in which the last ones may still be ending
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

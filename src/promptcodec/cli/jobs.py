@@ -8,9 +8,10 @@ import re
 import signal
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -141,9 +142,10 @@ def run(
     """
     counts: Counter[str] = Counter()
     try:
-        with ProgressBar(len(jobs)) as bar:
+        # Closed at once, so that no worker outlives a report that could not be written.
+        with ProgressBar(len(jobs)) as bar, closing(_outcomes(jobs, work, processes, prepare)) as outcomes:
             _bars[:] = [bar]
-            for outcome in _outcomes(jobs, work, processes, prepare):
+            for outcome in outcomes:
                 bar.advance()
                 counts[outcome.status] += 1
                 (report or _report)(outcome, as_json)
@@ -162,7 +164,7 @@ def _summary(counts: Counter[str], total: int) -> str:
 
 def _outcomes(
     jobs: Sequence[Job], work: Callable[[Job], Outcome], processes: int, prepare: Callable[[], None]
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     if processes <= 1 or len(jobs) == 1:
         prepare()
         for job in jobs:
