@@ -14,7 +14,6 @@ import pytest
 import torch
 from pictures import make_photo
 from program_settings import SETTINGS
-from promptcodec.model.layers.compiled_windows import _bias as kernel_bias
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from with_adapters import WithAdapters
@@ -27,6 +26,7 @@ from promptcodec.model.base import CompressionModel
 from promptcodec.model.config import Model
 from promptcodec.model.inference import precision
 from promptcodec.model.layers.compiled_masks import masks
+from promptcodec.model.layers.compiled_windows import _bias as kernel_bias
 from promptcodec.model.layers.mixers import WindowAttention
 from promptcodec.model.layers.windows import WindowGrid
 from promptcodec.model.presets.papers import elic, s2c, with_ngram
