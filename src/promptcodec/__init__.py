@@ -10,6 +10,8 @@ Importing the package loads neither torch nor weights; the first call that needs
 
 from __future__ import annotations
 
+from promptcodec.system import forks as forks  # which has to see every fork: torch's threads do not survive one
+
 TYPE_CHECKING = False  # as type checkers know it; nothing need be imported for it
 if TYPE_CHECKING:
     from typing import Any
