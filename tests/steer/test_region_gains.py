@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from with_adapters import WithAdapters
 
 import promptcodec
 from promptcodec.bitstream.container import pack, unpack
@@ -122,7 +123,7 @@ def test_every_entropy_model_and_rate(context, gain, tmp_path, photo):
     save_model(network, tmp_path / "m.safetensors", "0")
     codec = promptcodec.load(tmp_path / "m.safetensors")
     save_adapter(adapter, codec.backend.network, tmp_path / "a.safetensors")
-    ours = promptcodec.api.steered(codec, [tmp_path / "a.safetensors"])
+    ours = WithAdapters(codec, [tmp_path / "a.safetensors"])
     picture = photo[:64, :128]
     roi = torch.zeros(1, 1, 64, 128)
     roi[..., 70:] = 1

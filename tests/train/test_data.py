@@ -151,7 +151,7 @@ def test_late_shards_are_recorded(recipe: Recipe, pictures: Path, tmp_path: Path
     first.begin()
     first.train_step()
     shard(folder / "a.tar", files[2:])  # before b.tar in name order, after it in order of arrival
-    assert take_up_arrivals(first._watch, first.world)
+    assert take_up_arrivals(first.data.watch, first.world)
     first.save()
     first.train_step()
     second = build_trainer(recipe, tmp_path / "run")

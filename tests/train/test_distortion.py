@@ -26,7 +26,7 @@ def test_a_weighted_sum_trains(recipe: Recipe, small_vgg: Path, tmp_path: Path) 
     trainer.begin()
     trainer.train_step()
     assert not any("features" in name for name in trainer.state()["model"])
-    plain = build_trainer(dataclasses.replace(recipe, features=""), tmp_path / "plain")
+    plain = build_trainer(dataclasses.replace(recipe, features="", feature_weight=0.0), tmp_path / "plain")
     plain.begin()
     plain.train_step()
     assert trainer.meter.read(trainer.world)["loss"] > plain.meter.read(plain.world)["loss"]

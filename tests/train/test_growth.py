@@ -68,8 +68,8 @@ def test_small_begins_with_nanos_pixels_and_nearly_its_rate(codec, pictures, mon
 def test_a_run_starts_from_a_smaller_model_by_name(codec, pictures, monkeypatch):
     monkeypatch.setattr(growth, "FIT_STEPS", 2)
     model = CompressionModel(CONFIGURATIONS["small"]())
-    start_from(model, "nano", crops=lambda: pictures)
+    start_from(model, "nano", crops=lambda count: pictures)
     assert torch.equal(model.g_a.shortcut.weight, codec.backend.network.g_a.shortcut.weight)
     assert torch.equal(model.gain.y, codec.backend.network.gain.y)
     with pytest.raises(UsageError, match="cannot start"):
-        start_from(CompressionModel(CONFIGURATIONS["small-linear"]()), "nano", crops=lambda: pictures)
+        start_from(CompressionModel(CONFIGURATIONS["small-linear"]()), "nano", crops=lambda count: pictures)

@@ -166,7 +166,7 @@ def test_a_run_cut_in_two_equals_one_that_was_not(
     cut.begin()
     cut.train()
     for name, value in whole.task.model.state_dict().items():
-        assert torch.equal(value, cut.model.state_dict()[name])
+        assert torch.equal(value, cut.task.model.state_dict()[name])
 
 
 def test_shards_that_fail_are_left_out(host: tuple[str, type[Handler]], shards: Path) -> None:
