@@ -36,9 +36,12 @@ def vectors(request: pytest.FixtureRequest) -> golden.Vectors:
 
 @pytest.fixture(scope="session")
 def codec():
-    """The shipped model."""
+    """The shipped model, which stays the one that ``promptcodec.load`` gives, however many others are loaded."""
     import promptcodec
+    from promptcodec import api
+    from promptcodec.system.bounded_cache import BoundedCache
 
+    api._loaded = BoundedCache(1000)
     return promptcodec.load()
 
 

@@ -9,7 +9,7 @@ import pytest
 from promptcodec.cli import profile
 
 ROOT = Path(__file__).resolve().parents[1]
-CARD = ROOT / "src" / "promptcodec" / "zoo" / "weights" / "nano.md"
+CARD = ROOT / "src" / "promptcodec" / "store" / "weights" / "nano.md"
 
 
 @pytest.mark.parametrize("model", ["nano", "tic"])

@@ -32,7 +32,7 @@ from promptcodec.quality.psnr import psnr
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = ROOT / "docs" / "numbers.md"
 README = ROOT / "README.md"
-CARD = ROOT / "src" / "promptcodec" / "zoo" / "weights" / "nano.md"
+CARD = ROOT / "src" / "promptcodec" / "store" / "weights" / "nano.md"
 
 
 def run(*arguments: str) -> str:

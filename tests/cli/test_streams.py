@@ -95,7 +95,7 @@ def test_a_batch_with_a_strange_name_codes_all_of_it(tmp_path, photo):
 
 
 def test_models_and_adapters_of_any_name(run, tmp_path, photo):
-    weights = Path(promptcodec.__file__).parent / "zoo" / "weights"
+    weights = Path(promptcodec.__file__).parent / "store" / "weights"
     model, adapter = tmp_path / f"{NAME}m.safetensors", tmp_path / f"{NAME}a.safetensors"
     model.write_bytes((weights / "nano.safetensors").read_bytes())
     adapter.write_bytes(next((weights / "adapters").glob("*region*.safetensors")).read_bytes())

@@ -129,7 +129,7 @@ def test_info_lists_what_a_file_has(photo):
     image = Image.fromarray(photo)
     assert promptcodec.info(promptcodec.encode(image)).metadata == ()
     image.info |= {"icc_profile": SWAPPED, "exif": exif_of_a_camera(), "xmp": b"<x:xmpmeta/>"}
-    found = promptcodec.info(promptcodec.encode(image)).metadata
+    found = list(promptcodec.info(promptcodec.encode(image)).metadata)
     note, thumbnail = 410, len(exif_of_a_camera().split(b"\xff\xd8")[1]) + 2
     assert found == [
         f"ICC profile 'sRGB built-in', {len(SWAPPED):,} bytes",

@@ -103,7 +103,7 @@ def test_a_kind_that_is_defined_anew_is_built_anew(codec, tmp_path):
     assert type(loaded.load(tmp_path / "a").adapter) is second
 
 
-def test_codecs_are_kept_by_their_files(tic, tmp_path):
+def test_codecs_are_kept_by_their_files(read, tic, tmp_path):
     path = tmp_path / "model.safetensors"
     save_model(tic.backend.network, path, "1")
     first = promptcodec.load(path)

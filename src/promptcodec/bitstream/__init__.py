@@ -1,1 +1,7 @@
 """The .ptc file, and the entropy coder whose integers it holds. Needs neither torch nor Pillow."""
+
+from promptcodec.system.submodules import submodule_getter
+
+TYPE_CHECKING = False  # as type checkers know it
+if not TYPE_CHECKING:
+    __getattr__ = submodule_getter(__name__)

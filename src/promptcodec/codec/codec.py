@@ -280,7 +280,7 @@ class Codec:
     def _verify_encoded(self, data: bytes, request: Request) -> None:
         """Raise VerificationError where a file that was just made does not give the integers that were coded."""
         try:
-            self._verify(_reader(data, None), Request(request.adapters))
+            self.verify(data, adapters=request.adapters, max_pixels=None)
         except PromptcodecError as error:
             raise VerificationError(
                 f"the file does not decode to what was encoded, and is not kept: {error}; encode the picture again, "

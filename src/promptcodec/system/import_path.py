@@ -48,7 +48,7 @@ def _unwanted() -> str | None:
         here = os.path.realpath(os.getcwd())  # noqa: PTH109 - pathlib is not loaded yet
     except OSError:  # it was deleted
         return None
-    package = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))  # noqa: PTH120
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))  # noqa: PTH120
     return None if here in (package, os.path.dirname(os.path.realpath(os.__file__))) else here  # noqa: PTH120
 
 

@@ -1,1 +1,7 @@
 """What a model costs: operations, parameters, time, memory."""
+
+from promptcodec.system.submodules import submodule_getter
+
+TYPE_CHECKING = False  # as type checkers know it
+if not TYPE_CHECKING:
+    __getattr__ = submodule_getter(__name__)

@@ -1,1 +1,7 @@
 """Priors, context models, and the schedule in which latents are coded."""
+
+from promptcodec.system.submodules import submodule_getter
+
+TYPE_CHECKING = False  # as type checkers know it
+if not TYPE_CHECKING:
+    __getattr__ = submodule_getter(__name__)

@@ -1,1 +1,7 @@
 """Named model configurations: data, not classes."""
+
+from promptcodec.system.submodules import submodule_getter
+
+TYPE_CHECKING = False  # as type checkers know it
+if not TYPE_CHECKING:
+    __getattr__ = submodule_getter(__name__)
