@@ -181,7 +181,9 @@ def _pooled(
     while left:
         finished, broken = set(), False
         context = get_context("spawn")  # torch's threads do not survive a fork
-        with ProcessPoolExecutor(processes, context, initializer=_begin_worker, initargs=(prepare,)) as pool:
+        with SafeChildren():  # the pool begins multiprocessing's resource tracker
+            pool = ProcessPoolExecutor(processes, context, initializer=_begin_worker, initargs=(prepare,))
+        with pool:
             try:
                 with SafeChildren(), interrupts_blocked():  # the parent alone decides what Ctrl-C means
                     futures: dict[Future[Outcome], Job] = {pool.submit(_attempt, work, job): job for job in left}

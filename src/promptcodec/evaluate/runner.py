@@ -149,7 +149,9 @@ def _in_turn(todo: Sequence[tuple[Path, Path | None, EvaluatedCodec, float]], ju
 
 def _at_once(todo: Sequence[tuple[Path, Path | None, EvaluatedCodec, float]], judge: Judge, jobs: int) -> Iterator[Row]:
     context = get_context("spawn")  # torch's threads do not survive a fork
-    with ProcessPoolExecutor(jobs, context, initializer=_begin_worker, initargs=(judge.names, judge.networks)) as pool:
+    with SafeChildren():  # the pool begins multiprocessing's resource tracker
+        pool = ProcessPoolExecutor(jobs, context, initializer=_begin_worker, initargs=(judge.names, judge.networks))
+    with pool:
         with SafeChildren():
             futures = [pool.submit(_work, path, mask, codec.spec, setting, jobs) for path, mask, codec, setting in todo]
         try:
