@@ -61,6 +61,8 @@ class _WithoutDraws(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = dict(kwargs or {})
+        if func is Tensor.normal_:  # trunc_normal_ draws until all values lie in bounds: what memory holds may never
+            return args[0].zero_()
         if func in _DRAWS or getattr(func, "__module__", "") == nn.init.__name__:
             return args[0] if args else kwargs["tensor"]
         if func in _DRAWN_LIKE:
@@ -75,7 +77,7 @@ class _WithoutDraws(TorchFunctionMode):
 
 
 _DRAWS = frozenset({
-    Tensor.uniform_, Tensor.normal_, Tensor.random_, Tensor.bernoulli_, Tensor.exponential_, Tensor.cauchy_,
+    Tensor.uniform_, Tensor.random_, Tensor.bernoulli_, Tensor.exponential_, Tensor.cauchy_,
     Tensor.log_normal_, Tensor.geometric_,
 })  # fmt: skip
 _DRAWN = frozenset({torch.rand, torch.randn, torch.randint, torch.randperm, torch.normal, torch.bernoulli})
