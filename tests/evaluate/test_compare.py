@@ -12,6 +12,7 @@ from promptcodec.errors import UsageError
 from promptcodec.evaluate.codecs.evaluated_codec import EvaluatedCodec
 from promptcodec.evaluate.codecs.registry import open_codec
 from promptcodec.evaluate.compare import closest_setting
+from promptcodec.bitstream.tiling import Rect
 from promptcodec.evaluate.pages.montage import Tile, montage, most_detailed
 
 
@@ -55,20 +56,19 @@ def test_real_codecs_come_close(photo):
 def test_montage_shows_the_crop():
     picture = make_photo(300, 400)
     tiles = [Tile(picture, "one", ("a", "b")), Tile(255 - picture, "two", ("c",), accent=True)]
-    page = np.asarray(montage("title", tiles, (100, 50, 64, 48)))
+    page = np.asarray(montage("title", tiles, Rect(100, 50, 64, 48)))
     wanted = np.kron(picture[50:98, 100:164], np.ones((6, 6, 1), np.uint8))
     assert any((page[y : y + 288, 28:412] == wanted).all() for y in range(60, 130))
     for bad in ((0, 0, 401, 10), (-1, 0, 10, 10), (0, 0, 0, 10)):
         with pytest.raises(UsageError, match="not inside"):
-            montage("title", tiles, bad)
+            montage("title", tiles, Rect(*bad))
 
 
 def test_most_detailed_finds_texture():
     picture = np.full((300, 400, 3), 128, np.uint8)
     picture[160:256, 240:336] = np.random.default_rng(0).integers(0, 256, (96, 96, 3))
-    assert most_detailed(picture, 96) == (240, 160, 96, 96)
-    left, top, width, height = most_detailed(picture[:20, :50], 96)
-    assert (left, top, width, height) == (0, 0, 50, 20)
+    assert most_detailed(picture, 96) == Rect(240, 160, 96, 96)
+    assert most_detailed(picture[:20, :50], 96) == Rect(0, 0, 50, 20)
 
 
 def test_command(tmp_path, photo, monkeypatch, capsys):

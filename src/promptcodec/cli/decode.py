@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from dataclasses import dataclass
@@ -97,7 +96,7 @@ def command(
         max_pixels or None,
         tuple(adapter or ()),
         scalars,
-        _rectangle(crop),
+        None if crop is None else options.rectangle("--crop", crop),
         preview,
         precision,
     )
@@ -105,7 +104,7 @@ def command(
         raise UsageError("--preview shows the picture in small as the base codec does: no --crop, --adapter, --set")
     processes = min(processes, len(planned))
     prepare = partial(runtime.prepare, 1 if processes > 1 else threads)
-    sys.exit(jobs.run(planned, partial(decode_file, settings), processes, prepare, as_json))
+    sys.exit(jobs.run(planned, partial(decode_file, settings), processes, prepare, as_json, partial(jobs.report, "decode")))
 
 
 def decode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
@@ -159,16 +158,6 @@ def _format_of(target: str) -> str | None:
     """The format of what bears no extension: a pipe or a device gets PNG. None for all else: its extension says it."""
     stream = target == jobs.PIPE or is_stream(target)
     return "png" if stream and not Path(target).suffix else None
-
-
-def _rectangle(text: str | None) -> Rect | None:
-    """``x,y,w,h``. Raises UsageError for anything else."""
-    if text is None:
-        return None
-    found = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*", text)
-    if found is None:
-        raise UsageError(f"--crop takes x,y,w,h in pixels, such as 100,50,640,480, not {text!r}")
-    return Rect(*map(int, found.groups()))
 
 
 def _newer(job: jobs.Job) -> bool:
