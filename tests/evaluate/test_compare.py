@@ -82,17 +82,17 @@ def test_command(tmp_path, photo, monkeypatch, capsys):
             return end.code or 0, capsys.readouterr()
         return 0, capsys.readouterr()
 
-    code, said = run("--codecs", "jpeg,webp", "--json", "--target-size", "5k")
+    code, said = run("--codec", "jpeg", "--codec", "webp", "--json", "--target-size", "5k")
     assert code == 0
     rows = [json.loads(line) for line in said.out.splitlines()]
     assert [row["codec"] for row in rows] == ["promptcodec:nano", "jpeg", "webp"]
     assert 4950 <= rows[0]["bytes"] <= 5000
     assert Image.open(tmp_path / "a-compare.png").size[0] > 600
-    assert run("--codecs", "jpeg")[0] == 2  # the montage exists
-    code, said = run("--codecs", "jpeg", "--overwrite", "-q", 30)
+    assert run("--codec", "jpeg")[0] == 2  # the montage exists
+    code, said = run("--codec", "jpeg", "--overwrite", "-q", 30)
     assert code == 0
     assert "vs ours" in said.out
-    assert run("--codecs", "nonsense", "--overwrite")[0] == 2
+    assert run("--codec", "nonsense", "--overwrite")[0] == 2
     assert run("--crop", "1,2", "--overwrite")[0] == 2
     code, said = run("--crop", "0,0,9999,10", "--overwrite", "--json")
     assert (code, said.out) == (2, "")  # before anything is encoded
