@@ -66,7 +66,9 @@ def main() -> None:
     parser.add_argument("--from", dest="low", type=float, default=1e-4, help="first learning rate")
     parser.add_argument("--to", dest="high", type=float, default=1e-1, help="last learning rate")
     parser.add_argument("--samples", type=int, default=8000, help="crops of the whole test")
-    parser.add_argument("--with", dest="changes", action="append", default=[], help="KEY=VALUE in place of the recipe's")
+    parser.add_argument(
+        "--with", dest="changes", action="append", default=[], help="KEY=VALUE in place of the recipe's"
+    )
     arguments = parser.parse_args()
     keep_large_blocks()
     options = {"data": arguments.data, "samples": arguments.samples}

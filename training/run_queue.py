@@ -130,7 +130,9 @@ def main() -> int:
     parser.add_argument("--data", action="append", default=[], help="folder or tar file of pictures")
     parser.add_argument("--device", default="", help="cpu, cuda or mps; the recipes' own if not given")
     parser.add_argument("--max-seconds", type=float, default=math.inf, help="stop, with a checkpoint, after this time")
-    parser.add_argument("--with", dest="changes", action="append", default=[], help="KEY=VALUE in place of the recipes'")
+    parser.add_argument(
+        "--with", dest="changes", action="append", default=[], help="KEY=VALUE in place of the recipes'"
+    )
     parser.add_argument("--portable", type=Path, help="folder for copies that travel")
     parser.add_argument("--model-version", default="0", help="version written into model files")
     arguments = parser.parse_args()

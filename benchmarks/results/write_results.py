@@ -272,7 +272,16 @@ def jobs(options: argparse.Namespace) -> None:
     runs = []
     for count in (1, 2):
         with tempfile.TemporaryDirectory() as folder:
-            command = ["eval", str(options.kodak), "--output", f"{folder}/rows.jsonl", "--codec", "promptcodec", "--codec", "jpeg"]
+            command = [
+                "eval",
+                str(options.kodak),
+                "--output",
+                f"{folder}/rows.jsonl",
+                "--codec",
+                "promptcodec",
+                "--codec",
+                "jpeg",
+            ]
             command += ["--quality", "25", "--quality", "50", "--threads", "1", "--jobs", str(count), "--json"]
             seconds, mib = _watched([sys.executable, "-m", "promptcodec", *command])
             runs.append({"jobs": count, "rows": 96, "seconds": round(seconds, 1), "mib": round(mib)})

@@ -7,12 +7,12 @@ import pytest
 from pictures import make_photo
 from PIL import Image
 
+from promptcodec.bitstream.tiling import Rect
 from promptcodec.cli import app
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.codecs.evaluated_codec import EvaluatedCodec
 from promptcodec.evaluate.codecs.registry import open_codec
 from promptcodec.evaluate.compare import closest_setting
-from promptcodec.bitstream.tiling import Rect
 from promptcodec.evaluate.pages.montage import Tile, montage, most_detailed
 
 

@@ -85,8 +85,8 @@ def test_summary_and_command(tmp_path, pictures, monkeypatch, capsys):
     monkeypatch.setattr(
         "sys.argv",
         ["promptcodec", "eval", str(tmp_path), "-o", str(tmp_path / "r.jsonl"),
-         *("--codec", "promptcodec", "--codec", "jpeg", "--codec", "webp"), *"-q 10 -q 40 -q 70 -q 95".split(),
-         "--json", "--plot", str(tmp_path / "rd.png")],
+         *("--codec", "promptcodec", "--codec", "jpeg", "--codec", "webp"), "-q", "10", "-q", "40",
+         "-q", "70", "-q", "95", "--json", "--plot", str(tmp_path / "rd.png")],
     )  # fmt: skip
     with pytest.raises(SystemExit) as end:
         app.main()

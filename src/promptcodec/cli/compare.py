@@ -42,8 +42,10 @@ def command(
     codecs: Annotated[
         list[str] | None,
         typer.Option(
-            "--codec", help=f"A peer, again for more; {', '.join(DEFAULT_PEERS)}, as far as installed, by default. "
-            "vvc takes a minute.", autocompletion=completion.codecs,
+            "--codec",
+            help=f"A peer, again for more; {', '.join(DEFAULT_PEERS)}, as far as installed, by default. "
+            "vvc takes a minute.",
+            autocompletion=completion.codecs,
         ),
     ] = None,
     crop: Annotated[

@@ -104,7 +104,9 @@ def command(
         raise UsageError("--preview shows the picture in small as the base codec does: no --crop, --adapter, --set")
     processes = min(processes, len(planned))
     prepare = partial(runtime.prepare, 1 if processes > 1 else threads)
-    sys.exit(jobs.run(planned, partial(decode_file, settings), processes, prepare, as_json, partial(jobs.report, "decode")))
+    sys.exit(
+        jobs.run(planned, partial(decode_file, settings), processes, prepare, as_json, partial(jobs.report, "decode"))
+    )
 
 
 def decode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:

@@ -35,14 +35,18 @@ def command(
     codecs: Annotated[
         list[str] | None,
         typer.Option(
-            "--codec", help="A codec, again for more: promptcodec, promptcodec:MODEL, jpeg, avif-psnr, ...; "
-            f"{', '.join(DEFAULT_CODECS)} by default.", autocompletion=completion.codecs,
+            "--codec",
+            help="A codec, again for more: promptcodec, promptcodec:MODEL, jpeg, avif-psnr, ...; "
+            f"{', '.join(DEFAULT_CODECS)} by default.",
+            autocompletion=completion.codecs,
         ),
     ] = None,
     qualities: Annotated[
         list[str] | None,
         typer.Option(
-            "-q", "--quality", help="A setting, again for more: 30 for all codecs with a quality scale, jpeg=30 for one"
+            "-q",
+            "--quality",
+            help="A setting, again for more: 30 for all codecs with a quality scale, jpeg=30 for one"
             " (jpeg2000: bits per pixel). Codecs without any use their own ladder.",
         ),
     ] = None,
@@ -53,8 +57,10 @@ def command(
     metrics: Annotated[
         list[str] | None,
         typer.Option(
-            "--metric", help="Beside psnr and ms_ssim, again for more: ssimulacra2, psnr_yuv, lpips_alex, "
-            "lpips_vgg, dists, psnr_inside, psnr_outside.", autocompletion=completion.metrics,
+            "--metric",
+            help="Beside psnr and ms_ssim, again for more: ssimulacra2, psnr_yuv, lpips_alex, "
+            "lpips_vgg, dists, psnr_inside, psnr_outside.",
+            autocompletion=completion.metrics,
         ),
     ] = None,
     networks: Annotated[
@@ -69,15 +75,17 @@ def command(
     anchors: Annotated[
         list[str] | None,
         typer.Option(
-            "--anchor", help="A codec to compare with, again for more, or none. Default: all but promptcodec.",
+            "--anchor",
+            help="A codec to compare with, again for more, or none. Default: all but promptcodec.",
             autocompletion=completion.codecs,
         ),
     ] = None,
     curves: Annotated[
         list[str] | None,
         typer.Option(
-            "--curve", help="A stored curve (see `promptcodec curves`) or CompressAI's JSON file to compare with, "
-            "again for more.", autocompletion=completion.curves,
+            "--curve",
+            help="A stored curve (see `promptcodec curves`) or CompressAI's JSON file to compare with, again for more.",
+            autocompletion=completion.curves,
         ),
     ] = None,
     method: Annotated[str, typer.Option(help="Of the Bjøntegaard differences: pchip, or the classic cubic.")] = "pchip",

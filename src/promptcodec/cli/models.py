@@ -24,9 +24,11 @@ def command(everything: All = False, as_json: Json = False) -> None:
         fingerprint = metadata["fingerprint"]
         adapters = [a for a in shipped_adapters() if a.base_name == f"{metadata['name']} {metadata['version']}"]
         if as_json:
-            say_record("models", "model", {"name": name, "version": metadata["version"], "fingerprint": fingerprint, "adapters": [
+            described = [
                 {"name": a.name, "version": a.version, "fingerprint": a.fingerprint, "use": a.use} for a in adapters
-            ]})  # fmt: skip
+            ]
+            facts = {"name": name, "version": metadata["version"], "fingerprint": fingerprint, "adapters": described}
+            say_record("models", "model", facts)
             continue
         say(f"{name} {metadata['version']}  {fingerprint}{'  (default)' if name == DEFAULT else ''}")
         for adapter in adapters:

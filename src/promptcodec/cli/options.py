@@ -26,7 +26,8 @@ Threads = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda or mps.")]
 ModelName = Annotated[
-    str | None, typer.Option("--model", help="A shipped model's name, or a model file.", autocompletion=completion.models)
+    str | None,
+    typer.Option("--model", help="A shipped model's name, or a model file.", autocompletion=completion.models),
 ]
 Precise = Annotated[
     Literal["float32", "bfloat16", "auto"],
@@ -36,7 +37,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, a record a line 
 Adapters = Annotated[
     list[str] | None,
     typer.Option(
-        "--adapter", help="An adapter's name or file; again for more, in their order.",
+        "--adapter",
+        help="An adapter's name or file; again for more, in their order.",
         autocompletion=completion.adapters,
     ),
 ]

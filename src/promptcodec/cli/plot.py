@@ -34,7 +34,8 @@ def command(
     curves: Annotated[
         list[str] | None,
         typer.Option(
-            "--curve", help="A stored curve to draw too, again for more (rd, bars, training).",
+            "--curve",
+            help="A stored curve to draw too, again for more (rd, bars, training).",
             autocompletion=completion.curves,
         ),
     ] = None,

@@ -47,7 +47,7 @@ def read_recipe(values: Values, name: str) -> Recipe:
 
 
 def parse_changes(texts: Iterable[str]) -> dict[str, Any]:
-    """Read the values of ``--with KEY=VALUE`` or ``--with SECTION.KEY=VALUE`` (TOML), later ones replacing earlier ones.
+    """Read the values of ``--with KEY=VALUE`` or ``SECTION.KEY=VALUE`` (TOML), later ones replacing earlier ones.
 
     Raises UsageError.
     """

@@ -51,7 +51,9 @@ def montage(title: str, tiles: Sequence[Tile], crop: Rect) -> Image.Image:
     )
     draw = ImageDraw.Draw(page)
     draw.text((_MARGIN, _MARGIN - 4), title, _INK, _font(_TITLE))
-    place = f"crop of {width}x{height} pixels at {crop.left},{crop.top}" + (f", enlarged {zoom} times" if zoom > 1 else "")
+    place = f"crop of {width}x{height} pixels at {crop.left},{crop.top}" + (
+        f", enlarged {zoom} times" if zoom > 1 else ""
+    )
     draw.text((_MARGIN, _MARGIN + _TITLE + 6), place, _FAINT, _font(_TEXT))
     for index, tile in enumerate(tiles):
         x = _MARGIN + index % columns * (tile_width + _GAP)
