@@ -2,7 +2,7 @@
 
     python training/rate_range.py recipes/nano.toml --data train-00.tar --from 1e-4 --to 1e-1 --samples 8000
 
-Everything but the rate is the recipe's (`--set KEY=VALUE` as with `promptcodec train`); nothing is kept. A row is the
+Everything but the rate is the recipe's (`--with KEY=VALUE` as with `promptcodec train`); nothing is kept. A row is the
 median of 16 steps; the last column says what the guard of a run thinks of it (`train/run/divergence.py`). Take a rate
 well below the first one that is doubtful, for a long run is less stable than this one, and not above the one of the
 lowest loss. Rows differ by their crops as well: a test of few samples says where a run diverges, and little about where
@@ -66,7 +66,9 @@ def main() -> None:
     parser.add_argument("--from", dest="low", type=float, default=1e-4, help="first learning rate")
     parser.add_argument("--to", dest="high", type=float, default=1e-1, help="last learning rate")
     parser.add_argument("--samples", type=int, default=8000, help="crops of the whole test")
-    parser.add_argument("--set", dest="changes", action="append", default=[], help="KEY=VALUE in place of the recipe's")
+    parser.add_argument(
+        "--with", dest="changes", action="append", default=[], help="KEY=VALUE in place of the recipe's"
+    )
     arguments = parser.parse_args()
     keep_large_blocks()
     options = {"data": arguments.data, "samples": arguments.samples}

@@ -5,7 +5,7 @@
 
 Every session of a run leaves a row in LEDGER.md beside the queue. A run that lacks something, or cannot be begun, is
 left for later, with a word about it; one that diverges more often than its recipe allows is marked `diverged`, and the
-queue goes on. `--set KEY=VALUE` changes values of every recipe, as with `promptcodec train`.
+queue goes on. `--with KEY=VALUE` changes values of every recipe, as with `promptcodec train`.
 """
 
 from __future__ import annotations
@@ -130,7 +130,9 @@ def main() -> int:
     parser.add_argument("--data", action="append", default=[], help="folder or tar file of pictures")
     parser.add_argument("--device", default="", help="cpu, cuda or mps; the recipes' own if not given")
     parser.add_argument("--max-seconds", type=float, default=math.inf, help="stop, with a checkpoint, after this time")
-    parser.add_argument("--set", dest="changes", action="append", default=[], help="KEY=VALUE in place of the recipes'")
+    parser.add_argument(
+        "--with", dest="changes", action="append", default=[], help="KEY=VALUE in place of the recipes'"
+    )
     parser.add_argument("--portable", type=Path, help="folder for copies that travel")
     parser.add_argument("--model-version", default="0", help="version written into model files")
     arguments = parser.parse_args()

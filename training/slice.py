@@ -148,7 +148,7 @@ def command(arguments: argparse.Namespace, data: Path, runs: Path, seconds: floa
     options = ["--queue", str(arguments.queue), "-o", str(runs), "--data", str(data)]
     options += ["--portable", str(arguments.outbox), "--max-seconds", f"{seconds:.0f}"]
     if arguments.validation:
-        options += ["--set", f"validation={json.dumps([str(path.resolve()) for path in arguments.validation])}"]
+        options += ["--with", f"validation={json.dumps([str(path.resolve()) for path in arguments.validation])}"]
     return start + options + (["--device", arguments.device] if arguments.device else [])
 
 

@@ -1,7 +1,7 @@
 """Validation curves of a run's model files, as that run would have logged them: for runs that had no validation set.
 
     python -m benchmarks.experiments.rd_over_samples --set VAL --set KODAK --out DIR 0=first.safetensors 45064=runs/2
-    promptcodec plot training DIR --set kodak --curves kodak/vtm
+    promptcodec plot training DIR --dataset kodak --curve kodak/vtm
 
 Each model is named with the samples it had seen: a model file, or the folder of a run, whose checkpoint's average is
 taken. Adds lines to DIR/validation.jsonl; sets and samples that are there already are not measured again.

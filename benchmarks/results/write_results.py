@@ -18,7 +18,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -115,9 +117,10 @@ def evaluated(
         if rows:
             valid.path.replace(unfinished)
     for pictures, settings, metrics in plans:
-        command = ["eval", *map(str, pictures), "--out", str(unfinished), "--json", "--codecs", ",".join(settings)]
-        command += [f"--qualities={c}={','.join(map(str, values))}" for c, values in settings.items()]
-        command += ["--metrics", metrics] if metrics else []
+        command = ["eval", *map(str, pictures), "--output", str(unfinished), "--json"]
+        command += [f"--codec={name}" for name in settings]
+        command += [f"--quality={name}={value}" for name, values in settings.items() for value in values]
+        command += [f"--metric={name}" for name in metrics.split(",") if name]
         run("-m", "promptcodec", *command, *(["--networks", str(networks)] if networks else []))
     rows = list(ResultsFile(unfinished))
     unfinished.unlink()
@@ -202,12 +205,12 @@ def region(options: argparse.Namespace) -> None:
 
 def content(options: argparse.Namespace) -> None:
     rows, lossless = [], {}
-    peers = "jpeg,webp,jpeg2000,jpegxl,avif,avif-psnr,heic"
+    peers = [f"--codec={n}" for n in ("jpeg", "webp", "jpeg2000", "jpegxl", "avif", "avif-psnr", "heic")]
     with tempfile.TemporaryDirectory() as folder:
         run("-m", "benchmarks.results.content_pictures", folder)
         for path in sorted(Path(folder).glob("*.png")):
-            said = run("-m", "promptcodec", "compare", str(path), "--codecs", peers, "--json", "--overwrite")
-            rows += [Row(**json.loads(line)) for line in said.splitlines()]
+            said = run("-m", "promptcodec", "compare", str(path), *peers, "--json", "--overwrite")
+            rows += [_row(json.loads(line)) for line in said.splitlines()]
             with Image.open(path) as image:
                 image.save(Path(folder) / "lossless.webp", lossless=True, method=6)
             sizes = {"png": path.stat().st_size, "webp": (Path(folder) / "lossless.webp").stat().st_size}
@@ -224,14 +227,19 @@ def content(options: argparse.Namespace) -> None:
     )
 
 
+def _row(record: dict[str, Any]) -> Row:
+    """What a line of ``compare --json`` says of a codec, without what every line of ``--json`` begins with."""
+    return Row(**{field.name: record[field.name] for field in fields(Row)})
+
+
 def speed(options: argparse.Namespace) -> None:
     pictures = [options.kodak / f"kodim{number:02}.png" for number in (5, 13, 19, 23)]
-    settings = ",".join(SPEED_SETTINGS)
+    settings = [f"--codec={name}" for name in SPEED_SETTINGS]
     with tempfile.TemporaryDirectory() as folder:
         out = str(Path(folder) / "rows.jsonl")
-        qualities = [f"--qualities={name}={value}" for name, value in SPEED_SETTINGS.items()]
-        command = ["eval", *map(str, pictures), "--codecs", settings, *qualities, "--threads", "1", "--json"]
-        run("-m", "promptcodec", *command, "--out", out)
+        qualities = [f"--quality={name}={value}" for name, value in SPEED_SETTINGS.items()]
+        command = ["eval", *map(str, pictures), *settings, *qualities, "--threads", "1", "--json"]
+        run("-m", "promptcodec", *command, "--output", out)
         rows = tuple(ResultsFile(Path(out)))
     ours = next(row for row in rows if "fingerprint" in row.options)
     macs = _macs()
@@ -264,8 +272,17 @@ def jobs(options: argparse.Namespace) -> None:
     runs = []
     for count in (1, 2):
         with tempfile.TemporaryDirectory() as folder:
-            command = ["eval", str(options.kodak), "--out", f"{folder}/rows.jsonl", "--codecs", "promptcodec,jpeg"]
-            command += ["--qualities", "25,50", "--threads", "1", "--jobs", str(count), "--json"]
+            command = [
+                "eval",
+                str(options.kodak),
+                "--output",
+                f"{folder}/rows.jsonl",
+                "--codec",
+                "promptcodec",
+                "--codec",
+                "jpeg",
+            ]
+            command += ["--quality", "25", "--quality", "50", "--threads", "1", "--jobs", str(count), "--json"]
             seconds, mib = _watched([sys.executable, "-m", "promptcodec", *command])
             runs.append({"jobs": count, "rows": 96, "seconds": round(seconds, 1), "mib": round(mib)})
     note = (

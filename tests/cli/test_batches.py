@@ -119,7 +119,7 @@ with atomic_write(Path({str(tmp_path / "x.ptc")!r})) as file:
 
 def test_eval_on_a_full_disk_ends_with_one_line_and_goes_on_later(run, folder, monkeypatch):
     out = folder / "rows.jsonl"
-    command = ("eval", folder / "a.png", "--codecs", "jpeg", "--qualities", "20,50", "--out", out, "--anchors", "")
+    command = ("eval", folder / "a.png", "--codec", "jpeg", "-q", 20, "-q", 50, "-o", out, "--anchor", "none")
     real, calls = Path.open, []
 
     def full_at_the_second(self, mode="r", *rest, **named):

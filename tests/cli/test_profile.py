@@ -20,7 +20,7 @@ def run(*arguments):
 def test_a_preset_and_its_sums():
     lines = [json.loads(line) for line in run("profile", "s2c-conv", "--size", "1920x1080", "--json").splitlines()]
     *parts, total, memory = lines
-    assert memory == {"network": "memory", "weights_mib": 254.0}
+    assert memory == {"schema": 1, "verb": "profile", "record": "memory", "weights_mib": 254.0}
     assert total["network"] == "total"
     assert total["parameters"] == sum(part["parameters"] for part in parts) == 66_597_063
     for key in ("true", "needed", "paper002", "paper004"):

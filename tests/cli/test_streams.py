@@ -111,10 +111,10 @@ def test_results_and_tables_with_any_name(run, tmp_path, photo):
     """Markup of rich in a name is no markup, and what is stored is valid Unicode."""
     picture = tmp_path / f"[red]{NAME}.png"
     Image.fromarray(photo).save(picture)
-    code, out, err = run("compare", picture, "--codecs", "jpeg", "-o", tmp_path / f"{NAME}.png")
+    code, out, err = run("compare", picture, "--codec", "jpeg", "-o", tmp_path / f"{NAME}.png")
     assert (code, err) == (0, "")
     assert f"[red]{SHOWN}.png, 208x160" in out
-    code, out, err = run("eval", picture, "--codecs", "jpeg", "--qualities", "50", "--out", tmp_path / f"{NAME}.jsonl")
+    code, out, err = run("eval", picture, "--codec", "jpeg", "-q", "50", "-o", tmp_path / f"{NAME}.jsonl")
     assert (code, err) == (0, "")
     row = json.loads((tmp_path / f"{NAME}.jsonl").read_text())
     row["picture"].encode()

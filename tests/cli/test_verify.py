@@ -26,8 +26,8 @@ def test_sound_files(run, coded):
     assert (code, out.splitlines()[-1], err) == (0, "3 files: 3 done", "")
     code, out, _ = run("verify", coded, "--json")
     assert [(json.loads(line)["status"], json.loads(line)["width"]) for line in out.splitlines()] == [
-        ("sound", 208),
-        ("sound", 128),
+        ("done", 208),
+        ("done", 128),
     ]
     assert sorted(coded.rglob("*")) == before
 

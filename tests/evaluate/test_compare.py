@@ -7,6 +7,7 @@ import pytest
 from pictures import make_photo
 from PIL import Image
 
+from promptcodec.bitstream.tiling import Rect
 from promptcodec.cli import app
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.codecs.evaluated_codec import EvaluatedCodec
@@ -55,20 +56,19 @@ def test_real_codecs_come_close(photo):
 def test_montage_shows_the_crop():
     picture = make_photo(300, 400)
     tiles = [Tile(picture, "one", ("a", "b")), Tile(255 - picture, "two", ("c",), accent=True)]
-    page = np.asarray(montage("title", tiles, (100, 50, 64, 48)))
+    page = np.asarray(montage("title", tiles, Rect(100, 50, 64, 48)))
     wanted = np.kron(picture[50:98, 100:164], np.ones((6, 6, 1), np.uint8))
     assert any((page[y : y + 288, 28:412] == wanted).all() for y in range(60, 130))
     for bad in ((0, 0, 401, 10), (-1, 0, 10, 10), (0, 0, 0, 10)):
         with pytest.raises(UsageError, match="not inside"):
-            montage("title", tiles, bad)
+            montage("title", tiles, Rect(*bad))
 
 
 def test_most_detailed_finds_texture():
     picture = np.full((300, 400, 3), 128, np.uint8)
     picture[160:256, 240:336] = np.random.default_rng(0).integers(0, 256, (96, 96, 3))
-    assert most_detailed(picture, 96) == (240, 160, 96, 96)
-    left, top, width, height = most_detailed(picture[:20, :50], 96)
-    assert (left, top, width, height) == (0, 0, 50, 20)
+    assert most_detailed(picture, 96) == Rect(240, 160, 96, 96)
+    assert most_detailed(picture[:20, :50], 96) == Rect(0, 0, 50, 20)
 
 
 def test_command(tmp_path, photo, monkeypatch, capsys):
@@ -82,17 +82,17 @@ def test_command(tmp_path, photo, monkeypatch, capsys):
             return end.code or 0, capsys.readouterr()
         return 0, capsys.readouterr()
 
-    code, said = run("--codecs", "jpeg,webp", "--json", "--target-size", "5k")
+    code, said = run("--codec", "jpeg", "--codec", "webp", "--json", "--target-size", "5k")
     assert code == 0
     rows = [json.loads(line) for line in said.out.splitlines()]
     assert [row["codec"] for row in rows] == ["promptcodec:nano", "jpeg", "webp"]
     assert 4950 <= rows[0]["bytes"] <= 5000
     assert Image.open(tmp_path / "a-compare.png").size[0] > 600
-    assert run("--codecs", "jpeg")[0] == 2  # the montage exists
-    code, said = run("--codecs", "jpeg", "--overwrite", "-q", 30)
+    assert run("--codec", "jpeg")[0] == 2  # the montage exists
+    code, said = run("--codec", "jpeg", "--overwrite", "-q", 30)
     assert code == 0
     assert "vs ours" in said.out
-    assert run("--codecs", "nonsense", "--overwrite")[0] == 2
+    assert run("--codec", "nonsense", "--overwrite")[0] == 2
     assert run("--crop", "1,2", "--overwrite")[0] == 2
     code, said = run("--crop", "0,0,9999,10", "--overwrite", "--json")
     assert (code, said.out) == (2, "")  # before anything is encoded

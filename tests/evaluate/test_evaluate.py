@@ -84,8 +84,9 @@ def test_further_metrics_join_those_that_a_row_has(tmp_path, pictures):
 def test_summary_and_command(tmp_path, pictures, monkeypatch, capsys):
     monkeypatch.setattr(
         "sys.argv",
-        ["promptcodec", "eval", str(tmp_path), "--codecs", "promptcodec,jpeg,webp", "--out", str(tmp_path / "r.jsonl"),
-         "--qualities", "10,40,70,95", "--json", "--plot", str(tmp_path / "rd.png")],
+        ["promptcodec", "eval", str(tmp_path), "-o", str(tmp_path / "r.jsonl"),
+         *("--codec", "promptcodec", "--codec", "jpeg", "--codec", "webp"), "-q", "10", "-q", "40",
+         "-q", "70", "-q", "95", "--json", "--plot", str(tmp_path / "rd.png")],
     )  # fmt: skip
     with pytest.raises(SystemExit) as end:
         app.main()

@@ -96,7 +96,7 @@ def test_coco_squares(coco, tmp_path):
 
 def test_eval_takes_names(coco, tmp_path, monkeypatch, capsys):
     def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["promptcodec", "eval", "--json", "--out", *map(str, arguments)])
+        monkeypatch.setattr("sys.argv", ["promptcodec", "eval", "--json", "-o", *map(str, arguments)])
         try:
             app.main()
         except SystemExit as end:
@@ -104,8 +104,8 @@ def test_eval_takes_names(coco, tmp_path, monkeypatch, capsys):
         return 0, capsys.readouterr()
 
     out = tmp_path / "r.jsonl"
-    quality = ("--codecs", "jpeg", "--qualities", "50")
-    assert run(out, f"coco={coco}", *quality, "--metrics", "psnr_inside,psnr_outside")[0] == 0
+    quality = ("--codec", "jpeg", "--quality", "50")
+    assert run(out, f"coco={coco}", *quality, "--metric", "psnr_inside", "--metric", "psnr_outside")[0] == 0
     (row,) = ResultsFile(out)
     assert row.width == row.height == 512
     assert row.scores["psnr_inside"] != row.scores["psnr_outside"]

@@ -150,9 +150,9 @@ def test_command(tmp_path, monkeypatch, capsys):
     pack(Results("t", "rd", tuple(rows)), tmp_path / "p.json", times=True)
     out = tmp_path / "o.png"
     for arguments in (
-        ("rd", results.path, "--metric", "ms_ssim", "--curves", "kodak/vtm"), ("range", results.path),
-        ("region", results.path, "--codecs", "promptcodec:x+l@look=0"),
-        ("bars", results.path, "--codecs", "promptcodec:x+l@look=1"), ("latency", results.path, tmp_path / "p.json"),
+        ("rd", results.path, "--metric", "ms_ssim", "--curve", "kodak/vtm"), ("range", results.path),
+        ("region", results.path, "--codec", "promptcodec:x+l@look=0"),
+        ("bars", results.path, "--codec", "promptcodec:x+l@look=1"), ("latency", results.path, tmp_path / "p.json"),
     ):  # fmt: skip
         out.unlink(missing_ok=True)
         assert run(*arguments, "-o", out)[0] == 0

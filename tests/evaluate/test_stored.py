@@ -100,7 +100,7 @@ def test_commands(tmp_path, monkeypatch, capsys):
     results = ResultsFile(tmp_path / "r.jsonl")
     for index, point in enumerate(stored_curves()["kodak/bpg"].points):
         results.append(row("a", index, point.bpp, point.psnr))
-    arguments = ["eval", "--summary-only", "--out", results.path, "--curves", "kodak/vtm,kodak/bpg", "--json"]
+    arguments = ["eval", "--summary-only", "-o", results.path, "--curve", "kodak/vtm", "--curve", "kodak/bpg", "--json"]
     code, said = run(*arguments, "--compressai", tmp_path / "out", "--method", "cubic")
     assert code == 0
     rates = {(b["anchor"], b["metric"]): b["result"]["percent"] for b in json.loads(said.out)["bd_rates"]}
@@ -108,4 +108,4 @@ def test_commands(tmp_path, monkeypatch, capsys):
     assert 15 < rates["kodak/vtm", "psnr"] < 40
     assert read_compressai(tmp_path / "out" / "promptcodec-x.json").points[0].encode_s == 1
     assert run(*arguments, "--method", "linear")[0] == 2
-    assert run("eval", "--summary-only", "--out", results.path, "--curves", "nothing")[0] == 2
+    assert run("eval", "--summary-only", "-o", results.path, "--curve", "nothing")[0] == 2

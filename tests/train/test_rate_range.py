@@ -27,7 +27,7 @@ def test_it_finds_the_rate_at_which_a_model_diverges(
     assert factors == pytest.approx([1e5 ** (16 / 199)] * len(factors))
     (tmp_path / "recipe.toml").write_text('model = "tiny"\npatch = 64\nbatch = 4\nthreads = 1\nprecision = "float32"\n')
     arguments = [str(tmp_path / "recipe.toml"), "--data", recipe.data[0], "--from", "1e-3", "--to", "1e-2"]
-    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments, "--samples", "128", "--set", "min_scale=1.0"])
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments, "--samples", "128", "--with", "min_scale=1.0"])
     runpy.run_path(str(SCRIPT), run_name="__main__")
     told = capsys.readouterr().out
     assert "the loss is lowest at " in told

@@ -45,7 +45,7 @@ def test_a_base_alone(vectors: Vectors, tmp_path: Path, monkeypatch, capsys) -> 
     monkeypatch.setattr(
         sys,
         "argv",
-        ["promptcodec", "import", "--from", "tic", str(tmp_path / "tic.pth"), str(tmp_path / "t.safetensors")],
+        ["promptcodec", "import", "--from", "tic", str(tmp_path / "tic.pth"), "-o", str(tmp_path / "t.safetensors")],
     )
     with pytest.raises(SystemExit) as end:
         app.main()
@@ -59,7 +59,7 @@ def test_a_base_alone(vectors: Vectors, tmp_path: Path, monkeypatch, capsys) -> 
 
 
 def run_import(monkeypatch, source: str, checkpoint: Path, target: Path) -> None:
-    arguments = ["promptcodec", "import", "--from", source, str(checkpoint), str(target)]
+    arguments = ["promptcodec", "import", "--from", source, str(checkpoint), "-o", str(target)]
     monkeypatch.setattr(sys, "argv", arguments)
     with pytest.raises(SystemExit) as end:
         app.main()

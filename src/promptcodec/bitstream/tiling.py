@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from promptcodec.errors import UnfitError
 
 TILE_UNIT = 256  # pixels: tile origins are multiples of it, so that the windows of all attention layers stay in step
+_RECTANGLE = re.compile(r"\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,15 @@ class Rect:
     top: int
     width: int
     height: int
+
+    @classmethod
+    def parse(cls, text: str) -> Rect | None:
+        """Read ``x,y,w,h``: whole pixels from the upper left corner; x and y may be negative. None for other texts."""
+        match = _RECTANGLE.fullmatch(text)
+        return None if match is None else cls(*map(int, match.groups()))
+
+    def __str__(self) -> str:
+        return f"{self.left},{self.top},{self.width},{self.height}"
 
     @property
     def right(self) -> int:

@@ -18,6 +18,7 @@ from promptcodec.cli import (
     compare,
     curves,
     decode,
+    doctor,
     encode,
     import_,
     info,
@@ -61,23 +62,34 @@ app = typer.Typer(
     cls=_Group,
     help="A learned image codec: photos to .ptc files and back.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("encode")(encode.command)
-app.command("decode")(decode.command)
-app.command("info")(info.command)
-app.command("verify")(verify.command)
-app.command("import")(import_.command)
-app.command("models")(models.command)
-app.command("eval")(evaluation.command)
-app.command("compare")(compare.command)
-app.command("curves")(curves.command)
-app.command("plot")(plot.command)
-app.command("bench")(bench.command)
-app.command("profile")(profile.command)
-app.command("maps")(maps.command)
-app.command("train")(train.command)
+VERBS = {
+    "Files": {
+        "encode": encode.command,
+        "decode": decode.command,
+        "info": info.command,
+        "verify": verify.command,
+        "compare": compare.command,
+        "models": models.command,
+        "doctor": doctor.command,
+    },
+    "Research": {
+        "train": train.command,
+        "eval": evaluation.command,
+        "plot": plot.command,
+        "bench": bench.command,
+        "profile": profile.command,
+        "maps": maps.command,
+        "curves": curves.command,
+        "import": import_.command,
+    },
+}
+"""The verbs as ``--help`` groups them."""
+
+for _group, _verbs in VERBS.items():
+    for _name, _command in _verbs.items():
+        app.command(_name, rich_help_panel=_group)(_command)
 
 
 def _version(show: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from promptcodec.cli import options, runtime
-from promptcodec.cli.streams import say, say_json
+from promptcodec.cli.streams import say, say_record
 
 Picture = Annotated[Path, typer.Argument(help="The picture to encode.", show_default=False)]
 Repeats = Annotated[int, typer.Option(min=1, help="Runs of each phase; the quickest counts.")]
@@ -34,7 +34,7 @@ def command(
     codec = untrained(str(model), precision) if random else runtime.codec(model, "cpu", precision)
     result = bench(codec, picture, repeats)
     if as_json:
-        say_json(asdict(result))
+        say_record("bench", "bench", asdict(result))
         return
     compiled = "compiled" if result.compiled else "not compiled (the extra fast brings that)"
     say(f"{result.model}{' (random weights)' if random else ''}, {result.width}x{result.height}, "

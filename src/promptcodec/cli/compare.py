@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptcodec.cli import options, runtime
-from promptcodec.cli.streams import say, say_json
+from promptcodec.cli import completion, options, runtime
+from promptcodec.cli.streams import say, say_record
 from promptcodec.codec.search import one_target
 from promptcodec.errors import UsageError
 from promptcodec.system.printable import printable
 from promptcodec.system.special_files import is_stream
 
 if TYPE_CHECKING:
+    from promptcodec.bitstream.tiling import Rect
     from promptcodec.evaluate.codecs.evaluated_codec import EvaluatedCodec
     from promptcodec.evaluate.compare import Contender
     from promptcodec.evaluate.data.datasets import PictureFile
     from promptcodec.evaluate.judge import Judge
-    from promptcodec.evaluate.pages.montage import Crop
     from promptcodec.quality.pixels import Pixels
 
 DEFAULT_QUALITY = 50.0
-DEFAULT_PEERS = "jpeg,webp,jpeg2000,jpegxl,avif,avif-psnr,heic"
+DEFAULT_PEERS = ("jpeg", "webp", "jpeg2000", "jpegxl", "avif", "avif-psnr", "heic")
 
 
 def command(
@@ -40,15 +40,20 @@ def command(
     target_ssimulacra2: options.TargetSsimulacra2 = None,
     model: options.ModelName = None,
     codecs: Annotated[
-        str | None,
-        typer.Option(help=f"Peers, commas between; {DEFAULT_PEERS}, as far as installed. vvc takes a minute."),
+        list[str] | None,
+        typer.Option(
+            "--codec",
+            help=f"A peer, again for more; {', '.join(DEFAULT_PEERS)}, as far as installed, by default. "
+            "vvc takes a minute.",
+            autocompletion=completion.codecs,
+        ),
     ] = None,
     crop: Annotated[
-        str | None, typer.Option(help="LEFT,TOP,WIDTH,HEIGHT in pixels; a square with much detail by default.")
+        str | None, typer.Option("--crop", help="x,y,w,h in pixels; a square with much detail by default.")
     ] = None,
     overwrite: options.Overwrite = False,
     threads: options.Threads = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON line a codec.")] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Encode a photo with every codec at the size of promptcodec's file; print a table and draw a montage."""
     from promptcodec.evaluate.codecs.ours import OurCodec
@@ -67,10 +72,11 @@ def command(
     target = one_target(size, target_bpp, target_psnr, target_ms_ssim, target_ssimulacra2)
     if target is not None and quality is not None:
         raise UsageError(f"--quality and a target {target.name} exclude each other")
+    peers = _peers(options.names_of("--codec", codecs))
     runtime.prepare(threads)
     file = read_picture(picture)
     pixels = file.pixels()
-    area = most_detailed(pixels) if crop is None else _crop(crop)
+    area = most_detailed(pixels) if crop is None else options.rectangle("--crop", crop)
     check_crop(area, pixels)  # not after a minute of encoding
     ours = OurCodec(model)
     ours.check(quality or 0)
@@ -78,22 +84,14 @@ def command(
     if target is not None:
         setting = ours.setting_for(pixels, target)
     contenders = []
-    for contender in compare(file, ours, setting, _peers(codecs), _judge()):
+    for contender in compare(file, ours, setting, peers, _judge()):
         contenders.append(contender)
         if as_json:
-            say_json(asdict(contender.row))
+            say_record("compare", "measurement", asdict(contender.row))
     _draw(output, file, pixels, contenders, area)
     if not as_json:
         _print(contenders)
         say(f"crops: {output}")
-
-
-def _crop(text: str) -> Crop:
-    try:
-        left, top, width, height = map(int, text.split(","))
-    except ValueError:
-        raise UsageError(f"--crop takes four whole numbers such as 100,80,224,224, not {text!r}") from None
-    return left, top, width, height
 
 
 def _judge() -> Judge:
@@ -105,16 +103,16 @@ def _judge() -> Judge:
     return Judge(["ssimulacra2"] if find_spec("ssimulacra2") else [])
 
 
-def _peers(names: str | None) -> list[EvaluatedCodec]:
+def _peers(names: list[str]) -> list[EvaluatedCodec]:
     """Those named; by default those installed, and a line about each that is not."""
     from promptcodec.evaluate.codecs.registry import open_codec
 
     opened = []
-    for name in dict.fromkeys((names or DEFAULT_PEERS).split(",")):
+    for name in names or DEFAULT_PEERS:
         try:
-            opened.append(open_codec(name.strip()))
+            opened.append(open_codec(name))
         except UsageError as error:
-            if names is not None:
+            if names:
                 raise
             say(f"without {name}: {error}", error=True)
     return opened
@@ -143,7 +141,7 @@ def _print(contenders: list[Contender]) -> None:
     Console().print(table)
 
 
-def _draw(output: Path, file: PictureFile, pixels: Pixels, contenders: list[Contender], area: Crop) -> None:
+def _draw(output: Path, file: PictureFile, pixels: Pixels, contenders: list[Contender], area: Rect) -> None:
     from promptcodec.evaluate.metrics import METRICS
     from promptcodec.evaluate.pages.montage import Tile, montage
     from promptcodec.system.atomic import atomic_write

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from promptcodec.cli.options import Json
-from promptcodec.cli.streams import say, say_json
+from promptcodec.cli.streams import say, say_record
 
 
 def command(
@@ -21,7 +21,7 @@ def command(
     chosen = [open_curve(name) for name in names] if names else list(stored_curves().values())
     if as_json:
         for curve in chosen:
-            say_json(asdict(curve))
+            say_record("curves", "curve", asdict(curve))
         return
     source = None
     for curve in sorted(chosen, key=lambda curve: curve.source):

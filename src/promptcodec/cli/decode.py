@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import time
 from dataclasses import dataclass
@@ -99,7 +98,7 @@ def command(
         max_pixels or None,
         tuple(adapter or ()),
         scalars,
-        _rectangle(crop),
+        None if crop is None else options.rectangle("--crop", crop),
         preview,
         precision,
     )
@@ -107,7 +106,9 @@ def command(
         raise UsageError("--preview shows the picture in small as the base codec does: no --crop, --adapter, --set")
     processes = min(processes, len(planned))
     prepare = partial(runtime.prepare, 1 if processes > 1 else threads)
-    sys.exit(jobs.run(planned, partial(decode_file, settings), processes, prepare, as_json))
+    sys.exit(
+        jobs.run(planned, partial(decode_file, settings), processes, prepare, as_json, partial(jobs.report, "decode"))
+    )
 
 
 def decode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
@@ -165,16 +166,6 @@ def _format_of(target: str) -> str | None:
     """The format of a pipe or a device: PNG where it bears no extension. None for all else."""
     stream = target == jobs.PIPE or is_stream(target)
     return (Path(target).suffix.lstrip(".") or "png") if stream else None
-
-
-def _rectangle(text: str | None) -> Rect | None:
-    """``x,y,w,h``. Raises UsageError for anything else."""
-    if text is None:
-        return None
-    found = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*", text)
-    if found is None:
-        raise UsageError(f"--crop takes x,y,w,h in pixels, such as 100,50,640,480, not {text!r}")
-    return Rect(*map(int, found.groups()))
 
 
 def _newer(job: jobs.Job) -> bool:

@@ -132,7 +132,9 @@ def command(
     )  # fmt: skip
     processes = min(processes, len(planned))
     prepare = partial(runtime.prepare, 1 if processes > 1 else threads)
-    sys.exit(jobs.run(planned, partial(encode_file, settings), processes, prepare, as_json))
+    sys.exit(
+        jobs.run(planned, partial(encode_file, settings), processes, prepare, as_json, partial(jobs.report, "encode"))
+    )
 
 
 def encode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptcodec.cli import runtime
-from promptcodec.cli.streams import say
+from promptcodec.cli import completion, options, runtime
+from promptcodec.cli.streams import say, say_record
 from promptcodec.errors import UsageError
-from promptcodec.system.printable import json_text, printable
+from promptcodec.system.printable import printable
 
 if TYPE_CHECKING:
     from promptcodec.evaluate.bdrate import Method
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from promptcodec.evaluate.results import ResultsFile, Row
     from promptcodec.evaluate.summary import Summary
 
-DEFAULT_CODECS = "promptcodec,jpeg,webp,jpeg2000,avif"
+DEFAULT_CODECS = ("promptcodec", "jpeg", "webp", "jpeg2000", "avif")
 
 
 def command(
@@ -33,25 +33,36 @@ def command(
         ),
     ] = None,
     codecs: Annotated[
-        str, typer.Option(help="Commas between: promptcodec, promptcodec:MODEL, jpeg, avif-psnr, ...")
-    ] = DEFAULT_CODECS,
+        list[str] | None,
+        typer.Option(
+            "--codec",
+            help="A codec, again for more: promptcodec, promptcodec:MODEL, jpeg, avif-psnr, ...; "
+            f"{', '.join(DEFAULT_CODECS)} by default.",
+            autocompletion=completion.codecs,
+        ),
+    ] = None,
     qualities: Annotated[
         list[str] | None,
         typer.Option(
-            help="Settings, such as 10,30,50 for all codecs with a quality scale, or jpeg=10,30 for one"
-            " (jpeg2000: bits per pixel). May be repeated; codecs without any use their own ladder."
+            "-q",
+            "--quality",
+            help="A setting, again for more: 30 for all codecs with a quality scale, jpeg=30 for one"
+            " (jpeg2000: bits per pixel). Codecs without any use their own ladder.",
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Results, one JSON line a measurement; what it holds is kept.")] = Path(
-        "results.jsonl"
-    ),
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="Results, one JSON line a measurement; what it holds is kept."),
+    ] = Path("results.jsonl"),
     metrics: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
-            help="Beside psnr and ms_ssim, commas between: ssimulacra2, psnr_yuv, lpips_alex, "
-            "lpips_vgg, dists, psnr_inside, psnr_outside."
+            "--metric",
+            help="Beside psnr and ms_ssim, again for more: ssimulacra2, psnr_yuv, lpips_alex, "
+            "lpips_vgg, dists, psnr_inside, psnr_outside.",
+            autocompletion=completion.metrics,
         ),
-    ] = "",
+    ] = None,
     networks: Annotated[
         Path | None, typer.Option(help="Folder of the weights for LPIPS and DISTS; else PROMPTCODEC_NETWORKS.")
     ] = None,
@@ -62,11 +73,20 @@ def command(
         int, typer.Option("-j", "--jobs", min=1, help="Measure several at once; their seconds then mean little.")
     ] = 1,
     anchors: Annotated[
-        str | None, typer.Option(help="Codecs to compare with, commas between. Default: all but promptcodec.")
+        list[str] | None,
+        typer.Option(
+            "--anchor",
+            help="A codec to compare with, again for more, or none. Default: all but promptcodec.",
+            autocompletion=completion.codecs,
+        ),
     ] = None,
     curves: Annotated[
-        str | None,
-        typer.Option(help="Stored curves (see `promptcodec curves`) or CompressAI's JSON files to compare with."),
+        list[str] | None,
+        typer.Option(
+            "--curve",
+            help="A stored curve (see `promptcodec curves`) or CompressAI's JSON file to compare with, again for more.",
+            autocompletion=completion.curves,
+        ),
     ] = None,
     method: Annotated[str, typer.Option(help="Of the Bjøntegaard differences: pchip, or the classic cubic.")] = "pchip",
     compressai: Annotated[
@@ -74,9 +94,9 @@ def command(
     ] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads of promptcodec (0: torch chooses); others use one.")] = 0,
     summary_only: Annotated[bool, typer.Option("--summary-only", help="Measure nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    as_json: options.Json = False,
     plot: Annotated[Path | None, typer.Option(help="Also draw the curves into this PNG file.")] = None,
-    plot_metric: Annotated[str, typer.Option(help="psnr, ms_ssim or one of --metrics.")] = "psnr",
+    plot_metric: Annotated[str, typer.Option(help="psnr, ms_ssim or one of --metric.")] = "psnr",
 ) -> None:
     """Measure rate, PSNR, MS-SSIM and time of codecs on pictures; print means, BD-rates and comparisons."""
     from rich.console import Console
@@ -87,22 +107,25 @@ def command(
     from promptcodec.system.extras import import_extra
 
     metric, differences = _metric(plot_metric), _method(method)
-    stored = [open_curve(name) for name in _names(curves or "")]
+    stored = [open_curve(name) for name in options.names_of("--curve", curves)]
+    names = options.names_of("--codec", codecs) or list(DEFAULT_CODECS)
+    against = _anchors(anchors)
+    measures = options.names_of("--metric", metrics)
     runtime.prepare(threads)
     import_extra("scipy.interpolate", "scipy")  # not after hours of measuring
     if plot is not None:
         import_extra("matplotlib.figure", "matplotlib")
-    results = ResultsFile(out)
+    results = ResultsFile(output)
     with TemporaryDirectory() as prepared:
         pictures, made = _pictures(dataset or [], Path(prepared))
         masks = masks or made
         if summary_only:
             rows = _stored_rows(results, pictures)
         else:
-            judge = _judge(_names(metrics), networks, masks)
-            rows = _measured_rows(results, pictures, _plan(_names(codecs), qualities or []), judge, masks, jobs)
+            judge = _judge(measures, networks, masks)
+            rows = _measured_rows(results, pictures, _plan(names, qualities or []), judge, masks, jobs)
 
-    summary = summarise(rows, None if anchors is None else _names(anchors), stored, differences)
+    summary = summarise(rows, against, stored, differences)
     if compressai is not None:
         _export(summary, compressai)
     if plot is not None:
@@ -110,16 +133,17 @@ def command(
 
         rd_plot(rows, plot, metric)
     if as_json:
-        for line in json_text(asdict(summary), indent=2).splitlines():
-            say(line)
+        say_record("eval", "summary", asdict(summary))
     else:
         from promptcodec.evaluate.pages.report import print_summary
 
         print_summary(summary, Console())
 
 
-def _names(text: str) -> list[str]:
-    return list(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
+def _anchors(values: list[str] | None) -> list[str] | None:
+    """Those named, none at all for ``none``; None where nothing is said."""
+    names = options.names_of("--anchor", values)
+    return [] if names == ["none"] else names or None
 
 
 def _metric(name: str) -> str:
@@ -236,24 +260,25 @@ def _plan(names: list[str], qualities: list[str]) -> list[tuple[EvaluatedCodec, 
     """Codecs with their settings: those given by name, else those given for all, else the codec's ladder."""
     from promptcodec.evaluate.codecs.registry import open_codec
 
-    if not names:
-        raise UsageError("--codecs names no codec")
     given: dict[str, list[float]] = {}
     for text in qualities:
-        name, equals, values = text.rpartition("=")
+        name, equals, value = text.rpartition("=")
         if equals and name not in names:
-            raise UsageError(f"--qualities {text}: {name!r} is not among the codecs {', '.join(names)}")
-        given[name] = _settings(text, values)
+            raise UsageError(f"--quality {text}: {name!r} is not among the codecs {', '.join(names)}")
+        given.setdefault(name, []).append(_setting(text, value))
     plan = []
     for name in names:
         codec = open_codec(name)
         shared = given.get("") if codec.quality_scale else None
-        plan.append((codec, given.get(name) or shared or list(codec.settings)))
+        settings = given.get(name) or shared or codec.settings
+        plan.append((codec, list(dict.fromkeys(settings))))
     return plan
 
 
-def _settings(text: str, values: str) -> list[float]:
+def _setting(text: str, value: str) -> float:
     try:
-        return list(dict.fromkeys(float(value) for value in values.split(",")))
+        return float(value)
     except ValueError:
-        raise UsageError(f"--qualities {text}: expected numbers such as 10,30,50") from None
+        raise UsageError(
+            f"--quality {text}: expected a number, such as 30 or jpeg=30; give the option again for more"
+        ) from None

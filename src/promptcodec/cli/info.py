@@ -25,10 +25,12 @@ def command(files: Files, as_json: Json = False) -> None:
         except (PromptcodecError, OSError) as error:
             text = getattr(error, "strerror", None) or str(error)
             streams.say(f"promptcodec: {name}: {text}", error=True)
+            if as_json:
+                streams.say_record("info", "file", {"file": name, "status": "failed", "message": text})
             failed = True
             continue
         if as_json:
-            streams.say_json({"file": name} | facts)
+            streams.say_record("info", "file", {"file": name, "status": "done", "message": ""} | facts)
         else:
             streams.say(name)
             for key, value in facts.items():

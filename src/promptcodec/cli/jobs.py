@@ -12,15 +12,16 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from promptcodec.cli import streams
 from promptcodec.cli.inputs import find
 from promptcodec.cli.interrupts import interrupts_blocked
 from promptcodec.cli.progress import ProgressBar
-from promptcodec.cli.streams import say, say_json
+from promptcodec.cli.streams import say, say_record
 from promptcodec.errors import PromptcodecError, UnfitError, UsageError
 from promptcodec.system.import_path import SafeChildren
 from promptcodec.system.special_files import descriptor, is_stream
@@ -132,7 +133,7 @@ def run(
     processes: int,
     prepare: Callable[[], None],
     as_json: bool,
-    report: Callable[[Outcome, bool], None] | None = None,
+    report: Callable[[Outcome, bool], None],
 ) -> int:
     """Run ``work`` on every job, in ``processes`` of one thread each if more than one; returns the exit code.
 
@@ -148,7 +149,7 @@ def run(
             for outcome in outcomes:
                 bar.advance()
                 counts[outcome.status] += 1
-                (report or _report)(outcome, as_json)
+                report(outcome, as_json)
     finally:
         if len(jobs) > 1 and not as_json:
             say(_summary(counts, len(jobs)))
@@ -256,14 +257,27 @@ def display_name(source: str) -> str:
     return "standard input" if source == PIPE else source
 
 
-def _report(outcome: Outcome, as_json: bool) -> None:
+def record_of(verb: str, outcome: Outcome) -> dict[str, Any]:
+    """The record of a file for ``say_record``: ``bytes`` are always those of the .ptc file, null what is not known."""
+    coded, picture = outcome.bytes_in, outcome.bytes_out
+    if verb == "encode":
+        coded, picture = picture, coded
+    return {
+        "file": outcome.source, "output": outcome.target or None, "status": outcome.status, "message": outcome.message,
+        "bytes": coded or None, "picture_bytes": picture or None, "width": outcome.width or None,
+        "height": outcome.height or None, "seconds": outcome.seconds,
+    }  # fmt: skip
+
+
+def report(verb: str, outcome: Outcome, as_json: bool) -> None:
+    """Print what became of a file that ``verb`` was to encode or decode."""
     if outcome.status == "failed":
         name = display_name(outcome.source)
         text = outcome.message if outcome.message.startswith(name) else f"{name}: {outcome.message}"
         say(f"promptcodec: {text}", error=True)
     mixed = outcome.target == PIPE  # the report would, with a picture that goes to standard output
     if as_json:
-        say_json(asdict(outcome), error=mixed)
+        say_record(verb, "file", record_of(verb, outcome), error=mixed)
     elif outcome.status == "done" and outcome.target != PIPE:
         size = f"{outcome.bytes_in:,} -> {outcome.bytes_out:,} bytes"
         say(f"{outcome.target}: {outcome.width}x{outcome.height}, {size}, {outcome.seconds:.2f} s")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from promptcodec.cli.options import Json
-from promptcodec.cli.streams import say, say_json
+from promptcodec.cli.streams import say, say_record
 from promptcodec.store.shipped import DEFAULT, shipped_models
 from promptcodec.store.shipped_adapters import shipped_adapters
 
@@ -24,9 +24,11 @@ def command(everything: All = False, as_json: Json = False) -> None:
         fingerprint = metadata["fingerprint"]
         adapters = [a for a in shipped_adapters() if a.base_name == f"{metadata['name']} {metadata['version']}"]
         if as_json:
-            say_json({"name": name, "version": metadata["version"], "fingerprint": fingerprint, "adapters": [
+            described = [
                 {"name": a.name, "version": a.version, "fingerprint": a.fingerprint, "use": a.use} for a in adapters
-            ]})  # fmt: skip
+            ]
+            facts = {"name": name, "version": metadata["version"], "fingerprint": fingerprint, "adapters": described}
+            say_record("models", "model", facts)
             continue
         say(f"{name} {metadata['version']}  {fingerprint}{'  (default)' if name == DEFAULT else ''}")
         for adapter in adapters:
@@ -42,7 +44,7 @@ def _presets(as_json: bool) -> None:
         say(f"{'preset':24}{'parameters':>12}{'encode kMAC/px':>16}{'decode kMAC/px':>16}  entropy model")
     for name, cost in costs.items():
         if as_json:
-            say_json({"preset": name} | cost)
+            say_record("models", "preset", {"preset": name} | cost)
         else:
             columns = f"{cost['parameters']:12,}{cost['encode_kmac']:16.1f}{cost['decode_kmac']:16.1f}"
             say(f"{name:24}{columns}  {cost['entropy_model']}")

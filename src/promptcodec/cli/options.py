@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from promptcodec.bitstream.tiling import Rect
+from promptcodec.cli import completion
 from promptcodec.cli.jobs import PIPE, Job
 from promptcodec.errors import ImageError, UsageError
 from promptcodec.system.special_files import is_stream
@@ -22,15 +25,22 @@ Threads = Annotated[
     int, typer.Option("--threads", min=0, max=1024, help="Threads for one file; 0 lets torch choose. With -j, one.")
 ]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda or mps.")]
-ModelName = Annotated[str | None, typer.Option("--model", help="A shipped model's name, or a model file.")]
+ModelName = Annotated[
+    str | None,
+    typer.Option("--model", help="A shipped model's name, or a model file.", autocompletion=completion.models),
+]
 Precise = Annotated[
     Literal["float32", "bfloat16", "auto"],
     typer.Option("--precision", help="Of the networks; auto: bfloat16 where that is quicker here."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print a JSON line a file.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, a record a line (docs/cli.md).")]
 Adapters = Annotated[
     list[str] | None,
-    typer.Option("--adapter", help="An adapter's name or file; again for more, in their order."),
+    typer.Option(
+        "--adapter",
+        help="An adapter's name or file; again for more, in their order.",
+        autocompletion=completion.adapters,
+    ),
 ]
 Look = Annotated[
     float | None,
@@ -95,6 +105,27 @@ def maps_of(roi: str | None, assignments: list[str] | None) -> tuple[tuple[str, 
             raise UsageError(f"--map takes NAME=MAP, a grey picture, x,y,w,h or a number, not {assignment!r}")
         found[name.strip()] = value.strip()
     return tuple(sorted(found.items()))
+
+
+def names_of(option: str, values: Iterable[str] | None) -> list[str]:
+    """The values of an option that is given again for each, every one once, in their order.
+
+    Raises UsageError for a list with commas, unless a file is called so.
+    """
+    names = dict.fromkeys(name for value in values or () if (name := value.strip()))
+    for name in names:
+        if "," in name and not Path(name).exists():
+            again = " ".join(f"{option} {part.strip()}" for part in name.split(",") if part.strip())
+            raise UsageError(f"{option} takes one value, and is given again for each: {again or option}, not {name!r}")
+    return list(names)
+
+
+def rectangle(option: str, text: str) -> Rect:
+    """Read ``x,y,w,h``, a part of a picture. Raises UsageError for anything else."""
+    rect = Rect.parse(text)
+    if rect is None or min(rect.left, rect.top) < 0 or min(rect.width, rect.height) < 1:
+        raise UsageError(f"{option} takes x,y,w,h in pixels, such as 100,50,640,480, not {text!r}")
+    return rect
 
 
 def parse_size(text: str) -> float:

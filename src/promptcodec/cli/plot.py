@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptcodec.cli import plot_training
+from promptcodec.cli import completion, options, plot_training
 from promptcodec.cli.streams import say
 from promptcodec.errors import UsageError
 
@@ -31,9 +31,19 @@ def command(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="A .png or .svg.")] = Path("plot.png"),
     metric: Annotated[str, typer.Option(help="psnr, ms_ssim, lpips_alex, ... (rd, range).")] = "psnr",
-    curves: Annotated[str | None, typer.Option(help="Stored curves beside (rd, bars, training), with commas.")] = None,
-    codecs: Annotated[str | None, typer.Option(help="Only these of the results, commas between; bars: whose.")] = None,
-    dataset: Annotated[str | None, typer.Option("--set", help="Validation set of training, of several.")] = None,
+    curves: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--curve",
+            help="A stored curve to draw too, again for more (rd, bars, training).",
+            autocompletion=completion.curves,
+        ),
+    ] = None,
+    codecs: Annotated[
+        list[str] | None,
+        typer.Option("--codec", help="Only this one of the results, again for more; bars: whose."),
+    ] = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="Validation set of training, of several.")] = None,
     anchor: Annotated[str, typer.Option(help="Stored curve that latency's BD-rates are against.")] = "kodak/vtm",
 ) -> None:
     """Draw rate-distortion curves, bars of BD-rates, an adaptive range, regions, accuracy, latency or training."""
@@ -48,8 +58,8 @@ def command(
         raise UsageError(f"there is no file {missing[0]}")
     if metric not in METRICS:
         raise UsageError(f"--metric is one of {', '.join(METRICS)}, not {metric!r}")
-    stored = [open_curve(name.strip()) for name in (curves or "").split(",") if name.strip()]
-    wanted = [name.strip() for name in (codecs or "").split(",") if name.strip()]
+    stored = [open_curve(name) for name in options.names_of("--curve", curves)]
+    wanted = options.names_of("--codec", codecs)
     if kind == "training":
         plot_training.draw(results, output, dataset, stored)
         return
@@ -70,7 +80,7 @@ def command(
         ours = wanted or [label for label in summary.curves if is_ours(label)]
         if len(ours) != 1:
             raise UsageError(
-                f"bars are of one codec, name it with --codecs (found: {', '.join(ours) or 'none of ours'})"
+                f"bars are of one codec, name it with --codec (found: {', '.join(ours) or 'none of ours'})"
             )
         figures.bd_bars(summary, ours[0], output)
         return

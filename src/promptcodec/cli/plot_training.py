@@ -25,7 +25,7 @@ def draw(runs: Sequence[Path], output: Path, dataset: str | None, against: Seque
         others = [name for name in names if name != TRAIN]
         wanted = dataset or (others[0] if len(others) == 1 else "")
         if wanted not in names:
-            raise UsageError(f"{run} has the sets {', '.join(names)}: choose one with --set")
+            raise UsageError(f"{run} has the sets {', '.join(names)}: choose one with --dataset")
         label = printable(run.stem if run.suffix else run.name)
         chosen[label] = [row for row in rows if row.dataset == wanted]
         if wanted != TRAIN:

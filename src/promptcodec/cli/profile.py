@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptcodec.cli import options, runtime
-from promptcodec.cli.streams import say, say_json
+from promptcodec.cli.streams import say, say_record
 from promptcodec.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,14 +55,15 @@ def command(
         }  # fmt: skip
         spent = seconds.get((name, kind))
         if as_json:
-            row = {"network": name, "kind": kind, "parameters": part.parameters}
-            say_json(row | {k: round(v, 4) for k, v in figures.items()} | ({"s": spent} if spent else {}))
+            row: dict[str, object] = {"network": name, "kind": kind, "parameters": part.parameters}
+            row |= {k: round(v, 4) for k, v in figures.items()} | ({"seconds": spent} if spent else {})
+            say_record("profile", "part", row)
         else:
             cells = "".join(f"{value:10.3f}" for value in figures.values())
             say(f"{name:8} {kind:17}{part.parameters:12,}{cells}" + (f"{1e3 * spent:10.1f} ms" if spent else ""))
     held = {"weights_mib": weights_mib(network)} | {f"{side}_mib": value for side, value in (memory or {}).items()}
     if as_json:
-        say_json({"network": "memory"} | held)
+        say_record("profile", "memory", held)
     else:
         say("memory: " + ", ".join(f"{name.removesuffix('_mib')} {value:.1f} MiB" for name, value in held.items()))
 
@@ -90,7 +91,7 @@ def _print_papers(as_json: bool) -> None:
             if as_json:
                 line = {"paper": paper, "table": row.table, "method": row.method, "preset": row.preset}
                 figures = {c: [f.printed, f.ours] for c, f in zip(columns, row.cells, strict=True)}
-                say_json(line | figures)
+                say_record("profile", "paper", line | figures)
             else:
                 mark = "" if row.preset else "  (not built here)"
                 cells = "".join(f"{_cell(figure):>24}" for figure in row.cells)

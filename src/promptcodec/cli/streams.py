@@ -16,6 +16,7 @@ from promptcodec.errors import UsageError
 from promptcodec.system.printable import json_text, printable
 from promptcodec.system.special_files import is_terminal
 
+SCHEMA = 1  # of the lines that --json prints; a key that goes or means something else makes it 2
 PIPE = "-"  # standard input or output in place of a file's name
 
 _closed: set[str] = set()  # those that the caller closed
@@ -51,9 +52,12 @@ def say(line: str = "", *, error: bool = False) -> None:
     _write(printable(line), error)
 
 
-def say_json(facts: Mapping[str, Any], *, error: bool = False) -> None:
-    """Print a line of JSON for programs. Raises as ``say`` does."""
-    _write(json_text(facts), error)
+def say_record(verb: str, record: str, facts: Mapping[str, Any], *, error: bool = False) -> None:
+    """Print a line of JSON for programs: what every line begins with (docs/cli.md), and ``facts`` of a ``record``.
+
+    Raises as ``say`` does.
+    """
+    _write(json_text({"schema": SCHEMA, "verb": verb, "record": record, **facts}), error)
 
 
 def finish() -> None:

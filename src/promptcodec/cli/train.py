@@ -10,17 +10,19 @@ import typer
 
 from promptcodec.cli import runtime
 from promptcodec.cli.streams import say
+from promptcodec.errors import UsageError
 
 RecipeFile = Annotated[Path, typer.Argument(help="A recipe (TOML); recipes/ has examples.", show_default=False)]
 Folder = Annotated[
     Path, typer.Option("-o", "--output", help="Folder for log, checkpoint and model file.", show_default=False)
 ]
 Seconds = Annotated[float, typer.Option("--max-seconds", help="Stop, with a checkpoint, after this time.")]
-Set = Annotated[
+With = Annotated[
     list[str] | None,
-    typer.Option("--set", help="KEY=VALUE or SECTION.KEY=VALUE (TOML) in place of the recipe's."),
+    typer.Option("--with", help="KEY=VALUE or SECTION.KEY=VALUE (TOML) in place of the recipe's, again for more."),
 ]
-Data = Annotated[list[str] | None, typer.Option("--data", help="Folders or tar files of pictures.")]
+Set = Annotated[list[str] | None, typer.Option("--set", hidden=True)]  # said to be what it is not
+Data = Annotated[list[str] | None, typer.Option("--data", help="Folder or tar file of pictures, again for more.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or mps in place of the recipe's.")]
 Portable = Annotated[
     Path | None,
@@ -35,11 +37,16 @@ def command(
     data: Data = None,
     device: Device = None,
     max_seconds: Seconds = math.inf,
-    changes: Set = None,
+    changes: With = None,
+    set_: Set = None,
     portable: Portable = None,
     model_version: Version = "0",
 ) -> None:
     """Train a model; goes on where its checkpoint stopped. Writes model.safetensors or adapter.safetensors."""
+    if set_:
+        raise UsageError(
+            f"--set is for the settings of adapters (encode, decode); a recipe's value is changed by --with {set_[0]}"
+        )
     runtime.prepare(0)
     from promptcodec.train.build import build_trainer
     from promptcodec.train.recipe_file import load_recipe, merge_values, parse_changes

@@ -16,7 +16,7 @@ from promptcodec.bitstream.contents import Header, PtcFile
 from promptcodec.cli import jobs, options, runtime
 from promptcodec.cli.decode import MaxPixels
 from promptcodec.cli.inputs import find
-from promptcodec.cli.streams import binary_input, say, say_json
+from promptcodec.cli.streams import binary_input, say, say_record
 from promptcodec.errors import ModelMismatchError
 from promptcodec.store.shipped import find_model
 
@@ -91,10 +91,7 @@ def _outcome(job: jobs.Job, data: bytes, file: PtcFile, status: str, message: st
 def _report(outcome: jobs.Outcome, as_json: bool) -> None:
     name = jobs.display_name(outcome.source)
     if as_json:
-        facts = {"file": outcome.source, "status": "sound" if outcome.status == SOUND else outcome.status,
-                 "message": outcome.message, "bytes": outcome.bytes_in, "width": outcome.width,
-                 "height": outcome.height, "seconds": outcome.seconds}  # fmt: skip
-        say_json(facts)
+        say_record("verify", "file", jobs.record_of("verify", outcome))
     if outcome.status == SOUND:
         if not as_json:
             say(f"{name}: {outcome.message}")

@@ -43,7 +43,7 @@ OPTIONAL = {
     "psnr_inside": Metric("PSNR inside", "PSNR inside the region (dB)", 2, "dB", masked=True),
     "psnr_outside": Metric("PSNR outside", "PSNR outside the region (dB)", 2, "dB", masked=True),
 }
-"""Metrics that ``eval --metrics`` adds: the measure of each is in ``judge``."""
+"""Metrics that ``eval --metric`` adds: the measure of each is in ``judge``."""
 
 METRICS = IN_EVERY_ROW | OPTIONAL
 MASKED = frozenset(name for name, metric in METRICS.items() if metric.masked)

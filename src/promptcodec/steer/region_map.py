@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from promptcodec.bitstream.tiling import Rect
 from promptcodec.errors import ImageError, LimitError, UnfitError, UsageError
 from promptcodec.picture.read import read
 
 MapSource = str | Path | float | Image.Image | NDArray[Any] | Tensor
 _NUMBER = re.compile(r"^\s*[0-9]*\.?[0-9]+\s*$")
-_RECTANGLE = re.compile(r"^\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*$")
 
 
 def region_map(roi: MapSource, height: int, width: int) -> Tensor:
@@ -39,11 +39,10 @@ def region_map(roi: MapSource, height: int, width: int) -> Tensor:
         if not 0 <= float(text) <= 1:
             raise UsageError(f"a map of {roi} everywhere, expected a number in 0..1")
         return torch.full((1, 1, height, width), float(text), dtype=torch.float32)
-    rectangle = _RECTANGLE.match(text)
-    if rectangle:
-        x, y, w, h = map(int, rectangle.groups())
+    if (rectangle := Rect.parse(text)) is not None:
         result = torch.zeros(1, 1, height, width, dtype=torch.float32)
-        result[..., max(y, 0) : max(y + h, 0), max(x, 0) : max(x + w, 0)] = 1.0
+        part = rectangle.intersection(Rect(0, 0, width, height))
+        result[..., part.rows, part.columns] = 1.0
         if not result.any():
             raise UnfitError(f"the region {roi} lies outside the picture of {width} x {height} pixels")
         return result

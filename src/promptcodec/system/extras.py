@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from promptcodec.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Extra:
+    """An optional extra: what it gives to users, and the module of each distribution in it."""
+
+    name: str
+    gives: str
+    modules: Mapping[str, str]
+
+    def missing(self) -> list[str]:
+        """The distributions whose modules are not installed."""
+        return [package for package, module in self.modules.items() if find_spec(module) is None]
+
+
+EXTRAS = (
+    Extra("fast", "attention compiled for this processor: full-size transformers take seven tenths of the time",
+          {"llvmlite": "llvmlite"}),
+    Extra("eval", "eval's comparisons, plots, SSIMULACRA2 and the codec jpegxl",
+          {"scipy": "scipy", "matplotlib": "matplotlib", "ssimulacra2": "ssimulacra2", "imagecodecs": "imagecodecs"}),
+    Extra("peers", "the codecs heic and vvc in eval and compare (their encoders are under the GPL)",
+          {"pillow-heif": "pillow_heif", "imageio-ffmpeg": "imageio_ffmpeg"}),
+    Extra("stream", "training data from s3:// and other addresses (http and https need nothing)",
+          {"fsspec": "fsspec"}),
+)  # fmt: skip
 
 
 def import_extra(module: str, package: str, extra: str = "eval") -> Any:

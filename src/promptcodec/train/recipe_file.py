@@ -47,7 +47,7 @@ def read_recipe(values: Values, name: str) -> Recipe:
 
 
 def parse_changes(texts: Iterable[str]) -> dict[str, Any]:
-    """Read the values of ``--set KEY=VALUE`` or ``--set SECTION.KEY=VALUE`` (TOML), later ones replacing earlier ones.
+    """Read the values of ``--with KEY=VALUE`` or ``SECTION.KEY=VALUE`` (TOML), later ones replacing earlier ones.
 
     Raises UsageError.
     """
@@ -57,8 +57,8 @@ def parse_changes(texts: Iterable[str]) -> dict[str, Any]:
             values = tomllib.loads(text)
             ((_, _),) = values.items()
         except (ValueError, tomllib.TOMLDecodeError):
-            raise UsageError(f"--set {text}: expected KEY=VALUE as in TOML (strings in quotes)") from None
-        changes = merge_values(changes, flatten(values, f"--set {text}"))
+            raise UsageError(f"--with {text}: expected KEY=VALUE as in TOML (strings in quotes)") from None
+        changes = merge_values(changes, flatten(values, f"--with {text}"))
     return changes
 
 

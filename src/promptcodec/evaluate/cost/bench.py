@@ -76,7 +76,7 @@ def convolution_peak(repeats: int) -> float:
     layer = channels_last(torch.nn.Conv2d(128, 128, 3, padding=1))
     x = torch.rand(1, 128, 192, 256).to(memory_format=torch.channels_last)
     with torch.inference_mode():
-        return 2e-9 * 128 * 128 * 9 * 192 * 256 / _least(lambda: layer(x), max(10, repeats))
+        return 2e-9 * 128 * 128 * 9 * 192 * 256 / least_seconds(lambda: layer(x), max(10, repeats))
 
 
 def bench(codec: Codec, picture: Path, repeats: int) -> Bench:
@@ -106,15 +106,15 @@ def bench(codec: Codec, picture: Path, repeats: int) -> Bench:
 
     peak = convolution_peak(repeats)
     time_of = {
-        "read picture": _least(lambda: read(picture), repeats),
-        "analysis": _least(lambda: codec.analyse(source.rgb), repeats),
-        "parameters": _least(parameters, repeats),
-        "encode latents": _least(lambda: coder.encode(latents, q), repeats),
-        "write file": _least(lambda: pack(file), repeats),
-        "read file": _least(lambda: unpack(data), repeats),
-        "decode latents": _least(lambda: coder.decode_both(coded, height, width, q)[1], repeats),
-        "synthesis": _least(lambda: codec.synthesise(y_hat, z_hat, height, width, q), repeats),
-        "write PNG": _least(to_png, repeats),
+        "read picture": least_seconds(lambda: read(picture), repeats),
+        "analysis": least_seconds(lambda: codec.analyse(source.rgb), repeats),
+        "parameters": least_seconds(parameters, repeats),
+        "encode latents": least_seconds(lambda: coder.encode(latents, q), repeats),
+        "write file": least_seconds(lambda: pack(file), repeats),
+        "read file": least_seconds(lambda: unpack(data), repeats),
+        "decode latents": least_seconds(lambda: coder.decode_both(coded, height, width, q)[1], repeats),
+        "synthesis": least_seconds(lambda: codec.synthesise(y_hat, z_hat, height, width, q), repeats),
+        "write PNG": least_seconds(to_png, repeats),
     }
     macs = {
         "analysis": _gmac(lambda: codec.analyse(source.rgb)),
@@ -123,7 +123,7 @@ def bench(codec: Codec, picture: Path, repeats: int) -> Bench:
     }
     if isinstance(coder, OneShotCoder):
         symbols, log_scale = coder.symbols.decode(coded, height, width, q)
-        time_of["means"] = _least(lambda: coder.latent(symbols, log_scale, q), repeats)
+        time_of["means"] = least_seconds(lambda: coder.latent(symbols, log_scale, q), repeats)
         macs["means"] = _gmac(lambda: coder.latent(symbols, log_scale, q))
     # The latents' coding includes their parameters and means; what is left is symbols, tables and checksums.
     for side in ("encode latents", "decode latents"):
@@ -131,8 +131,8 @@ def bench(codec: Codec, picture: Path, repeats: int) -> Bench:
     phases = [
         Phase(name, round(seconds, 4), *_share(macs.get(name), seconds, peak)) for name, seconds in time_of.items()
     ]
-    encode_s = _least(lambda: codec.encode(picture, None if codec.config.gain is None else 100 * q), repeats)
-    decode_s = _least(lambda: to_pil(codec.decode_picture(data)), repeats)
+    encode_s = least_seconds(lambda: codec.encode(picture, None if codec.config.gain is None else 100 * q), repeats)
+    decode_s = least_seconds(lambda: to_pil(codec.decode_picture(data)), repeats)
     precision = "bfloat16" if getattr(codec.backend, "bfloat16", False) else "float32"
     return Bench(
         codec.name, width, height, torch.get_num_threads(), precision,
@@ -144,7 +144,8 @@ def _share(gmac: float | None, seconds: float, peak: float) -> tuple[float | Non
     return (None, None) if gmac is None else (round(gmac, 3), round(2 * gmac / seconds / peak, 3))
 
 
-def _least(call: Callable[[], object], repeats: int) -> float:
+def least_seconds(call: Callable[[], object], repeats: int) -> float:
+    """Least wall seconds of ``repeats`` calls, after one that warms up."""
     call()
     times = []
     for _ in range(repeats):

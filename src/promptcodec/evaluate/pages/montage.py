@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from promptcodec.bitstream.tiling import Rect
 from promptcodec.errors import UsageError
 from promptcodec.quality.pixels import Pixels
-
-Crop = tuple[int, int, int, int]
 
 _BACKGROUND, _INK, _FAINT, _ACCENT = (255, 255, 255), (28, 28, 30), (110, 110, 115), (0, 95, 184)
 _MARGIN, _GAP = 28, 18
@@ -32,13 +31,13 @@ class Tile:
     accent: bool = False
 
 
-def montage(title: str, tiles: Sequence[Tile], crop: Crop) -> Image.Image:
-    """The ``crop`` (left, top, width, height) of every tile's picture, on a page about 16:10.
+def montage(title: str, tiles: Sequence[Tile], crop: Rect) -> Image.Image:
+    """The ``crop`` of every tile's picture, on a page about 16:10.
 
     Raises UsageError for a crop that does not lie inside the pictures.
     """
     check_crop(crop, tiles[0].pixels)
-    left, top, width, height = crop
+    width, height = crop.width, crop.height
     zoom = max(1, round(_TILE_WIDTH / width))
     tile_width, caption = max(width * zoom, 260), _NAME + 8 + max(len(t.lines) for t in tiles) * (_TEXT + 6) + 10
     tile_height = height * zoom + caption
@@ -52,7 +51,9 @@ def montage(title: str, tiles: Sequence[Tile], crop: Crop) -> Image.Image:
     )
     draw = ImageDraw.Draw(page)
     draw.text((_MARGIN, _MARGIN - 4), title, _INK, _font(_TITLE))
-    place = f"crop of {width}x{height} pixels at {left},{top}" + (f", enlarged {zoom} times" if zoom > 1 else "")
+    place = f"crop of {width}x{height} pixels at {crop.left},{crop.top}" + (
+        f", enlarged {zoom} times" if zoom > 1 else ""
+    )
     draw.text((_MARGIN, _MARGIN + _TITLE + 6), place, _FAINT, _font(_TEXT))
     for index, tile in enumerate(tiles):
         x = _MARGIN + index % columns * (tile_width + _GAP)
@@ -61,15 +62,14 @@ def montage(title: str, tiles: Sequence[Tile], crop: Crop) -> Image.Image:
     return page
 
 
-def check_crop(crop: Crop, pixels: Pixels) -> None:
+def check_crop(crop: Rect, pixels: Pixels) -> None:
     """Raise UsageError for a crop that does not lie inside the picture."""
-    left, top, width, height = crop
     rows, columns, _ = pixels.shape
-    if not (left >= 0 and top >= 0 and width > 0 and height > 0 and left + width <= columns and top + height <= rows):
-        raise UsageError(f"the crop {left},{top},{width},{height} is not inside {columns}x{rows}")
+    if not (crop.width and crop.height and crop == crop.intersection(Rect(0, 0, columns, rows))):
+        raise UsageError(f"the crop {crop} is not inside {columns}x{rows}")
 
 
-def most_detailed(pixels: Pixels, side: int = _CROP_SIDE) -> Crop:
+def most_detailed(pixels: Pixels, side: int = _CROP_SIDE) -> Rect:
     """The square of at most ``side`` pixels with the most detail, so that there is something to compare.
 
     Detail is the logarithm of the gradient: fine texture counts, a single hard edge does not.
@@ -84,15 +84,15 @@ def most_detailed(pixels: Pixels, side: int = _CROP_SIDE) -> Crop:
     y, x = y[:, None], x[None]
     inside = detail[y + rows, x + columns] - detail[y, x + columns] - detail[y + rows, x] + detail[y, x]
     row, column = np.unravel_index(inside.argmax(), inside.shape)
-    return int(column) * _STRIDE, int(row) * _STRIDE, columns, rows
+    return Rect(int(column) * _STRIDE, int(row) * _STRIDE, columns, rows)
 
 
 def _draw_tile(
-    page: Image.Image, draw: ImageDraw.ImageDraw, tile: Tile, crop: Crop, zoom: int, corner: tuple[int, int]
+    page: Image.Image, draw: ImageDraw.ImageDraw, tile: Tile, crop: Rect, zoom: int, corner: tuple[int, int]
 ) -> None:
-    left, top, width, height = crop
+    width, height = crop.width, crop.height
     x, y = corner
-    image = Image.fromarray(np.ascontiguousarray(tile.pixels[top : top + height, left : left + width]))
+    image = Image.fromarray(np.ascontiguousarray(tile.pixels[crop.rows, crop.columns]))
     page.paste(image.resize((width * zoom, height * zoom), Image.Resampling.NEAREST), corner)
     if tile.accent:
         draw.rectangle((x - 4, y - 4, x + width * zoom + 3, y + height * zoom + 3), outline=_ACCENT, width=3)

@@ -74,7 +74,7 @@ def _rd(page: _Page, path: Path, results: Results) -> list[str]:
     stored = [open_curve(name) for name in names]
     drawn = [open_curve(name) for name in results.extra.get("drawn", [])]
     summary = summarise(results.rows, stored=stored)
-    beside = f" --curves {','.join(curve.name for curve in drawn)}" if drawn else ""
+    beside = "".join(f" --curve {curve.name}" for curve in drawn)
     parts = []
     for metric in ("psnr", "ssimulacra2", "lpips_alex"):
         if any(row.metric(metric) is not None for row in results.rows):
@@ -99,7 +99,7 @@ def _rd(page: _Page, path: Path, results: Results) -> list[str]:
             "the shorter one's range.",
             _differences(summary, label, pictures),
         ]
-        command = f"bars {path} --codecs {label}" + (f" --curves {','.join(names)}" if names else "")
+        command = f"bars {path} --codec {label}" + "".join(f" --curve {name}" for name in names)
         caption = f"BD-rates of {label}, {results.title}"
         parts.append(page.figure(f"{path.stem}-bars", caption, command, _bars_drawing(summary, label)))
         equal = [e for e in summary.equal_rates if e.codec == label]

@@ -82,7 +82,9 @@ def region_plot(rows: Iterable[Row], path: Path) -> None:
     for metric in ("psnr_inside", "psnr_outside", "psnr"):
         curves = _measured(rows, metric)
         if not curves:
-            raise UsageError(f"no result has {metric}: measure with --metrics psnr_inside,psnr_outside and masks")
+            raise UsageError(
+                f"no result has {metric}: measure with --metric psnr_inside --metric psnr_outside and masks"
+            )
         title = "PSNR of the whole picture (dB)" if metric == "psnr" else METRICS[metric].axis
         panels.append((title, _drawing(curves)))
     _figure(path, panels)
