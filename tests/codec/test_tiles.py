@@ -103,9 +103,9 @@ def test_every_model(folder, name, smallest_tiles):  # noqa: F811
     reader = PtcReader(io.BytesIO(data))
     grid = reader.header.grid
     assert grid.count == 2
-    y, z = DecodedTiles(codec, reader, None).region(grid.whole)
+    y, z = DecodedTiles(codec.coder, reader, None).region(grid.whole)
     assert (y.shape[2:], z.shape[2:]) == ((8, 32), (2, 8))
-    expected = codec._synthesise(y, 100, 500)
+    expected = codec.backend.synthesise(y, z, None, 100, 500)
     assert np.abs(codec.decode_picture(data).rgb.astype(int) - expected).mean() < 0.5
 
 

@@ -52,7 +52,7 @@ class RootMeanSquarePool(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        hann = torch.tensor([0.25, 0.5, 0.25])
+        hann = torch.tensor([0.25, 0.5, 0.25], dtype=torch.float32)
         self.register_buffer("kernel", hann[:, None] * hann, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

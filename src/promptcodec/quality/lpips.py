@@ -28,7 +28,11 @@ class FeatureDistance(nn.Module):
         self.network = FeatureNetwork(path)
         weights, name = read_tensors(heads) if heads else {}, "alex" if self.network.alex else "vgg"
         for i, channels in enumerate(self.network.channels):
-            head = weights.get(f"{name}.lin{i}") if heads else torch.full((1, channels, 1, 1), 1 / channels)
+            head = (
+                weights.get(f"{name}.lin{i}")
+                if heads
+                else torch.full((1, channels, 1, 1), 1 / channels, dtype=torch.float32)
+            )
             if head is None or head.numel() != channels:
                 raise UsageError(f"{heads} has no head {name}.lin{i} over {channels} channels")
             self.register_buffer(f"head{i}", head.view(1, -1, 1, 1), persistent=False)

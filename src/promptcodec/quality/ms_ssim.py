@@ -34,7 +34,7 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
         if scale < len(WEIGHTS) - 1:
             padding = [n % 2 for n in x.shape[-2:]]
             x, y = (F.avg_pool2d(t, 2, padding=padding) for t in (x, y))
-    weights = torch.tensor(WEIGHTS, device=x.device)[:, None, None]
+    weights = torch.tensor(WEIGHTS, dtype=x.dtype, device=x.device)[:, None, None]
     return (torch.stack(terms).clamp_min(LEAST) ** weights).prod(0).mean(1)
 
 

@@ -72,7 +72,7 @@ class FeatureNetwork(nn.Module):
             for part in ("weight", "bias"):
                 self.register_buffer(f"{part}{place}", tensors[f"features.{place}.{part}"], persistent=False)
         for name, value in (("mean", MEAN), ("std", STD)):
-            self.register_buffer(name, torch.tensor(value).view(1, 3, 1, 1), persistent=False)
+            self.register_buffer(name, torch.tensor(value, dtype=torch.float32).view(1, 3, 1, 1), persistent=False)
         self.taps = [p for p in self.places if self.alex or self._pools(p) or p == self.places[-1]]
         self.channels = [tensors[f"features.{place}.weight"].shape[0] for place in self.taps]
 
