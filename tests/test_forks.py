@@ -18,12 +18,14 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no for
 FORKED = """
 import json, multiprocessing, os, sys, warnings, zlib
 import numpy as np, torch
-import promptcodec
 from pictures import make_photo
 torch.set_num_threads(2)
 photo, kind = make_photo(200, 260), sys.argv[1]
+if kind != "late":
+    import promptcodec
 
 def code(number):
+    import promptcodec
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         data = promptcodec.encode(photo, 40, effort=1, roi="10,10,40,40")
@@ -37,6 +39,8 @@ if kind == "coded":  # torch's threads have been started, by us
     assert expected[2] == 2 and not expected[3], expected[2:]
 elif kind == "torch":  # and by the program
     torch.randn(1000, 1000) @ torch.randn(1000, 1000)
+elif kind == "late":  # by a program that has not loaded us yet
+    torch.randn(1000, 1000) @ torch.randn(1000, 1000)
 elif kind == "one":
     expected = code(0)
     torch.set_num_threads(1)
@@ -49,7 +53,7 @@ print(json.dumps([one[2:] for one in found]))
 """
 
 
-@pytest.mark.parametrize("kind", ["coded", "torch", "one"])
+@pytest.mark.parametrize("kind", ["coded", "torch", "late", "one"])
 def test_a_forked_pool_codes_the_same(kind):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", FORKED, kind]

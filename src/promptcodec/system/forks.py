@@ -10,7 +10,17 @@ from promptcodec.errors import ForkError
 
 _SPAWN = "start processes that code with multiprocessing.get_context('spawn')"
 
-_inherited_torch = False  # whether torch had been loaded before the fork that made this process
+
+def _is_forked_worker() -> bool:
+    """Whether multiprocessing forked this process before promptcodec was imported."""
+    processes = sys.modules.get("multiprocessing.process")
+    is_child = processes is not None and processes.parent_process() is not None
+    return is_child and "--multiprocessing-fork" not in sys.orig_argv  # which the other start methods leave there
+
+
+# Whether torch had been loaded before the fork that made this process. A worker that loads torch itself, then
+# promptcodec, looks the same, and is taken for one.
+_inherited_torch = "torch" in sys.modules and _is_forked_worker()
 _warned = False
 
 
