@@ -49,7 +49,7 @@ def _work_or_die(job):
 
 def test_a_killed_worker_costs_only_its_own_file(capfd):
     planned = [jobs.Job(f"{name}{i}", f"{name}{i}.ptc") for i, name in enumerate(["a", "killer", "b", "odd", "c", "d"])]
-    assert jobs.run(planned, _work_or_die, 2, int, False) == 1
+    assert jobs.run(planned, _work_or_die, 2, int, False, lambda *_: None) == 1
     out, err = capfd.readouterr()
     *reported, summary = out.splitlines()
     assert summary == "6 files: 4 done, 2 failed"
@@ -152,7 +152,7 @@ def _job_without_room(job):
 def test_a_full_disk_ends_worker_processes(capfd):
     planned = [jobs.Job(f"full{i}", f"{i}.ptc") for i in range(20)]
     with pytest.raises(jobs.DiskFullError, match="No space left"):
-        jobs.run(planned, _job_without_room, 2, int, False)
+        jobs.run(planned, _job_without_room, 2, int, False, lambda *_: None)
     assert capfd.readouterr().err == ""
 
 

@@ -37,7 +37,7 @@ def records(out):
 def test_every_verb_stands_in_the_page_and_in_a_group(run):
     code, out, _ = run("--help")
     assert code == 0
-    assert out.index("Files") < out.index("encode") < out.index("Research") < out.index("train")
+    assert out.index("Files") < out.index(" encode ") < out.index("Research") < out.index("│ train ")
     assert set(COMMANDS) == {verb for verbs in app.VERBS.values() for verb in verbs}
     first = PAGE.split("## One grammar")[0]
     for group, verbs in app.VERBS.items():

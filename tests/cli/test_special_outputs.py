@@ -9,6 +9,7 @@ import sys
 import threading
 
 import pytest
+from pictures import below_temporary
 from PIL import Image
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs named pipes and permissions")
@@ -52,7 +53,7 @@ def test_named_pipes(run, work):
         assert (code, err) == (0, "")
         got = wait()
         assert got.startswith(magic)
-        assert json.loads(out)["bytes_out"] == len(got)
+        assert json.loads(out)["picture_bytes"] == len(got)
         assert stat.S_ISFIFO((work / name).stat().st_mode)
 
 
@@ -136,7 +137,7 @@ def test_a_folder_that_takes_no_files(run, work):
     if os.geteuid() != 0:
         pytest.skip("needs the rights of root, to give them up")
     (work / "closed").mkdir(mode=0o555)
-    for folder in (work, *work.parents[:2]):
+    for folder in (work, *below_temporary(work)):
         folder.chmod(0o755)
     os.seteuid(65534)
     try:

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from pictures import below_temporary
 
 from promptcodec.system.atomic import atomic_write
 from promptcodec.system.special_files import descriptor, is_stream
@@ -74,7 +75,7 @@ def test_a_group_that_cannot_stay_passes_no_rights_to_another(tmp_path):
     path.write_bytes(b"old")
     os.chown(path, 4711, 4712)
     path.chmod(0o664)
-    for folder in tmp_path.parents[:2]:
+    for folder in below_temporary(tmp_path):
         folder.chmod(0o755)
     os.setegid(65534)
     os.seteuid(4711)
@@ -121,7 +122,7 @@ def test_folders_that_cannot_be_written_to(tmp_path, exists):
     if exists:
         path.write_bytes(b"old")
         path.chmod(0o666)
-    for parent in tmp_path.parents[:2]:
+    for parent in below_temporary(tmp_path):
         parent.chmod(0o755)
     tmp_path.chmod(0o755)
     os.seteuid(4711)
