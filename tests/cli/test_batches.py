@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def _work_or_die(job):
 
 def test_a_killed_worker_costs_only_its_own_file(capfd):
     planned = [jobs.Job(f"{name}{i}", f"{name}{i}.ptc") for i, name in enumerate(["a", "killer", "b", "odd", "c", "d"])]
-    assert jobs.run(planned, _work_or_die, 2, int, False, lambda *_: None) == 1
+    assert jobs.run(planned, _work_or_die, 2, int, False, partial(jobs.report, "encode")) == 1
     out, err = capfd.readouterr()
     *reported, summary = out.splitlines()
     assert summary == "6 files: 4 done, 2 failed"
@@ -152,7 +153,7 @@ def _job_without_room(job):
 def test_a_full_disk_ends_worker_processes(capfd):
     planned = [jobs.Job(f"full{i}", f"{i}.ptc") for i in range(20)]
     with pytest.raises(jobs.DiskFullError, match="No space left"):
-        jobs.run(planned, _job_without_room, 2, int, False, lambda *_: None)
+        jobs.run(planned, _job_without_room, 2, int, False, partial(jobs.report, "encode"))
     assert capfd.readouterr().err == ""
 
 
