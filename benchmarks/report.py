@@ -1,6 +1,6 @@
 """Render packed results into a Markdown page: tables, BD-rates and figures, each with the command that makes it.
 
-python benchmarks/report.py benchmarks/results/eval -o docs/results.md
+python -m benchmarks.report benchmarks/results/eval -o docs/results.md
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Count the parameters and multiply-accumulates of every preset, which ``promptcodec models --all`` prints.
 
-    python benchmarks/results/preset_costs.py
+    python -m benchmarks.results.preset_costs
 
 Counted by arithmetic for a picture of 512x768. To be run again where a preset changes; a test compares.
 """

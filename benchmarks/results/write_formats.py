@@ -1,4 +1,4 @@
-"""Write the table of output formats in docs/metadata.md: python benchmarks/results/write_formats.py"""
+"""Write the table of output formats in docs/metadata.md: python -m benchmarks.results.write_formats"""
 
 from pathlib import Path
 

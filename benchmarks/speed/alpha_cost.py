@@ -1,6 +1,6 @@
 """Time and size of coded alpha planes, beside Pillow's PNG and deflate at level 9 of all three predictors.
 
-    python benchmarks/speed/alpha_cost.py [--side 2048] [--photo FILE] [--level-9]
+    python -m benchmarks.speed.alpha_cost [--side 2048] [--photo FILE] [--level-9]
 
 Masks are made here: dithered, noisy, soft, hard and, with ``--photo``, cut from a picture. ``--level-9`` adds what
 exhaustive coding makes of each, which takes minutes.

@@ -1,6 +1,6 @@
 """Measure what a verified encode costs, and write it into docs/trust.md.
 
-    python benchmarks/speed/verify_cost.py KODAK_FOLDER
+    python -m benchmarks.speed.verify_cost KODAK_FOLDER
 
 Processor seconds of one thread, so that a busy machine says the same as an idle one. Each picture is encoded plain and
 verified in turns, after one encode that does not count; the median of the ratios is kept for each model.

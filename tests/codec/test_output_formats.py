@@ -66,7 +66,7 @@ def reread(data, keeps):
 def test_the_table_has_every_format_that_pillow_writes():
     assert set(FORMATS) == set(Image.SAVE) - OTHERS
     page = (Path(__file__).resolve().parents[2] / "docs" / "metadata.md").read_text()
-    assert "\n".join(table()) in page, "python benchmarks/results/write_formats.py writes it"
+    assert "\n".join(table()) in page, "python -m benchmarks.results.write_formats writes it"
 
 
 @pytest.mark.parametrize(

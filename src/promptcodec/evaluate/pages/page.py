@@ -30,7 +30,7 @@ def render(folder: Path, output: Path, figures: bool = True) -> list[Path]:
     if not paths:
         raise UsageError(f"there are no packed results (.json) in {folder}")
     page = _Page(folder, output, figures)
-    parts = [f"# Results\n\nWritten by `python benchmarks/report.py {folder} -o {output}`; do not edit."]
+    parts = [f"# Results\n\nWritten by `python -m benchmarks.report {folder} -o {output}`; do not edit."]
     for path in paths:
         results = unpack(path)
         if results.kind not in _KINDS:
