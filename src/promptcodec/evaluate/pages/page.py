@@ -73,7 +73,9 @@ def _rd(page: _Page, path: Path, results: Results) -> list[str]:
     names = results.extra.get("curves", [])
     stored = [open_curve(name) for name in names]
     drawn = [open_curve(name) for name in results.extra.get("drawn", [])]
-    summary = summarise(results.rows, stored=stored)
+    labels = list(by_curve(results.rows))
+    several = sum(map(is_ours, labels)) > 1  # models of ours are compared with each other too
+    summary = summarise(results.rows, [label for label in labels if several or not is_ours(label)], stored)
     beside = "".join(f" --curve {curve.name}" for curve in drawn)
     parts = []
     for metric in ("psnr", "ssimulacra2", "lpips_alex"):
@@ -101,7 +103,8 @@ def _rd(page: _Page, path: Path, results: Results) -> list[str]:
         ]
         command = f"bars {path} --codec {label}" + "".join(f" --curve {name}" for name in names)
         caption = f"BD-rates of {label}, {results.title}"
-        parts.append(page.figure(f"{path.stem}-bars", caption, command, _bars_drawing(summary, label)))
+        name = f"{path.stem}-{label.partition(':')[2]}-bars" if several else f"{path.stem}-bars"
+        parts.append(page.figure(name, caption, command, _bars_drawing(summary, label)))
         equal = [e for e in summary.equal_rates if e.codec == label]
         rows = [[a, *(_equal(summary, label, a, r) for r in RATES)] for a in dict.fromkeys(e.anchor for e in equal)]
         parts += [
