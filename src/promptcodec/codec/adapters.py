@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from promptcodec.bitstream.records import AdapterRecord
+from promptcodec.bitstream.contents import AdapterRecord
 from promptcodec.bitstream.tiling import Rect
 from promptcodec.errors import UsageError
 from promptcodec.model.effort import Effort

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from promptcodec.bitstream.container import MAX_PIXELS, MAX_SIDE
+from promptcodec.bitstream.container import MAX_PIXELS
+from promptcodec.bitstream.contents import MAX_SIDE
 from promptcodec.errors import ImageError, LimitError, UsageError
 from promptcodec.picture.colour import to_rgb_or_grey
 from promptcodec.picture.file_objects import checked, seekable

@@ -12,8 +12,8 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
-from promptcodec.bitstream.chunks import MAX_METADATA
 from promptcodec.bitstream.container import EXIF_PREFIX
+from promptcodec.bitstream.contents import MAX_METADATA
 from promptcodec.picture import exif as exif_data
 from promptcodec.picture import xmp as xmp_data
 from promptcodec.picture.exif import TiffMetadata

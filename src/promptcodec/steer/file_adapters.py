@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from promptcodec.bitstream.records import AdapterRecord
+from promptcodec.bitstream.contents import AdapterRecord
 from promptcodec.bitstream.tiling import Rect
 from promptcodec.errors import FormatError
 from promptcodec.model import config

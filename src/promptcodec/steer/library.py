@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from promptcodec.bitstream.records import AdapterRecord
+from promptcodec.bitstream.contents import AdapterRecord
 from promptcodec.codec.adapters import Request
 from promptcodec.errors import ModelMismatchError, OtherBaseError, UnfitError, UsageError
 from promptcodec.model.base import CompressionModel
