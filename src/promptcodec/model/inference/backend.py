@@ -18,7 +18,7 @@ from promptcodec.model.base import CompressionModel
 from promptcodec.model.config import STRIDE
 from promptcodec.model.effort import Effort
 from promptcodec.model.entropy.schedule import MeanStep
-from promptcodec.model.inference.defaults import default_settings
+from promptcodec.model.inference.defaults import default_settings, true_float32
 from promptcodec.model.inference.exact_hyper import (
     ExactHyper,
     SteersLatents,
@@ -26,7 +26,7 @@ from promptcodec.model.inference.exact_hyper import (
     array_steps,
     latent_steering,
 )
-from promptcodec.model.inference.precision import Precision, autocast_pays, true_float32
+from promptcodec.model.inference.precision import Precision, autocast_pays
 from promptcodec.model.inference.refinement import refined_latents
 from promptcodec.model.layers.transforms import pad_to_multiple
 from promptcodec.model.steering import Constant, Decoded, Steerer, Steering
