@@ -70,8 +70,8 @@ def pack(file: PtcFile) -> bytes:
     check_size(header.width, header.height, MAX_PIXELS)
     if header.alpha != (metadata.alpha is not None):
         raise FormatError("the header's alpha flag and the alpha plane do not agree")
-    if len(file.tiles) != header.grid.count:
-        raise FormatError(f"the header asks for {header.grid.count} tiles, given are {len(file.tiles)}")
+    if len(file.tiles) != header.tile_count:
+        raise FormatError(f"the header asks for {header.tile_count} tiles, given are {len(file.tiles)}")
     parts = [SIGNATURE, bytes([VERSION]), chunk(HEADER, pack_header(header))]
     if file.preview is not None:
         parts.append(chunk(PREVIEW, pack_preview(file.preview, header)))
@@ -99,7 +99,7 @@ def unpack(data: bytes, max_pixels: int | None = MAX_PIXELS) -> PtcFile:
     ``max_pixels`` None trusts the header's size. Raises FormatError, VersionError and LimitError.
     """
     reader = PtcReader(io.BytesIO(data), max_pixels)
-    tiles = tuple(reader.tile(i) for i in range(reader.header.grid.count))
+    tiles = tuple(reader.tile(i) for i in range(reader.header.tile_count))
     return PtcFile(reader.header, tiles, reader.metadata, reader.adapters, reader.preview)
 
 
@@ -163,7 +163,7 @@ class PtcReader:
             self.tile(index)
 
     def _check_tiles(self) -> None:
-        expected = self.header.grid.count
+        expected = self.header.tile_count
         if not self._tiles:
             raise FormatError("the file ends before its picture begins")
         if len(self._tiles) != expected:

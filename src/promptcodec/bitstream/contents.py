@@ -55,6 +55,11 @@ class Header:
         """The tiles."""
         return Grid(self.width, self.height, self.tile_width or self.width, self.tile_height or self.height)
 
+    @property
+    def tile_count(self) -> int:
+        """Tiles in all."""
+        return self.grid.count if self.tile_width else 1
+
 
 @dataclass(frozen=True)
 class Tile:

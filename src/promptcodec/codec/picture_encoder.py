@@ -99,7 +99,7 @@ class PictureEncoder:
         """
         kept = KeptLatents(earlier.latest if earlier is not None else None)
         with self._backend.default_settings():
-            attached = self._decoder.adapters.attach(request, self.picture.rgb, 0.0, Effort(0))
+            attached = self._attached(request, 0, Effort(0))
             self._latents(self._header(0, Effort(0)), attached, Effort(0), progress, kept)
         return kept
 
@@ -122,19 +122,20 @@ class PictureEncoder:
     ) -> bytes:  # fmt: skip
         picture = self.picture
         plain = self._header(q, effort)
-        attached = self._decoder.adapters.attach(request, picture.rgb, q / Q_STEPS, effort)
+        attached = self._attached(request, q, effort)
         records = attached.records if attached is not None else ()
         metadata = Metadata(
             icc=picture.icc, exif=None if options.strip else picture.exif, xmp=None if options.strip else picture.xmp,
             alpha=self._alpha, source_hash=options.source_hash,
         )  # fmt: skip
-        wanted = plain.grid.count > 1 if options.preview is None else options.preview
+        tiled = plain.tile_count > 1
+        wanted = tiled if options.preview is None else options.preview
         small = self._preview(q) if wanted else None
 
         def file_of(latents: Iterable[Analysis], q: int) -> bytes:
             tiles = []
             for index, analysis in enumerate(latents):
-                steering = attached.within(plain.grid.tile(index)) if attached is not None else None
+                steering = attached.within(plain.grid.tile(index)) if attached is not None and tiled else attached
                 coded = self._coder.encode(analysis, q / Q_STEPS, steering)
                 tiles.append(Tile(coded.checksum, coded.offsets, coded.stream))
             return pack(PtcFile(replace(plain, q=q), tuple(tiles), metadata, records, small))
@@ -160,8 +161,12 @@ class PictureEncoder:
             probability=self._backend.probability, pixels=self._backend.pixels, q=q, tile_width=tile_width,
             tile_height=tile_height,
         )  # fmt: skip
-        check_memory(height, width, header.grid.largest_region(analysis_halo(config)))
+        largest = header.grid.largest_region(analysis_halo(config)) if tile_width else height * width
+        check_memory(height, width, largest)
         return header
+
+    def _attached(self, request: Request, q: int, effort: Effort) -> AttachedAdapters | None:
+        return self._decoder.adapters.attach(request, self.picture.rgb, q / Q_STEPS, effort) if request else None
 
     def _latents(
         self, header: Header, attached: AttachedAdapters | None, effort: Effort, progress: Progress | None,

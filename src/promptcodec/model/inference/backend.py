@@ -57,9 +57,8 @@ class TorchBackend:
         self.bfloat16, _ = autocast_pays(precision, self.device)
         self.hyper = ExactHyper(network, tables)
 
-    def default_settings(self) -> AbstractContextManager[Any]:
-        """A context in which nothing that the program around has set reaches a file."""
-        return default_settings()
+    default_settings = staticmethod(default_settings)
+    """A context in which nothing that the program around has set reaches a file."""
 
     @torch.inference_mode()
     def analyse(
