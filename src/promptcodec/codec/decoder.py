@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -14,8 +15,10 @@ from promptcodec.codec.backend import Backend
 from promptcodec.codec.budget import synthesis_halo
 from promptcodec.codec.latents import CodedLatents
 from promptcodec.codec.search import Q_STEPS
-from promptcodec.codec.tile_latents import Coder, DecodedTiles, Progress, dequantised
+from promptcodec.codec.tile_latents import PLACE, Coder, DecodedLatents, DecodedTiles, Progress, dequantised
 from promptcodec.errors import ModelMismatchError
+from promptcodec.model.arrays import Float64s
+from promptcodec.model.config import LATENTS_A_SIDE
 from promptcodec.picture.alpha import decode_alpha
 from promptcodec.picture.picture import Picture
 from promptcodec.store.versions import described, remedy
@@ -32,9 +35,13 @@ class Decoder:
         self.backend, self.coder, self.adapters = backend, coder, adapters
 
     def decode(
-        self, file: PtcReader, request: Request, crop: Rect | None = None, progress: Progress | None = None
-    ) -> Picture:
-        """The picture in a file, or the part ``crop`` of it. Raises as ``Codec.decode`` does."""
+        self, file: PtcReader, request: Request, crop: Rect | None = None, progress: Progress | None = None,
+        known: Mapping[int, DecodedLatents] | None = None,
+    ) -> Picture:  # fmt: skip
+        """The picture in a file, or the part ``crop`` of it; ``known``: see ``DecodedTiles``.
+
+        Raises as ``Codec.decode`` does.
+        """
         header, metadata, grid = file.header, file.metadata, file.header.grid
         part = grid.whole if crop is None else grid.checked(crop)
         attached = self._opened(file, request)
@@ -45,7 +52,7 @@ class Decoder:
         alpha = None
         if metadata.alpha is not None:
             alpha = decode_alpha(metadata.alpha, header.height, header.width)[part.rows, part.columns]
-        latents = DecodedTiles(self.coder, file, attached)
+        latents = DecodedTiles(self.coder, file, attached, known)
         rgb = None
         wanted = grid.touching(part)
         if len(wanted) > 1:
@@ -73,6 +80,24 @@ class Decoder:
         if len(wanted) > 1:
             give_back()
         return Picture(rgb=rgb, grey=header.grey, alpha=alpha, icc=metadata.icc, exif=metadata.exif, xmp=metadata.xmp)
+
+    def bit_allocation(self, file: PtcReader, request: Request) -> Float64s:
+        """Where a file's bits go: see ``Codec.bit_allocation``. Raises as ``decode`` does."""
+        latents, grid = DecodedTiles(self.coder, file, self._opened(file, request)), file.header.grid
+        file.check_tiles()
+        rows, columns = (-(-side // PLACE) for side in (grid.height, grid.width))
+        bits = np.zeros((rows, columns))
+        for index in range(grid.count):
+            tile = grid.tile(index)
+            z, y = latents.bits(index)
+            spread = z.sum(axis=(0, 1)).repeat(LATENTS_A_SIDE, 0).repeat(LATENTS_A_SIDE, 1) / LATENTS_A_SIDE**2
+            places = spread + y.sum(axis=(0, 1))
+            # What pads a tile to whole blocks costs bits too: they are those of the last places in the picture.
+            down, across = (np.arange(count) for count in places.shape)
+            last = -(-tile.bottom // PLACE) - 1, -(-tile.right // PLACE) - 1
+            where = np.minimum(down + tile.top // PLACE, last[0]), np.minimum(across + tile.left // PLACE, last[1])
+            np.add.at(bits, (where[0][:, None], where[1]), places)
+        return bits
 
     def verify(self, file: PtcReader, request: Request) -> None:
         """All of ``decode`` that can fail, without the synthesis, and the preview. Raises as ``decode`` does."""
