@@ -10,7 +10,7 @@ from chunks import repaired
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from promptcodec.bitstream import chunks, container
+from promptcodec.bitstream import container, contents
 from promptcodec.bitstream.container import (
     Header,
     Metadata,
@@ -22,8 +22,8 @@ from promptcodec.bitstream.container import (
     read_header,
     unpack,
 )  # fmt: skip
+from promptcodec.bitstream.contents import AdapterRecord
 from promptcodec.bitstream.leb128 import leb128, read_leb128
-from promptcodec.bitstream.records import AdapterRecord
 from promptcodec.errors import FormatError, LimitError, PromptcodecError, VersionError
 
 HEADER = Header(768, 512, b"12345678", b"abcd", 40_000)
@@ -112,17 +112,17 @@ def test_a_file_of_the_format_before_the_first_release():
 
 def test_future_features():
     with pytest.raises(VersionError, match="0x20"):
-        unpack(pack(FILE) + chunks.chunk(0x20, b"prompt"))
+        unpack(pack(FILE) + container.chunk(0x20, b"prompt"))
     for flag in (0x10, 0x20, 0x40, 0x80):
         with pytest.raises(VersionError, match="flags"):
             read_header(header_bytes(768, 512, flag))
 
 
-@pytest.mark.parametrize("kind", [chunks.GAIN_MAP, chunks.REFINEMENT, 0xA0, 0xFF])
+@pytest.mark.parametrize("kind", [container.GAIN_MAP, container.REFINEMENT, 0xA0, 0xFF])
 @pytest.mark.parametrize("file", [FILE, RICH, TILED], ids=["plain", "rich", "tiled"])
 def test_ancillary_chunks_of_the_future_are_skipped(kind, file):
     """Anywhere behind the preview, any number of them; but their CRCs count."""
-    data, extra = pack(file), chunks.chunk(kind, b"\0\1layer")
+    data, extra = pack(file), container.chunk(kind, b"\0\1layer")
     start = len(data) - len(b"".join(chunks_of(data)[1 + (file.preview is not None) :]))
     for at in (start, len(data)):
         assert unpack(data[:at] + extra + extra + data[at:]) == file
@@ -137,7 +137,7 @@ def test_samples_of_the_future_are_refused():
             with pytest.raises(VersionError, match="samples of more than 8 bits or of high dynamic range"):
                 call(data)
     with pytest.raises(VersionError, match="samples of more than 8 bits or of high dynamic range"):
-        unpack(pack(FILE) + chunks.chunk(chunks.SAMPLE_FORMAT, b"\x10\x09\x10\0\1"))
+        unpack(pack(FILE) + container.chunk(container.SAMPLE_FORMAT, b"\x10\x09\x10\0\1"))
 
 
 def chunks_of(data):
@@ -210,7 +210,7 @@ def test_the_preview_is_bound_to_its_own_rate_and_size():
     payload = preview[2:-4]
     for at in range(4):  # width, height, q
         changed = payload[:at] + bytes([payload[at] ^ 1]) + payload[at + 1 :]
-        data = b"".join([pack(TILED)[:5], header, chunks.chunk(chunks.PREVIEW, changed), *tiles])
+        data = b"".join([pack(TILED)[:5], header, container.chunk(container.PREVIEW, changed), *tiles])
         assert integers_of(data)[:6] == list(range(6))
         assert unpack(data).preview.tile.checksum != 3
         assert container.read_preview(io.BytesIO(data))[1] == unpack(data).preview
@@ -221,9 +221,9 @@ def test_numbers_have_one_spelling():
     for longer in (b"\x80\x00", b"\xff\x00", b"\x80\x80\x00", b"\x81\x80\x80\x80\x00"):
         with pytest.raises(FormatError, match="more bytes than it needs"):
             read_leb128(longer, 0)
-    padded = b"\x83\x00" + leb128(2) + container._FIXED.pack(0, b"12345678", b"abcd", 0)
+    padded = b"\x83\x00" + leb128(2) + contents._FIXED.pack(0, b"12345678", b"abcd", 0)
     with pytest.raises(FormatError, match="more bytes than it needs"):
-        read_header(container.SIGNATURE + bytes([container.VERSION]) + chunks.chunk(chunks.HEADER, padded))
+        read_header(container.SIGNATURE + bytes([container.VERSION]) + container.chunk(container.HEADER, padded))
 
 
 def test_what_was_read_is_written_as_it_was():
@@ -232,8 +232,8 @@ def test_what_was_read_is_written_as_it_was():
 
 
 def header_bytes(width, height, flags=0):
-    payload = leb128(width) + leb128(height) + container._FIXED.pack(flags, b"12345678", b"abcd", 0)
-    return container.SIGNATURE + bytes([container.VERSION]) + chunks.chunk(chunks.HEADER, payload)
+    payload = leb128(width) + leb128(height) + contents._FIXED.pack(flags, b"12345678", b"abcd", 0)
+    return container.SIGNATURE + bytes([container.VERSION]) + container.chunk(container.HEADER, payload)
 
 
 @pytest.mark.parametrize("size", [(65_535, 65_535), (65_536, 1), (1, 2**30), (2**15, 2**14)])
@@ -254,14 +254,14 @@ def test_no_pixels():
 def test_a_deflate_bomb_is_bounded():
     bomb = zlib.compress(bytes(2**25), 9)
     with pytest.raises(FormatError, match="exceeds"):
-        unpack(pack(FILE) + chunks.chunk(chunks.XMP, bomb))
+        unpack(pack(FILE) + container.chunk(container.XMP, bomb))
 
 
 def test_twice_the_same_chunk():
     with pytest.raises(FormatError, match="more tiles"):
-        unpack(pack(FILE) + chunks.chunk(chunks.TILE, b"12345"))
+        unpack(pack(FILE) + container.chunk(container.TILE, b"12345"))
     with pytest.raises(FormatError, match="second"):
-        unpack(pack(RICH) + chunks.chunk(chunks.EXIF, zlib.compress(b"II*\0")))
+        unpack(pack(RICH) + container.chunk(container.EXIF, zlib.compress(b"II*\0")))
 
 
 def test_tiles_and_preview():
@@ -277,15 +277,15 @@ def test_tiles_and_preview():
 
 @pytest.mark.parametrize(("columns", "rows"), [(0, 1), (1, 0), (3, 2), (257, 1)])
 def test_tiles_that_divide_nothing(columns, rows):
-    payload = leb128(768) + leb128(512) + container._FIXED.pack(4, b"12345678", b"abcd", 0)
+    payload = leb128(768) + leb128(512) + contents._FIXED.pack(4, b"12345678", b"abcd", 0)
     payload += leb128(columns) + leb128(rows)
     with pytest.raises(FormatError, match="do not divide"):
-        read_header(container.SIGNATURE + bytes([container.VERSION]) + chunks.chunk(chunks.HEADER, payload))
+        read_header(container.SIGNATURE + bytes([container.VERSION]) + container.chunk(container.HEADER, payload))
 
 
 def test_a_preview_elsewhere_or_too_large():
     header, preview, *tiles = chunks_of(pack(TILED))
-    for others in ([*tiles, preview], [chunks.chunk(0xA0, b""), preview, *tiles], [tiles[0], preview, *tiles[1:]]):
+    for others in ([*tiles, preview], [container.chunk(0xA0, b""), preview, *tiles], [tiles[0], preview, *tiles[1:]]):
         with pytest.raises(FormatError, match="behind the header"):
             unpack(pack(TILED)[:5] + b"".join([header, *others]))
     large = dataclasses.replace(TILED, preview=Preview(1025, 1, 0, Tile(1, b"", b"")))

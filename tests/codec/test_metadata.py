@@ -23,7 +23,7 @@ from metadata_files import (
 )
 from PIL import Image, ImageCms
 
-from promptcodec.bitstream.chunks import MAX_METADATA
+from promptcodec.bitstream.contents import MAX_METADATA
 from promptcodec.errors import ImageError
 from promptcodec.picture import exif, xmp
 from promptcodec.picture.picture import Picture

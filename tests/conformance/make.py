@@ -31,7 +31,7 @@ import torch
 from PIL import Image
 
 from promptcodec.api import codec_of
-from promptcodec.bitstream import chunks, container
+from promptcodec.bitstream import container, contents
 from promptcodec.bitstream.container import PtcReader, pack, unpack
 from promptcodec.bitstream.leb128 import leb128
 from promptcodec.codec import picture_encoder
@@ -240,10 +240,10 @@ def features() -> None:
 
 def with_reserved(data: bytes) -> bytes:
     """The file with ancillary chunks that no release gives a meaning yet: a gain map, refinements, a private one."""
-    gain_map = chunks.chunk(chunks.GAIN_MAP, b"\x2d\x26a gain map")
-    layers = (chunks.chunk(chunks.REFINEMENT, bytes([0, layer]) + b"a layer") for layer in range(2))
+    gain_map = container.chunk(container.GAIN_MAP, b"\x2d\x26a gain map")
+    layers = (container.chunk(container.REFINEMENT, bytes([0, layer]) + b"a layer") for layer in range(2))
     end = PtcReader(io.BytesIO(data))._tiles[0]
-    return data[:end] + gain_map + data[end:] + b"".join(layers) + chunks.chunk(0xF0, b"private")
+    return data[:end] + gain_map + data[end:] + b"".join(layers) + container.chunk(0xF0, b"private")
 
 
 def _srgb() -> bytes:
@@ -266,9 +266,9 @@ def bad() -> None:
 
     def headed(width: int, height: int, flags: int = 0, more: bytes = b"") -> bytes:
         payload = leb128(width) + leb128(height)
-        payload += container._FIXED.pack(flags, header.probability, header.pixels, header.q) + more
-        rest = chunks.chunk(chunks.TILE, container._pack_tile(tile, 0))
-        return data[:5] + chunks.chunk(chunks.HEADER, payload) + rest
+        payload += contents._FIXED.pack(flags, header.probability, header.pixels, header.q) + more
+        rest = container.chunk(container.TILE, contents.pack_tile(tile, 0))
+        return data[:5] + container.chunk(container.HEADER, payload) + rest
 
     def version(number: int) -> bytes:
         return data[:4] + bytes([number]) + data[5:]
@@ -317,11 +317,11 @@ def bad() -> None:
         "unknown-flag": (headed(90, 75, 0x40), "VersionError", "flags 0x40"),
         "samples-flag": (headed(90, 75, 8, b"\0"), "VersionError", "more than 8 bits or of high dynamic range"),
         "samples-chunk": (
-            data + chunks.chunk(chunks.SAMPLE_FORMAT, b"\x0a\x09\x10\x00\x01"), "VersionError",
+            data + container.chunk(container.SAMPLE_FORMAT, b"\x0a\x09\x10\x00\x01"), "VersionError",
             "more than 8 bits or of high dynamic range",
         ),
         "long-number": (
-            data[:5] + chunks.chunk(chunks.HEADER, b"\xda\x00" + data[8 : spans(data)[0][1] - 4])
+            data[:5] + container.chunk(container.HEADER, b"\xda\x00" + data[8 : spans(data)[0][1] - 4])
             + data[spans(data)[0][1] :],
             "FormatError", "more bytes than it needs",
         ),
@@ -329,7 +329,7 @@ def bad() -> None:
         "tiles-of-nothing": (headed(900, 75, 4, b"\0\1"), "FormatError", "do not divide"),
         "tiles-too-large": (headed(90, 75, 4, b"\1\1"), "FormatError", "do not divide"),
         "tile-missing": (headed(600, 75, 4, b"\1\1"), "FormatError", "fewer tiles"),
-        "tile-too-many": (data + chunks.chunk(chunks.TILE, b"12345"), "FormatError", "more tiles"),
+        "tile-too-many": (data + container.chunk(container.TILE, b"12345"), "FormatError", "more tiles"),
         "tiles-swapped": (
             of_chunks((alike, 0), (alike, 2), (alike, 1)), "FormatError",
             "the tile of row 1, column 2 stands where the tile of row 1, column 1 belongs",
@@ -343,18 +343,18 @@ def bad() -> None:
         ),
         "header-grey": (under(renamed(grey=True)), "FormatError", "do not have the checksum in the file"),
         "adapters-left-out": (under(data, adapted), "FormatError", ""),
-        "unknown-chunk": (data + chunks.chunk(0x20, b"x"), "VersionError", "feature 0x20"),
+        "unknown-chunk": (data + container.chunk(0x20, b"x"), "VersionError", "feature 0x20"),
         "second-header": (data + data[5:35], "FormatError", ""),
         "preview-elsewhere": (
-            data + chunks.chunk(chunks.ICC, zlib.compress(b"x")) + chunks.chunk(chunks.PREVIEW, bytes(9)),
+            data + container.chunk(container.ICC, zlib.compress(b"x")) + container.chunk(container.PREVIEW, bytes(9)),
             "FormatError", "right behind the header",
         ),
-        "bomb": (data + chunks.chunk(chunks.XMP, zlib.compress(bytes(2**25), 9)), "FormatError", "exceeds"),
-        "not-deflated": (data + chunks.chunk(chunks.EXIF, b"xyz"), "FormatError", "does not inflate"),
-        "alpha-without-flag": (data + chunks.chunk(chunks.ALPHA, b"\0\1"), "FormatError", "do not agree"),
+        "bomb": (data + container.chunk(container.XMP, zlib.compress(bytes(2**25), 9)), "FormatError", "exceeds"),
+        "not-deflated": (data + container.chunk(container.EXIF, b"xyz"), "FormatError", "does not inflate"),
+        "alpha-without-flag": (data + container.chunk(container.ALPHA, b"\0\1"), "FormatError", "do not agree"),
         "flag-without-alpha": (headed(90, 75, 2), "FormatError", "do not agree"),
-        "source-hash": (data + chunks.chunk(chunks.SOURCE_HASH, b"1"), "FormatError", "source hash has 1 bytes"),
-        "no-adapters": (data + chunks.chunk(chunks.ADAPTERS, b""), "FormatError", "chunk is empty"),
+        "source-hash": (data + container.chunk(container.SOURCE_HASH, b"1"), "FormatError", "source hash has 1 bytes"),
+        "no-adapters": (data + container.chunk(container.ADAPTERS, b""), "FormatError", "chunk is empty"),
         "adapter-not-here": (adapted, "ModelMismatchError", "gain-units"),
         "other-model": (renamed(probability=b"\1" * 8), "ModelMismatchError", "0101010101010101"),
     }  # fmt: skip

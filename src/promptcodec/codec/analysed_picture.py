@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from promptcodec.codec.adapters import Request
 from promptcodec.codec.picture_encoder import FileOptions, KeptLatents, PictureEncoder
@@ -11,6 +11,9 @@ from promptcodec.codec.search import Target
 from promptcodec.codec.tile_latents import Progress
 from promptcodec.model.effort import Effort, effort_of
 from promptcodec.picture.picture import Picture
+
+if TYPE_CHECKING:
+    from promptcodec.codec.adapters import MapSource
 
 
 class AnalysedPicture:
@@ -86,7 +89,11 @@ class AnalysedPicture:
         )
 
     def with_maps(
-        self, roi: Any = None, *, maps: Mapping[str, Any] | None = None, progress: Progress | None = None
+        self,
+        roi: MapSource | None = None,
+        *,
+        maps: Mapping[str, MapSource] | None = None,
+        progress: Progress | None = None,
     ) -> AnalysedPicture:
         """The same picture with another region, or none; see ``Codec.encode`` for what one is.
 

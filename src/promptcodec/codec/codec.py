@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from PIL import Image
 from promptcodec.bitstream.container import MAX_PIXELS, PtcReader
 from promptcodec.bitstream.contents import Header, Preview
 from promptcodec.bitstream.tiling import Rect
-from promptcodec.codec.adapters import AdapterLibrary, NoAdapters, Request
+from promptcodec.codec.adapters import AdapterLibrary, AdapterSource, NoAdapters, Request
 from promptcodec.codec.analysed_picture import AnalysedPicture
 from promptcodec.codec.backend import Backend
 from promptcodec.codec.budget import DEFAULT_MEMORY
@@ -30,6 +30,7 @@ from promptcodec.picture.read import read
 from promptcodec.picture.write import to_pil
 
 if TYPE_CHECKING:
+    from promptcodec.codec.adapters import MapSource
     from promptcodec.picture.read import Source
 
 
@@ -39,7 +40,7 @@ class Codec:
     def __init__(self, backend: Backend, adapters: AdapterLibrary | None = None) -> None:
         """``promptcodec.load`` makes both."""
         self.backend = backend
-        self.adapters: AdapterLibrary = adapters or NoAdapters()
+        self.adapters = adapters or NoAdapters()
         contextual = isinstance(self.config.context, ContextualMean)
         self.coder: Coder = OneShotCoder(backend) if contextual else LatentCoder(backend.hyper)
         self._decoder = Decoder(backend, self.coder, self.adapters)
@@ -65,11 +66,11 @@ class Codec:
         quality: float | None = None,
         *,
         target: Target | None = None,
-        adapters: Sequence[Any] = (),
+        adapters: Sequence[AdapterSource] = (),
         settings: Mapping[str, float] | None = None,
-        roi: Any = None,
+        roi: MapSource | None = None,
         look: float | None = None,
-        maps: Mapping[str, Any] | None = None,
+        maps: Mapping[str, MapSource] | None = None,
         strip: bool = False,
         source_hash: bytes | None = None,
         effort: int | Effort = 0,
@@ -112,11 +113,11 @@ class Codec:
         self,
         image: Source,
         *,
-        adapters: Sequence[Any] = (),
+        adapters: Sequence[AdapterSource] = (),
         settings: Mapping[str, float] | None = None,
-        roi: Any = None,
+        roi: MapSource | None = None,
         look: float | None = None,
-        maps: Mapping[str, Any] | None = None,
+        maps: Mapping[str, MapSource] | None = None,
         memory: int = DEFAULT_MEMORY,
         progress: Progress | None = None,
     ) -> AnalysedPicture:
@@ -135,7 +136,7 @@ class Codec:
         self,
         data: bytes | PtcReader,
         *,
-        adapters: Sequence[Any] = (),
+        adapters: Sequence[AdapterSource] = (),
         settings: Mapping[str, float] | None = None,
         look: float | None = None,
         max_pixels: int | None = MAX_PIXELS,
@@ -165,7 +166,7 @@ class Codec:
         self,
         data: bytes | PtcReader,
         *,
-        adapters: Sequence[Any] = (),
+        adapters: Sequence[AdapterSource] = (),
         settings: Mapping[str, float] | None = None,
         look: float | None = None,
         max_pixels: int | None = MAX_PIXELS,
@@ -178,7 +179,7 @@ class Codec:
             return self._decoder.decode(reader(data, max_pixels), request, crop, progress)
 
     def verify(
-        self, data: bytes | PtcReader, *, adapters: Sequence[Any] = (), max_pixels: int | None = MAX_PIXELS
+        self, data: bytes | PtcReader, *, adapters: Sequence[AdapterSource] = (), max_pixels: int | None = MAX_PIXELS
     ) -> None:
         """All of ``decode_picture`` that can fail, without the synthesis: no pixels are made. Raises as it does.
 
@@ -188,7 +189,7 @@ class Codec:
             self._decoder.verify(reader(data, max_pixels), Request(tuple(adapters)))
 
     def bit_allocation(
-        self, data: bytes | PtcReader, *, adapters: Sequence[Any] = (), max_pixels: int | None = MAX_PIXELS
+        self, data: bytes | PtcReader, *, adapters: Sequence[AdapterSource] = (), max_pixels: int | None = MAX_PIXELS
     ) -> Float64s:
         """Where a file's bits go: those of each block of 16 x 16 pixels, float64 (H/16, W/16), both rounded up.
 

@@ -11,12 +11,11 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from promptcodec.bitstream.offsets import OffsetReader, pack_offsets
 from promptcodec.bitstream.rans import Decoder, encode
 from promptcodec.bitstream.rans import Step as CoderStep
 from promptcodec.bitstream.tables import gaussian_tables
 from promptcodec.codec.backend import Attached, HyperNetworks
-from promptcodec.codec.exact import GRID, choose_offsets, pieces, quantise_parameters
+from promptcodec.codec.exact import GRID, OffsetReader, choose_offsets, pack_offsets, pieces, quantise_parameters
 from promptcodec.errors import FormatError, PromptcodecError
 from promptcodec.model.arrays import EVERYWHERE, Analysis, Float64s, Floats, Gains, Step, Where
 from promptcodec.model.config import LATENTS_A_SIDE, STRIDE, CausalAttention

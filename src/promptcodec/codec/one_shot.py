@@ -13,12 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from promptcodec.bitstream.offsets import OffsetReader
 from promptcodec.bitstream.rans import Decoder
 from promptcodec.bitstream.rans import Step as CoderStep
 from promptcodec.bitstream.tables import gaussian_tables
 from promptcodec.codec.backend import Attached, Backend, HyperNetworks
-from promptcodec.codec.exact import choose_scale_offsets, pieces, scale_bins
+from promptcodec.codec.exact import OffsetReader, choose_scale_offsets, pieces, scale_bins
 from promptcodec.codec.latents import (
     CodedLatents,
     QuantisedLatents,

@@ -6,14 +6,13 @@ import warnings
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from promptcodec.bitstream.container import pack
 from promptcodec.bitstream.contents import Header, Metadata, Preview, PtcFile, Tile
-from promptcodec.codec.adapters import AttachedAdapters, Request
+from promptcodec.codec.adapters import AdapterSource, AttachedAdapters, Request
 from promptcodec.codec.budget import DEFAULT_MEMORY, analysis_halo, tile_size
 from promptcodec.codec.decoder import Decoder, reader
 from promptcodec.codec.goals import goal_of
@@ -61,7 +60,7 @@ class FileMaker:
 
     def __init__(
         self, decoder: Decoder, header: Header, attached: AttachedAdapters | None, metadata: Metadata,
-        preview: Preview | None, adapters: tuple[Any, ...],
+        preview: Preview | None, adapters: tuple[AdapterSource, ...],
     ) -> None:  # fmt: skip
         """``adapters``: those that the user named."""
         self._decoder, self._header, self._attached = decoder, header, attached
@@ -70,9 +69,11 @@ class FileMaker:
 
     def encode(self, latents: Iterable[Analysis], q: int) -> bytes:
         """The file of latents before gains, a tile each."""
-        grid, tiles = self._header.grid, []
+        tiles, steering = [], self._attached
+        tiled = self._header.tile_count > 1
         for index, analysis in enumerate(latents):
-            steering = self._attached.within(grid.tile(index)) if self._attached is not None else None
+            if self._attached is not None and tiled:
+                steering = self._attached.within(self._header.grid.tile(index))
             quantised = self._decoder.coder.quantise(analysis, q / Q_STEPS, steering)
             coded = quantised.coded()
             tiles.append(Tile(coded.checksum, coded.offsets, coded.stream))
@@ -137,7 +138,7 @@ class PictureEncoder:
         """
         kept = KeptLatents(earlier.latest if earlier is not None else None)
         with self._backend.default_settings():
-            attached = self._decoder.adapters.attach(request, self.picture.rgb, 0.0, Effort(0))
+            attached = self._attached(request, 0, Effort(0))
             self._latents(self._header(0, Effort(0)), attached, Effort(0), progress, kept)
         return kept
 
@@ -157,12 +158,12 @@ class PictureEncoder:
         picture = self.picture
         q = rate_step(self._backend.hyper.config, quality, target)
         plain = self._header(q, effort)
-        attached = self._decoder.adapters.attach(request, picture.rgb, q / Q_STEPS, effort)
+        attached = self._attached(request, q, effort)
         metadata = Metadata(
             icc=picture.icc, exif=None if options.strip else picture.exif, xmp=None if options.strip else picture.xmp,
             alpha=self._alpha, source_hash=options.source_hash,
         )  # fmt: skip
-        wanted = plain.grid.count > 1 if options.preview is None else options.preview
+        wanted = plain.tile_count > 1 if options.preview is None else options.preview
         preview = self._preview(q) if wanted else None
         files = FileMaker(self._decoder, plain, attached, metadata, preview, request.adapters)
 
@@ -193,8 +194,12 @@ class PictureEncoder:
             probability=self._backend.probability, pixels=self._backend.pixels, q=q, tile_width=tile_width,
             tile_height=tile_height,
         )  # fmt: skip
-        check_memory(height, width, header.grid.largest_region(analysis_halo(config)))
+        largest = header.grid.largest_region(analysis_halo(config)) if tile_width else height * width
+        check_memory(height, width, largest)
         return header
+
+    def _attached(self, request: Request, q: int, effort: Effort) -> AttachedAdapters | None:
+        return self._decoder.adapters.attach(request, self.picture.rgb, q / Q_STEPS, effort) if request else None
 
     def _latents(
         self, header: Header, attached: AttachedAdapters | None, effort: Effort, progress: Progress | None,

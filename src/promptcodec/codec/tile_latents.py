@@ -44,8 +44,13 @@ def analysed_tiles(
     progress: Progress | None = None,
 ) -> Iterator[Analysis]:  # fmt: skip
     """The latents of each tile of a picture (H, W, 3), before gains, of analyses that see more of it than the tile."""
-    halo, grid, q = analysis_halo(backend.hyper.config), header.grid, header.q / Q_STEPS
-    steps = max(effort.steps, 1)
+    q, steps = header.q / Q_STEPS, max(effort.steps, 1)
+    if header.tile_count == 1:  # there is nothing around it, and nothing to be cut out
+        yield backend.analyse(rgb, q, attached, effort, _reporting(progress, 0, steps))
+        if progress is not None:
+            progress(steps, steps)
+        return
+    halo, grid = analysis_halo(backend.hyper.config), header.grid
     for index in range(grid.count):
         tile = grid.tile(index)
         region = grid.around(tile, halo)

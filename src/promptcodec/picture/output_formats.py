@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from promptcodec.bitstream.chunks import MAX_METADATA
 from promptcodec.bitstream.container import EXIF_PREFIX
+from promptcodec.bitstream.contents import MAX_METADATA
 
 _ALL = ("L", "LA", "RGB", "RGBA")
 _MARKER = 65_533  # bytes in a segment of a JPEG file

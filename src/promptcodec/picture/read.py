@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from promptcodec.bitstream.container import MAX_PIXELS, MAX_SIDE
+from promptcodec.bitstream.container import MAX_PIXELS
+from promptcodec.bitstream.contents import MAX_SIDE
 from promptcodec.errors import ImageError, LimitError, UsageError
 from promptcodec.picture.colour import to_rgb_or_grey
 from promptcodec.picture.file_objects import checked, seekable
@@ -28,6 +29,7 @@ from promptcodec.picture.sample_depth import in_eight_bits
 from promptcodec.picture.samples import eight_bits, from_white
 from promptcodec.picture.source_metadata import fitting_profile, icc_profile, tiff_metadata, upright
 from promptcodec.picture.tiff_samples import TIFF_PREFIXES, rewritten
+from promptcodec.picture.unread_profiles import UNREAD
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,6 +52,13 @@ _DAMAGED = (
     zlib.error,
 )
 _GREY_MODES = ("1", "L", "LA", "La")
+_SIMPLE = (None, "JPEG")  # formats: none is that of images in memory
+_PROFILE_ELSEWHERE = ("TIFF", *UNREAD)  # formats of whose ICC profiles Pillow may not tell
+# Of an image's ``info``.
+_SAMPLE_FACTS = frozenset({"transparency", "gamma", "chromaticity"})
+_METADATA = frozenset({
+    "exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif", "Raw profile type APP1", "Raw profile type xmp",
+})  # fmt: skip
 
 
 def read(source: Source) -> Picture:
@@ -79,7 +88,9 @@ def read(source: Source) -> Picture:
 
 def _from_file(file: BinaryIO) -> Picture:
     begin = file.tell()
-    header = read_netpbm_header(file)
+    is_netpbm = file.read(1) == b"P"
+    file.seek(begin)
+    header = read_netpbm_header(file) if is_netpbm else None
     file.seek(begin)
     if header is not None:
         return _from_netpbm(file, header)
@@ -136,25 +147,59 @@ def _opened_tiff(file: BinaryIO) -> Image.Image:
 
 def _from_pil(image: Image.Image) -> Picture:
     _check_size(*image.size)
+    icc = exif = xmp = alpha = None
     try:
-        further, tiff = _further_pictures(image), tiff_metadata(image)
-        image = in_eight_bits(image, icc_profile(image, tiff))
+        further = _further_pictures(image) if _may_hold_more(image) else ()
+        tiff = tiff_metadata(image) if image.format == "TIFF" else None
+        if "icc_profile" in image.info or image.format in _PROFILE_ELSEWHERE:
+            icc = icc_profile(image, tiff)
+        if _has_plain_samples(image, icc):
+            image.load()
+        else:
+            image = in_eight_bits(image, icc)
+            icc = image.info.get("icc_profile") or None
     except _DAMAGED as error:
         raise ImageError(f"the picture is damaged: {error}") from None
     for loss in further:
         warnings.warn(loss, stacklevel=3)
-    icc = image.info.get("icc_profile") or None
-    image, exif, xmp = upright(image, tiff)
-    alpha = None
+    if _may_have_metadata(image):
+        image, exif, xmp = upright(image, tiff)
     if image.has_transparency_data:
         image = image.convert("LA" if image.mode in _GREY_MODES else "RGBA")
         alpha = np.array(image.getchannel("A"))
         image = image.convert("L" if image.mode == "LA" else "RGB")
-    image, icc = fitting_profile(*to_rgb_or_grey(image, icc))
+    if icc is not None or image.mode not in ("L", "RGB"):
+        image, icc = fitting_profile(*to_rgb_or_grey(image, icc))
     grey = image.mode == "L"
     pixels = np.array(image)
     rgb = np.repeat(pixels[:, :, None], 3, axis=2) if grey else pixels
     return Picture(rgb, grey, alpha, icc, exif, xmp)
+
+
+# What a picture is made of is told in many places by files of many formats, and by few of them in JPEG files and images
+# in memory. The three tests below say where there is nothing to look for.
+
+
+def _may_hold_more(image: Image.Image) -> bool:
+    """Whether the file may hold more pictures than this one."""
+    return image.format is not None and (image.format != "JPEG" or _has_segments(image, "APP1", "APP2"))
+
+
+def _has_plain_samples(image: Image.Image, icc: bytes | None) -> bool:
+    """Whether the samples are 8 bits of grey or RGB to start with, which no transparent colour and no curve changes."""
+    plain = image.mode == "RGB" or (image.mode == "L" and icc is None)
+    return plain and image.format in _SIMPLE and _SAMPLE_FACTS.isdisjoint(image.info)
+
+
+def _may_have_metadata(image: Image.Image) -> bool:
+    """Whether there may be EXIF data, XMP or an orientation, in the file or set in memory."""
+    if image.format not in _SIMPLE or _has_segments(image, "APP1"):
+        return True
+    return not _METADATA.isdisjoint(image.info) or bool(image.getexif())
+
+
+def _has_segments(image: Image.Image, *names: str) -> bool:
+    return any(name in names for name, _ in getattr(image, "applist", ()))
 
 
 def _further_pictures(image: Image.Image) -> Sequence[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from promptcodec.bitstream.chunks import MAX_METADATA
+from promptcodec.bitstream.contents import MAX_METADATA
 from promptcodec.picture.tiff_directory import TiffError, TiffReader
 
 _PNG = b"\x89PNG\r\n\x1a\n"

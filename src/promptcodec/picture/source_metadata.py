@@ -12,13 +12,13 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
-from promptcodec.bitstream.chunks import MAX_METADATA
 from promptcodec.bitstream.container import EXIF_PREFIX
+from promptcodec.bitstream.contents import MAX_METADATA
 from promptcodec.picture import exif as exif_data
 from promptcodec.picture import xmp as xmp_data
 from promptcodec.picture.exif import TiffMetadata
 from promptcodec.picture.srgb import through_profile
-from promptcodec.picture.unread_profiles import unread_profile
+from promptcodec.picture.unread_profiles import UNREAD, unread_profile
 
 _ORIENTATION = ExifTags.Base.Orientation
 _SUB_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
@@ -53,7 +53,9 @@ def tiff_metadata(image: Image.Image) -> TiffMetadata | None:
 
 def icc_profile(image: Image.Image, tiff: TiffMetadata | None) -> bytes | None:
     """The ICC profile, whether or not it is one. To be called before the image is loaded, which may close its file."""
-    icc: object = image.info.get("icc_profile") or unread_profile(image)
+    icc: object = image.info.get("icc_profile") or None
+    if icc is None and image.format in UNREAD:
+        icc = unread_profile(image)
     if not isinstance(icc, bytes) and tiff is not None:
         icc = tiff.icc
     if isinstance(icc, bytes):

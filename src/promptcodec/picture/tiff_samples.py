@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import TiffImagePlugin
 
-from promptcodec.bitstream.container import MAX_PIXELS, MAX_SIDE
+from promptcodec.bitstream.container import MAX_PIXELS
+from promptcodec.bitstream.contents import MAX_SIDE
 from promptcodec.errors import ImageError, LimitError
 from promptcodec.picture.samples import eight_bits, warn_of_darkness, warn_of_depth
 

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 
@@ -22,10 +22,12 @@ from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.kinds import BUILT_IN, PARAMETER_FREE
 from promptcodec.store.shipped_adapters import find_adapter, shipped_adapters
 from promptcodec.system.atomic import atomic_write
+from promptcodec.system.bounded_cache import BoundedCache
 from promptcodec.system.utf8_path import utf8_path
 
 FORMAT = "promptcodec-adapter-1"
 FINGERPRINT_BYTES = 8
+MOST_FILES = 16  # adapters of a codec that stay in memory
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,49 @@ def load_adapter(path: str | Path, network: CompressionModel, base: str | None =
         adapter = kind(network.config, name=about["name"], **about["options"]).float()
     adapter.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
     return StoredAdapter(adapter.eval().requires_grad_(False), fingerprint)
+
+
+class LoadedAdapters:
+    """Adapters for one network, each read from its file once; the network's weights, which never change in a codec, are
+    hashed once.
+    """
+
+    def __init__(self, network: CompressionModel) -> None:
+        self._network = network
+        self._base: BoundedCache[str, str] = BoundedCache(1)
+        self._stored: BoundedCache[tuple[object, ...], StoredAdapter] = BoundedCache(MOST_FILES)
+
+    @property
+    def base(self) -> str:
+        """Fingerprint of the network, as adapter files state it."""
+        return self._base.get("", partial(base_fingerprint, self._network))
+
+    def load(self, path: str | Path) -> StoredAdapter:
+        """As ``load_adapter``, again only where the file has changed since. Raises as it does."""
+        make = partial(load_adapter, path, self._network, self.base)
+        return self._stored.get(_identity(path), make, _is_current)
+
+    @property
+    def shipped(self) -> tuple[StoredAdapter, ...]:
+        """All that the package has for this base, newest first."""
+        return tuple(map(self.load, self._shipped_files))
+
+    @cached_property
+    def _shipped_files(self) -> tuple[Path, ...]:
+        return tuple(adapter.path for adapter in shipped_adapters() if adapter.base == self.base)
+
+
+def _identity(path: str | Path) -> tuple[object, ...]:
+    """Of a file's content, or of what is no file: a name that ships or needs none."""
+    if not Path(path).is_file():
+        return (str(path),)
+    facts = Path(path).stat()
+    return str(Path(path).resolve()), facts.st_ino, facts.st_mtime_ns, facts.st_size
+
+
+def _is_current(stored: StoredAdapter) -> bool:
+    """Whether the program has not defined its kind anew."""
+    return Adapter.kinds.get(stored.adapter.kind) is type(stored.adapter)
 
 
 def _shipped(name: str, network: CompressionModel, own: str) -> Path:

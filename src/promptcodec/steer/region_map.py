@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -17,7 +16,9 @@ from promptcodec.bitstream.tiling import Rect
 from promptcodec.errors import ImageError, LimitError, UnfitError, UsageError
 from promptcodec.picture.read import read
 
-MapSource = str | Path | float | Image.Image | NDArray[Any] | Tensor
+if TYPE_CHECKING:
+    from promptcodec.codec.adapters import MapSource
+
 _NUMBER = re.compile(r"^\s*[0-9]*\.?[0-9]+\s*$")
 
 

@@ -18,7 +18,7 @@ from promptcodec.model.base import CompressionModel
 from promptcodec.model.config import STRIDE
 from promptcodec.model.effort import Effort
 from promptcodec.model.entropy.schedule import MeanStep
-from promptcodec.model.inference.defaults import default_settings
+from promptcodec.model.inference.defaults import default_settings, true_float32
 from promptcodec.model.inference.exact_hyper import (
     ExactHyper,
     SteersLatents,
@@ -26,7 +26,7 @@ from promptcodec.model.inference.exact_hyper import (
     array_steps,
     latent_steering,
 )
-from promptcodec.model.inference.precision import Precision, autocast_pays, true_float32
+from promptcodec.model.inference.precision import Precision, autocast_pays
 from promptcodec.model.inference.refinement import refined_latents
 from promptcodec.model.layers.transforms import pad_to_multiple
 from promptcodec.model.steering import Constant, Decoded, Steerer, Steering
@@ -57,9 +57,8 @@ class TorchBackend:
         self.bfloat16, _ = autocast_pays(precision, self.device)
         self.hyper = ExactHyper(network, tables)
 
-    def default_settings(self) -> AbstractContextManager[Any]:
-        """A context in which nothing that the program around has set reaches a file."""
-        return default_settings()
+    default_settings = staticmethod(default_settings)
+    """A context in which nothing that the program around has set reaches a file."""
 
     @torch.inference_mode()
     def analyse(
@@ -111,8 +110,8 @@ class TorchBackend:
 
 
 def _analysis(y: Tensor, z: Tensor, steer: Steering) -> Analysis:
-    latents = (latent.float().cpu().contiguous().numpy() for latent in (y, z))  # in the order in which they are coded
-    return Analysis(*latents, _mask(steer.keep_y), _mask(steer.keep_z))
+    y, z = (latent.float().cpu().contiguous() for latent in (y, z))  # in the order in which they are coded
+    return Analysis(y.numpy(), z.numpy(), _mask(steer.keep_y), _mask(steer.keep_z))
 
 
 def _mask(keep: Tensor | None) -> NDArray[np.bool_] | None:

@@ -14,7 +14,6 @@ from promptcodec.bitstream.leb128 import leb128, read_leb128
 from promptcodec.errors import FormatError, UsageError
 from promptcodec.model import config
 from promptcodec.model.config import STRIDE
-from promptcodec.model.layers.transforms import pad_to_multiple
 from promptcodec.model.steering import Gains
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.controls import Controls
@@ -90,7 +89,7 @@ def _levels(signalled: Controls) -> Tensor:
 def levels_of(controls: Controls) -> Tensor:
     """Integers (B, 1, H/16, W/16) of a padded map ``roi`` (B, 1, H, W) in [0, 1] and of the scalar ``background``."""
     least = controls.scalars.get("background", torch.tensor([BACKGROUND], dtype=torch.float32)).clamp(min=LEAST_WEIGHT)
-    roi = pad_to_multiple(controls.map("roi"), STRIDE)
+    roi = controls.map("roi")
     weight = F.avg_pool2d(torch.maximum(roi, least.to(roi)[:, None, None, None]), PLACE)
     octaves = 0.5 * weight.log2()
     octaves = octaves - octaves.mean(dim=(1, 2, 3), keepdim=True)
