@@ -147,8 +147,8 @@ def _decoded(settings: Settings, job: jobs.Job) -> tuple[Picture, int]:
         from promptcodec.picture.read import read
 
         size = 0 if job.source == jobs.PIPE else Path(job.source).stat().st_size
-        given = settings.model
-        codec = None if given is None else runtime.codec(given, settings.device, settings.precision)
+        model = settings.model
+        codec = None if model is None else runtime.codec(model, settings.device, settings.precision)
         image = decode_preview(
             source, device=settings.device, max_pixels=settings.max_pixels, codec=codec, precision=settings.precision
         )

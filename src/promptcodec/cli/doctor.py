@@ -31,17 +31,17 @@ def command(threads: options.Threads = 0, as_json: options.Json = False) -> None
 
     from promptcodec.evaluate.cost.machine import devices, measure_machine
 
-    speed, found = measure_machine(), devices()
-    hints = advice(missing, speed, found, torch.version.cuda is not None)
+    speed, chips = measure_machine(), devices()
+    hints = advice(missing, speed, chips, torch.version.cuda is not None)
     if as_json:
         extras = [
             {"name": extra.name, "installed": not missing[extra.name], "missing": missing[extra.name],
              "gives": extra.gives} for extra in EXTRAS
         ]  # fmt: skip
-        facts = {"versions": installed, "extras": extras, "devices": found, "speed": asdict(speed), "advice": hints}
+        facts = {"versions": installed, "extras": extras, "devices": chips, "speed": asdict(speed), "advice": hints}
         say_record("doctor", "machine", facts)
         return
-    _say_speed(speed, found)
+    _say_speed(speed, chips)
     say()
     say("What would help" if hints else "Nothing would help: all is installed.")
     for hint in hints:

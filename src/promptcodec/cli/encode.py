@@ -192,17 +192,17 @@ def _stamp(digest: bytes, settings: Settings) -> bytes:
     rate: object = DEFAULT_QUALITY if settings.quality is None else settings.quality
     if settings.target is not None:
         rate = asdict(settings.target)
-    asked: list[object] = [rate, settings.strip, fingerprint, settings.memory, settings.preview]
+    inputs: list[object] = [rate, settings.strip, fingerprint, settings.memory, settings.preview]
     if settings.precision != "float32":
-        asked.append(settings.precision)
+        inputs.append(settings.precision)
     if settings.effort:
-        asked.append(settings.effort)
+        inputs.append(settings.effort)
     if settings.steered:
         files = [_identity(path) for path in settings.adapters]
         drawn = [(name, _identity(source)) for name, source in settings.maps]
         shipped = [adapter.fingerprint for adapter in shipped_adapters()]  # any of them may be what was asked for
-        asked += [files, settings.scalars, drawn, shipped]
-    described = json.dumps(asked).encode()
+        inputs += [files, settings.scalars, drawn, shipped]
+    described = json.dumps(inputs).encode()
     return hashlib.sha256(digest + described).digest()[:HASH_BYTES]
 
 

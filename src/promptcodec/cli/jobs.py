@@ -80,17 +80,17 @@ def plan(
     that file. ``/dev/stdout`` is ``-`` by another name. ``name_others``: see ``inputs.find``. Raises UsageError where
     two inputs would write the same output, before anything runs.
     """
-    found = find(inputs, extensions, recursive, name_others)
+    sources = find(inputs, extensions, recursive, name_others)
     if output is not None and descriptor(output) == 1:
         output = PIPE
-    several = len(found) > 1 or any(Path(i).is_dir() for i in inputs)
+    several = len(sources) > 1 or any(Path(i).is_dir() for i in inputs)
     if several and output == PIPE:
-        raise UsageError(f"{len(found)} files cannot all be written to a pipe; give -o a folder")
+        raise UsageError(f"{len(sources)} files cannot all be written to a pipe; give -o a folder")
     if several and output is not None and Path(output).exists() and not Path(output).is_dir():
-        raise UsageError(f"{len(found)} files cannot all be written to the file {output}; give -o a folder")
+        raise UsageError(f"{len(sources)} files cannot all be written to the file {output}; give -o a folder")
     into = output is not None and output != PIPE and (several or output.endswith("/") or Path(output).is_dir())
     jobs = []
-    for one in found:
+    for one in sources:
         source, relative = one.source, one.relative
         if one.problem:
             jobs.append(Job(source, "", one.problem))

@@ -146,8 +146,8 @@ class Codec:
             icc=picture.icc, exif=None if strip else picture.exif, xmp=None if strip else picture.xmp,
             alpha=None if picture.alpha is None else encode_alpha(picture.alpha), source_hash=source_hash,
         )  # fmt: skip
-        wanted = plain.grid.count > 1 if preview is None else preview
-        small = self._preview(picture, q) if wanted else None
+        preview_needed = plain.grid.count > 1 if preview is None else preview
+        small = self._preview(picture, q) if preview_needed else None
 
         def file_of(analysed: Iterable[AnalysedTile], q: int) -> bytes:
             coded = (self.coder.encode(part.latents, q / Q_STEPS, part.attached) for part in analysed)
@@ -163,8 +163,8 @@ class Codec:
             return refined(q)
         decode_request = Request(request.adapters)
         goal = goal_of(target, picture, lambda data: self._decoded(_reader(data, None), decode_request))
-        told = progress if effort.level == 0 else None
-        analysed = list(analysed_tiles(self.backend, picture.rgb, plain, attached, Effort(0), told))
+        report = progress if effort.level == 0 else None
+        analysed = list(analysed_tiles(self.backend, picture.rgb, plain, attached, Effort(0), report))
         further = refined if effort.level else None
         return search(lambda q: file_of(analysed, q), *goal, Q_STEPS, further)
 
@@ -229,10 +229,10 @@ class Codec:
             alpha = decode_alpha(metadata.alpha, header.height, header.width)[part.rows, part.columns]
         latents = DecodedTiles(self.coder, file, attached)
         rgb = None
-        wanted = grid.touching(part)
-        if len(wanted) > 1:
+        indices = grid.touching(part)
+        if len(indices) > 1:
             give_back()
-        for done, index in enumerate(wanted):
+        for done, index in enumerate(indices):
             tile = grid.tile(index)
             region = grid.around(tile, halo)
             y, z = latents.region(region)
@@ -250,9 +250,9 @@ class Codec:
             if done % _TRIM == _TRIM - 1:
                 give_back()
             if progress is not None:
-                progress(done + 1, len(wanted))
+                progress(done + 1, len(indices))
         assert rgb is not None  # no picture is without pixels
-        if len(wanted) > 1:
+        if len(indices) > 1:
             give_back()
         return Picture(rgb=rgb, grey=header.grey, alpha=alpha, icc=metadata.icc, exif=metadata.exif, xmp=metadata.xmp)
 

@@ -104,8 +104,8 @@ def _mean_difference(codec: Curve, anchor: Curve, over: int, method: Method) -> 
             left_out = len(curve) - len(points)
             warnings.append(f"{left_out} points of the {name} are no better than cheaper ones: left out")
         if len(points) < (needed := FEW_POINTS if method == "cubic" else 2):
-            found = f"{len(points)} usable points, {method} needs {needed}"
-            return _Mean(None, None, 0.0, [*warnings, f"the {name} has {found}"])
+            shortage = f"{len(points)} usable points, {method} needs {needed}"
+            return _Mean(None, None, 0.0, [*warnings, f"the {name} has {shortage}"])
         if len(points) < FEW_POINTS:
             warnings.append(f"only {len(points)} usable points of the {name}")
         frontiers.append(points)

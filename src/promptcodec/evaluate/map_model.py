@@ -72,12 +72,12 @@ def attention_maps(
     Of one pass over pictures x (B, 3, H, W) in [0, 1] with ``steering``, such as ``steer.adapter.Attached`` makes.
     Maps (B, h, w), one value a token in [0, 1], for every block with window attention; zero where no prompt acts.
     """
-    found: dict[Site, Map] = {}
+    maps: dict[Site, Map] = {}
     with ExitStack() as observed:
         for site, mixer in _attention_sites(model):
-            observed.enter_context(_observed(mixer, site, found))
+            observed.enter_context(_observed(mixer, site, maps))
         model(x, q, "round", steering)
-    return found
+    return maps
 
 
 def _attention_sites(model: CompressionModel) -> Iterator[tuple[Site, WindowAttention]]:
@@ -97,9 +97,9 @@ def _layers(model: CompressionModel, name: TransformName) -> nn.ModuleList:
 
 
 @contextmanager
-def _observed(mixer: WindowAttention, site: Site, found: dict[Site, Map]) -> Iterator[None]:
+def _observed(mixer: WindowAttention, site: Site, maps: dict[Site, Map]) -> Iterator[None]:
     def look(seen: Seen, grid: WindowGrid) -> None:
-        found[site] = _prompt_mass(mixer, seen, grid)
+        maps[site] = _prompt_mass(mixer, seen, grid)
 
     mixer.observer = look
     try:

@@ -63,8 +63,8 @@ def measure(
                 else:
                     todo.append((path, mask, codec, setting))
     fresh = _in_turn(todo, judge) if jobs <= 1 or len(todo) <= 1 else _at_once(todo, judge, jobs)
-    for found in fresh:
-        row = _with_earlier_scores(found, results.get(found.key))
+    for measured in fresh:
+        row = _with_earlier_scores(measured, results.get(measured.key))
         results.append(row)
         yield row
 

@@ -78,7 +78,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
 
             with utf8_path(path) as name:
                 return load_file(name)
-        found: Any = torch.load(path, map_location="cpu", weights_only=True)
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ModelMismatchError(f"checkpoint {path} cannot be read: {error}") from None
     except Exception as error:  # a damaged pickle raises whatever its bytes lead to
@@ -87,11 +87,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
             f"checkpoint {path} holds something else than tensors, or is damaged: {reason}"
         ) from None
     for key in ("state_dict", "model", "net"):
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-    if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
         raise ModelMismatchError(f"checkpoint {path} holds no parameters by name")
-    return {str(k): v for k, v in found.items()}
+    return {str(k): v for k, v in content.items()}
 
 
 Read = tuple[Model, dict[str, Tensor], dict[str, Tensor]]  # what a checkpoint holds: base, adapter if there is one
@@ -113,8 +113,8 @@ def _read_tic_cam(state: Mapping[str, Tensor]) -> Read:
 
 
 def _depth(state: Mapping[str, Tensor], prefix: str) -> int:
-    found = (re.match(rf"{re.escape(prefix)}\.(\d+)\.", key) for key in state)
-    return len({match[1] for match in found if match})
+    matches = (re.match(rf"{re.escape(prefix)}\.(\d+)\.", key) for key in state)
+    return len({match[1] for match in matches if match})
 
 
 def _read_song(state: Mapping[str, Tensor]) -> Read:

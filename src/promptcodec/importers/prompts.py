@@ -37,9 +37,9 @@ def _ours(name: str) -> str | None:
     tokens = _TOKENS.match(name)
     if tokens:
         return f"decoder.tokens.{int(tokens[1]) // 2}"
-    found = _PROMPT.match(name)
-    if not found:
+    match = _PROMPT.match(name)
+    if not match:
         return None
-    transform, layer, heads, rest = found.groups()
+    transform, layer, heads, rest = match.groups()
     rest = rest.replace("classifier.0.", "head.")  # the last layer of TransTIC's extractor
     return f"{_HALVES[transform]}.{'heads' if heads else 'trunk'}.{int(layer) // 2}.{rest}"

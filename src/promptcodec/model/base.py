@@ -101,7 +101,7 @@ class CompressionModel(nn.Module):
             return with_scales(self.means(z, log_scale, gains.y, steer_means), log_scale.exp())
         hyper = self.h_s(z_hat * gains.z_inverse, steer)
         if isinstance(self.context, CausalContext) and known is not None:  # in one pass instead of hundreds
-            steps = all_at_once(*self.context.given(hyper, (known / gains.y).to(hyper.dtype)))
+            steps = all_at_once(*self.context.in_one_pass(hyper, (known / gains.y).to(hyper.dtype)))
         else:
             steps = self.context.steps(hyper)
         log = self.config.scale == "log"

@@ -61,7 +61,7 @@ class Prompt:
         """Width of a token."""
         return self.tokens.shape[1 if self.is_map else -1]
 
-    def made(self) -> Prompt:
+    def resolve(self) -> Prompt:
         """Itself: it is there."""
         return self
 
@@ -77,7 +77,7 @@ class DeferredPrompt:
     channels: int
     carry: Literal[False] = False
 
-    def made(self) -> Prompt:
+    def resolve(self) -> Prompt:
         """The prompt."""
         return self.make()
 
@@ -124,8 +124,8 @@ class BlockSteer:
 
     def prompts_for(self, x: Tensor) -> tuple[Prompt, ...]:
         """The prompts, made by now, as the attention over tokens x (B, H, W, C) takes them."""
-        made = (prompt.made() for prompt in self.prompts)
-        return tuple(replace(prompt, tokens=in_precision_of(x, prompt.tokens)) for prompt in made)
+        prompts = (prompt.resolve() for prompt in self.prompts)
+        return tuple(replace(prompt, tokens=in_precision_of(x, prompt.tokens)) for prompt in prompts)
 
     def finish(self, x: Tensor) -> Tensor:
         """Apply the outputs to x (B, C, H, W), whose precision stays."""

@@ -29,11 +29,11 @@ def first_box(data: bytes, path: tuple[bytes, ...], skips: tuple[int, ...] = ())
     ``skips``: bytes at the beginning of each box on the path that come before the boxes inside it.
     """
     start, end = 0, len(data)
-    for depth, wanted in enumerate(path):
-        found = next(((begin, stop) for kind, begin, stop in boxes(data, start, end) if kind == wanted), None)
-        if found is None:
+    for depth, name in enumerate(path):
+        span = next(((begin, stop) for kind, begin, stop in boxes(data, start, end) if kind == name), None)
+        if span is None:
             return None
-        start, end = found
+        start, end = span
         if depth + 1 < len(path):
             start += skips[depth] if depth < len(skips) else 0
     return start, end

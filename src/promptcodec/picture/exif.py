@@ -83,11 +83,11 @@ def of_tiff(file: IO[bytes], offset: int | None = None) -> TiffMetadata:
     """What a TIFF file's directory at ``offset``, by default its first, says of its picture. Raises TiffError."""
     reader = TiffReader(file)
     directory = reader.directory(reader.first if offset is None else offset)
-    found = {tag: entry.value if entry else None for tag in (XMP, ICC_PROFILE) for entry in [directory.entry(tag)]}
+    fields = {tag: entry.value if entry else None for tag in (XMP, ICC_PROFILE) for entry in [directory.entry(tag)]}
     lost: list[int] = []
     tags = tuple(_tags(reader, directory.entries, lost, _MAX_DEPTH))
     data = pack_header(reader.order, 8) + pack_directory(tags, reader.order, 8) if tags else None
-    return TiffMetadata(data, found[XMP], found[ICC_PROFILE], directory.complete and not lost)
+    return TiffMetadata(data, fields[XMP], fields[ICC_PROFILE], directory.complete and not lost)
 
 
 def add_to_tiff(file: io.BytesIO, exif: bytes | None, xmp: bytes | None) -> None:

@@ -329,8 +329,8 @@ def _png_codes(image: Image.Image) -> ColourCodes | None:
 
 
 def _avif_properties(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    found = first_box(data, (b"meta", b"iprp", b"ipco"), (4, 0, 0))
-    for kind, begin, end in boxes(data, *found) if found is not None else ():
+    span = first_box(data, (b"meta", b"iprp", b"ipco"), (4, 0, 0))
+    for kind, begin, end in boxes(data, *span) if span is not None else ():
         yield kind, data[begin:end]
 
 

@@ -113,26 +113,26 @@ def _exif(image: Image.Image, tiff: TiffMetadata | None) -> tuple[bytes | None, 
 def _exif_bytes(image: Image.Image, tiff: TiffMetadata | None) -> bytes | None:
     if tiff is not None:
         return tiff.exif
-    found: object = image.info.get("exif")
-    if image.format == "AVIF" and isinstance(found, bytes):
-        found = _as_in_file(image) or found
-    if isinstance(found, bytes):
-        return found
+    exif: object = image.info.get("exif")
+    if image.format == "AVIF" and isinstance(exif, bytes):
+        exif = _as_in_file(image) or exif
+    if isinstance(exif, bytes):
+        return exif
     for name in ("Raw profile type exif", "Raw profile type APP1"):  # text in PNG files
         raw = _raw_profile(image, name)
         if raw is not None and raw.startswith((EXIF_PREFIX, b"II", b"MM")):
             return raw
-    tags = found if isinstance(found, Image.Exif) else image.getexif()
-    return None if set(tags) <= {_ORIENTATION} and found is None else _serialised(tags, image.format == "TIFF")
+    tags = exif if isinstance(exif, Image.Exif) else image.getexif()
+    return None if set(tags) <= {_ORIENTATION} and exif is None else _serialised(tags, image.format == "TIFF")
 
 
 def _as_in_file(image: Image.Image) -> bytes | None:
     """EXIF data of an AVIF file before Pillow writes it anew with the orientation of the file's own properties."""
     try:
-        found: Any = image._decoder.get_info()[4]  # type: ignore[attr-defined]
+        exif: Any = image._decoder.get_info()[4]  # type: ignore[attr-defined]
     except _UNREADABLE:
         return None
-    return found if isinstance(found, bytes) else None
+    return exif if isinstance(exif, bytes) else None
 
 
 def _raw_profile(image: Image.Image, name: str) -> bytes | None:

@@ -54,8 +54,8 @@ class _Layout:
     data: bytes
 
     def numbers(self, tag: int, default: tuple[int, ...] = ()) -> tuple[int, ...]:
-        for found, kind, count, value in self.entries:
-            if found == tag:
+        for entry_tag, kind, count, value in self.entries:
+            if entry_tag == tag:
                 if kind not in _TYPES:
                     raise ImageError(f"the picture is damaged: its TIFF tag {tag} has type {kind}")
                 size = struct.calcsize("=" + _TYPES[kind]) * count

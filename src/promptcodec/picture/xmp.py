@@ -20,10 +20,10 @@ def set_upright(data: bytes) -> tuple[bytes, int | None]:
     text = data.decode(encoding)
     if _MARKUP.search(text) is None:
         raise ValueError("the XMP packet is no XML")
-    found: list[str] = []
+    orientations: list[str] = []
 
     def one(match: re.Match[str]) -> str:
-        found.append(match[2])
+        orientations.append(match[2])
         return match[1] + "1" + match[3]
 
     for prefix in sorted({"tiff", *_TIFF_NAMESPACE.findall(text)}):
@@ -31,7 +31,7 @@ def set_upright(data: bytes) -> tuple[bytes, int | None]:
         # Bounded repetitions: no packet makes this slow.
         text = re.sub(rf"(\b{name}\s{{0,8}}=\s{{0,8}}[\"']\s{{0,8}})(\d{{0,3}})(\s{{0,8}}[\"'])", one, text)
         text = re.sub(rf"(<{name}[^<>]{{0,256}}>\s{{0,64}})(\d{{0,3}})(\s{{0,64}}</{name})", one, text)
-    return text.encode(encoding), int(found[0] or 0) if found else None
+    return text.encode(encoding), int(orientations[0] or 0) if orientations else None
 
 
 def as_text(data: bytes) -> str | None:

@@ -79,12 +79,12 @@ def load_adapter(path: str | Path, network: CompressionModel, base: str | None =
     ``base``: fingerprint of the network, where it is known. Raises ModelMismatchError where the adapter is foreign or
     damaged, OtherBaseError where it was made for another base, and UsageError for unknown kinds.
     """
-    own = base_fingerprint(network) if base is None else base
+    ours = base_fingerprint(network) if base is None else base
     if str(path) in PARAMETER_FREE:
         adapter = adapter_class(str(path))(network.config)
-        return StoredAdapter(adapter.eval(), _digest({}, _about(adapter) + own))
+        return StoredAdapter(adapter.eval(), _digest({}, _about(adapter) + ours))
     if not Path(path).is_file():
-        path = _shipped(str(path), network, own)
+        path = _shipped(str(path), network, ours)
     try:
         with utf8_path(path) as name, safe_open(name, "pt") as file:
             metadata = file.metadata() or {}
@@ -92,16 +92,16 @@ def load_adapter(path: str | Path, network: CompressionModel, base: str | None =
     except (OSError, SafetensorError) as error:
         raise ModelMismatchError(f"adapter file {path} cannot be read: {error}") from None
     if metadata.get("format") != FORMAT:
-        found = metadata.get("format", "no promptcodec adapter at all")
-        raise ModelMismatchError(f"adapter file {path}: found {found}, expected {FORMAT}")
+        stated_format = metadata.get("format", "no promptcodec adapter at all")
+        raise ModelMismatchError(f"adapter file {path}: found {stated_format}, expected {FORMAT}")
     fingerprint = _digest(tensors, metadata["about"] + metadata["base"])
     if fingerprint.hex() != metadata["fingerprint"]:
         raise ModelMismatchError(f"adapter file {path} is damaged: its tensors do not have the fingerprint it states")
     about = json.loads(metadata["about"])
-    if metadata["base"] != own:
+    if metadata["base"] != ours:
         raise OtherBaseError(
             f"adapter {about['name']} was trained on {metadata['base_name']} {metadata['base']}, this base is "
-            f"{network.config.name} {own}; load that base (--model), or train the adapter anew on this one"
+            f"{network.config.name} {ours}; load that base (--model), or train the adapter anew on this one"
         )
     kind = adapter_class(about["kind"])
     with about_to_load():
@@ -110,17 +110,17 @@ def load_adapter(path: str | Path, network: CompressionModel, base: str | None =
     return StoredAdapter(adapter.eval().requires_grad_(False), fingerprint)
 
 
-def _shipped(name: str, network: CompressionModel, own: str) -> Path:
+def _shipped(name: str, network: CompressionModel, fingerprint: str) -> Path:
     """File of the adapter of that name in the package. Raises ModelMismatchError, OtherBaseError."""
-    found = find_adapter(name, own)
-    if found is not None:
-        return found.path
+    adapter = find_adapter(name, fingerprint)
+    if adapter is not None:
+        return adapter.path
     bases = sorted({a.base_name for a in shipped_adapters() if a.name == name})
     if bases:
         raise OtherBaseError(
-            f"adapter {name} ships for {' and '.join(bases)}; this base is another: {network.config.name} {own}"
+            f"adapter {name} ships for {' and '.join(bases)}; this base is another: {network.config.name} {fingerprint}"
         )
-    here = ", ".join(sorted({a.name for a in shipped_adapters() if a.base == own} | set(PARAMETER_FREE)))
+    here = ", ".join(sorted({a.name for a in shipped_adapters() if a.base == fingerprint} | set(PARAMETER_FREE)))
     raise ModelMismatchError(f"there is no adapter {name!r}: it is neither a file nor shipped for this base ({here})")
 
 

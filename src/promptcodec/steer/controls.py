@@ -55,5 +55,5 @@ def constant(value: float) -> Tensor:
     return torch.tensor([float(value)], dtype=torch.float32)
 
 
-def _listed(given: Mapping[str, Tensor]) -> str:
-    return ", ".join(given) or "none"
+def _listed(tensors: Mapping[str, Tensor]) -> str:
+    return ", ".join(tensors) or "none"

@@ -61,8 +61,8 @@ class FileAdapters:
         """The same for a part of the picture. Raises FormatError where a map of the file does not reach so far."""
         controls = self._controls.within(part.rows, part.columns) if self._controls is not None else None
         signalled = [
-            replace(own, maps={name: _places(plane, part, stored.name) for name, plane in own.maps.items()})
-            for own, stored in zip(self._signalled, self._adapters, strict=True)
+            replace(stated, maps={name: _places(plane, part, stored.name) for name, plane in stated.maps.items()})
+            for stated, stored in zip(self._signalled, self._adapters, strict=True)
         ]
         return FileAdapters(self._base, self._adapters, self.records, signalled, controls)
 

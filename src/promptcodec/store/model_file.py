@@ -83,8 +83,8 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> StoredMo
     except (OSError, SafetensorError) as error:
         raise ModelMismatchError(f"model file {path} cannot be read: {error}") from None
     if metadata.get("format") != FORMAT:
-        found = metadata.get("format", "no promptcodec model at all")
-        raise ModelMismatchError(f"model file {path}: found {found}, expected {FORMAT}")
+        stated_format = metadata.get("format", "no promptcodec model at all")
+        raise ModelMismatchError(f"model file {path}: found {stated_format}, expected {FORMAT}")
     try:
         return _assemble(metadata, tensors, path, device)
     except ModelMismatchError:

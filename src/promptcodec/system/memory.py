@@ -30,12 +30,12 @@ def available_bytes() -> int | None:
     try:
         system = Path("/proc/meminfo").read_text().split()
         process = Path("/proc/self/status").read_text().split()
-        held = 1024 * int(process[process.index("VmRSS:") + 1])
+        resident = 1024 * int(process[process.index("VmRSS:") + 1])
         free = 1024 * int(system[system.index("MemAvailable:") + 1])
     except (OSError, ValueError, IndexError):  # not Linux
         return None
     group = _free_in_control_group()
-    return held + (free if group is None else min(free, group))
+    return resident + (free if group is None else min(free, group))
 
 
 def _free_in_control_group() -> int | None:

@@ -22,10 +22,10 @@ def descriptor(path: str | os.PathLike[str]) -> int | None:
     """
     text = os.path.abspath(path)  # noqa: PTH100 (resolve() would follow the links)
     for _ in range(_MOST_LINKS):
-        if found := _DESCRIPTOR.fullmatch(text):
-            if found[3] and found[3].isdigit() and int(found[3]) != os.getpid():
+        if match := _DESCRIPTOR.fullmatch(text):
+            if match[3] and match[3].isdigit() and int(match[3]) != os.getpid():
                 return None
-            return _STANDARD[found[1]] if found[1] else int(found[2] or found[4])
+            return _STANDARD[match[1]] if match[1] else int(match[2] or match[4])
         link = Path(text)
         try:  # a step at a time: behind /dev/stdout lies a link whose target, such as pipe:[4711], is no path
             text = os.path.normpath(Path(os.path.realpath(link.parent)) / link.readlink())

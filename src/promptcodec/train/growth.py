@@ -99,11 +99,11 @@ def _places(old: tuple[config.Layer, ...], new: tuple[config.Layer, ...]) -> dic
     """Where each layer of ``old`` stands in ``new``; None where what lies between them is not the identity at first."""
     places: dict[int, int] = {}
     rest: Iterator[tuple[int, config.Layer]] = iter(enumerate(old))
-    wanted = next(rest, None)
+    expected = next(rest, None)
     for i, layer in enumerate(new):
-        if wanted is not None and layer == wanted[1]:
-            places[wanted[0]] = i
-            wanted = next(rest, None)
+        if expected is not None and layer == expected[1]:
+            places[expected[0]] = i
+            expected = next(rest, None)
         elif not (isinstance(layer, config.Stage) and layer.zero_init and not layer.residual):
             return None
-    return places if wanted is None else None
+    return places if expected is None else None

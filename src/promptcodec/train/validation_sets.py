@@ -36,10 +36,10 @@ class Validation:
     def line(self) -> str:
         """One line for people: every set at its middle rate."""
         middle = {name: rows[len(rows) // 2] for name, rows in self.rows.items()}
-        told = [f"{name} {row['bpp']:.3f} bpp {row['psnr']:.2f} dB" for name, row in middle.items()]
+        figures = [f"{name} {row['bpp']:.3f} bpp {row['psnr']:.2f} dB" for name, row in middle.items()]
         if self.gap is not None:
-            told.append(phrase(self.gap, next(iter(self.rows))))
-        return f"{self.samples:>11,} samples  {' · '.join(told)}"
+            figures.append(phrase(self.gap, next(iter(self.rows))))
+        return f"{self.samples:>11,} samples  {' · '.join(figures)}"
 
 
 class ValidationSets:

@@ -117,12 +117,12 @@ def open_ours(spec: str) -> OurCodec:
 
     Raises UsageError for what cannot be read, and what ``OurCodec`` raises.
     """
-    whole, at, asked = spec.partition("@")
-    if at and Path(whole.partition(":")[2] + at + asked).exists():  # a path with an @
-        whole, asked = spec, ""
+    whole, at, options_text = spec.partition("@")
+    if at and Path(whole.partition(":")[2] + at + options_text).exists():  # a path with an @
+        whole, options_text = spec, ""
     head, *adapters = whole.split("+")
     controls = {}
-    for part in asked.split("&") if asked else ():
+    for part in options_text.split("&") if options_text else ():
         name, equals, value = part.partition("=")
         try:
             controls[name] = float(value)

@@ -90,21 +90,21 @@ class Part:
 def parts(model: CompressionModel, height: int, width: int) -> list[Part]:
     """Every part of ``model`` for a picture of ``height`` x ``width`` pixels."""
     rows, cols = -(-height // STRIDE), -(-width // STRIDE)
-    found = [Part("prior", "prior", _count(model.prior), Macs())]
+    counted = [Part("prior", "prior", _count(model.prior), Macs())]
     for name, scale in (("g_a", 64), ("h_a", 4), ("h_s", 1), ("g_s", 4)):
-        found += _transform(name, getattr(model, name), rows * scale, cols * scale)
+        counted += _transform(name, getattr(model, name), rows * scale, cols * scale)
     if isinstance(model.context, ContextualMean):
-        found += _contextual_mean(model.context, rows, cols)
+        counted += _contextual_mean(model.context, rows, cols)
     elif model.context is not None:
-        found += _context(model.context, 16 * rows * cols)
+        counted += _context(model.context, 16 * rows * cols)
     if model.gain is not None:
-        found.append(Part("gain", "gain", _count(model.gain), Macs()))
-    return found
+        counted.append(Part("gain", "gain", _count(model.gain), Macs()))
+    return counted
 
 
-def total(found: Iterable[Part], *networks: str) -> Part:
+def total(counted: Iterable[Part], *networks: str) -> Part:
     """The sum over ``networks``, or over all."""
-    chosen = [part for part in found if not networks or part.network in networks]
+    chosen = [part for part in counted if not networks or part.network in networks]
     macs = sum((part.macs for part in chosen), Macs())
     return Part("+".join(networks) or "total", "all", sum(part.parameters for part in chosen), macs)
 

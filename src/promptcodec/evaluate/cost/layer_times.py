@@ -30,23 +30,23 @@ def layer_times(model: CompressionModel, height: int, width: int, repeats: int =
     rows, cols = -(-height // STRIDE), -(-width // STRIDE)
     latent, hyper = model.config.latent_channels, model.config.hyper_channels
     inputs = {"g_a": (3, 64), "h_a": (latent, 4), "h_s": (hyper, 1), "g_s": (latent, 4)}
-    found: dict[tuple[str, str], float] = defaultdict(float)
+    times: dict[tuple[str, str], float] = defaultdict(float)
     for name, (channels, scale) in inputs.items():
         x = torch.rand(1, channels, rows * scale, cols * scale)
         for kind, seconds in _transform(getattr(model, name), x, repeats):
-            found[name, kind] += seconds
+            times[name, kind] += seconds
     if isinstance(model.context, ContextualMean):
         z, log_scale = torch.rand(1, hyper, rows, cols), torch.rand(1, latent, 4 * rows, 4 * cols)
         _, seconds = _timed(
             lambda: run(model.means(z, log_scale, 1.0), lambda step: step.mean.round(), tuple(log_scale.shape)), repeats
         )
-        found["context", "context"] = seconds
+        times["context", "context"] = seconds
     elif model.context is not None:
         features = torch.rand(1, model.config.hyper_synthesis.out_channels, 4 * rows, 4 * cols)
         context, shape = model.context, (1, latent, 4 * rows, 4 * cols)
         _, seconds = _timed(lambda: run(context.steps(features), lambda step: step.mean.round(), shape), repeats)
-        found["context", "context"] = seconds
-    return dict(found)
+        times["context", "context"] = seconds
+    return dict(times)
 
 
 @torch.inference_mode()
@@ -58,7 +58,7 @@ def network_memory(model: CompressionModel, height: int, width: int) -> dict[str
     """
     rows, cols = -(-height // STRIDE), -(-width // STRIDE)
     x = torch.rand(1, 3, rows * STRIDE, cols * STRIDE)
-    found = {}
+    memory = {}
     y, z = x, x
     for name in ("encode", "decode"):
         if not begin_peak() or (rest := peak_mib()) is None:
@@ -70,8 +70,8 @@ def network_memory(model: CompressionModel, height: int, width: int) -> dict[str
             gains = model.gains(None if model.gain is None else torch.full((1,), 0.5))
             y_hat = run(model.schedule(z.round(), gains), lambda step: step.mean.round(), tuple(y.shape))
             model.g_s(y_hat)
-        found[name] = round((peak_mib() or rest) - rest, 1)
-    return found
+        memory[name] = round((peak_mib() or rest) - rest, 1)
+    return memory
 
 
 def weights_mib(model: nn.Module) -> float:

@@ -80,8 +80,8 @@ def available_cores() -> int:
 
 def devices() -> dict[str, str]:
     """Names of the devices that PyTorch can use beside the CPU, by what --device calls them."""
-    found = {f"cuda:{i}": torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
-    return found | ({"mps": "Apple GPU"} if torch.backends.mps.is_available() else {})
+    names = {f"cuda:{i}": torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
+    return names | ({"mps": "Apple GPU"} if torch.backends.mps.is_available() else {})
 
 
 def _picture() -> NDArray[np.uint8]:

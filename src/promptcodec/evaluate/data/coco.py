@@ -39,12 +39,12 @@ def read_instances(
         objects: dict[int, list[Any]] = defaultdict(list)
         for entry in content["annotations"]:
             objects[entry["image_id"]].append(entry["segmentation"])
-        found = {str(i["file_name"]): Annotated(i["width"], i["height"], objects[i["id"]]) for i in content["images"]}
-        if sizes := [one[:2] for one in found.values() if not min(one[:2]) > 0]:
+        by_name = {str(i["file_name"]): Annotated(i["width"], i["height"], objects[i["id"]]) for i in content["images"]}
+        if sizes := [one[:2] for one in by_name.values() if not min(one[:2]) > 0]:
             raise ValueError(f"a picture of size {sizes[0]}")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{where} holds no instances in COCO's format: {error!r}") from error
-    return found
+    return by_name
 
 
 def prepare(folder: Path, out: Path, side: int = SIDE) -> tuple[Path, Path]:

@@ -55,7 +55,7 @@ def find_pictures(sources: Sequence[Path]) -> list[Path]:
 
     Raises UsageError where a source does not exist or nothing is found.
     """
-    found: dict[Path, None] = {}
+    paths: dict[Path, None] = {}
     for source in sources:
         if source.is_dir():
             files = sorted(path for path in source.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
@@ -65,10 +65,10 @@ def find_pictures(sources: Sequence[Path]) -> list[Path]:
             files = [source]
         else:
             raise UsageError(f"there is no file or folder {source}")
-        found |= dict.fromkeys(files)
-    if not found:
+        paths |= dict.fromkeys(files)
+    if not paths:
         raise UsageError("no pictures: name a folder or picture files")
-    return list(found)
+    return list(paths)
 
 
 def read_picture(path: Path) -> PictureFile:

@@ -65,13 +65,13 @@ class StoredCurve:
 def stored_curves() -> dict[str, StoredCurve]:
     """All curves that come with the package, by name, those of a data set together."""
     folder = files("promptcodec.evaluate.data").joinpath("curves")
-    found: dict[str, StoredCurve] = {}
+    curves: dict[str, StoredCurve] = {}
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
         content = json.loads(file.read_text("utf-8"))
         for name, curve in content["curves"].items():
             note = curve.get("note", "")
-            found[name] = StoredCurve(name, curve["description"], content["source"], _points(curve), note)
-    return dict(sorted(found.items(), key=lambda item: item[0].partition("/")[0]))
+            curves[name] = StoredCurve(name, curve["description"], content["source"], _points(curve), note)
+    return dict(sorted(curves.items(), key=lambda item: item[0].partition("/")[0]))
 
 
 def open_curve(name: str) -> StoredCurve:

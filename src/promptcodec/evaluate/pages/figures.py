@@ -55,10 +55,10 @@ def bd_bars(summary: Summary, codec: str, path: Path) -> None:
         axes = figure.add_subplot(1, len(metrics), index + 1, sharey=first)
         axes.set(title=METRICS[metric].title, xlabel="BD-rate (%)")
         first = first or axes
-        found = {e.anchor: e.result.percent or 0.0 for e in entries if e.metric == metric}
-        values = [found.get(anchor, 0.0) for anchor in anchors]
+        percents = {e.anchor: e.result.percent or 0.0 for e in entries if e.metric == metric}
+        values = [percents.get(anchor, 0.0) for anchor in anchors]
         bars = axes.barh(anchors, values, color=["tab:green" if value < 0 else "tab:red" for value in values])
-        texts = [f"{found[anchor]:+.0f}" if anchor in found else "" for anchor in anchors]
+        texts = [f"{percents[anchor]:+.0f}" if anchor in percents else "" for anchor in anchors]
         axes.bar_label(bars, texts, padding=2, fontsize=8)
         axes.axvline(0, color="black", linewidth=0.8)
         axes.margins(x=0.2)

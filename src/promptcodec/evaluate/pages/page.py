@@ -74,12 +74,12 @@ def _rd(page: _Page, path: Path, results: Results) -> list[str]:
     stored = [open_curve(name) for name in names]
     drawn = [open_curve(name) for name in results.extra.get("drawn", [])]
     summary = summarise(results.rows, stored=stored)
-    beside = "".join(f" --curve {curve.name}" for curve in drawn)
+    curve_options = "".join(f" --curve {curve.name}" for curve in drawn)
     parts = []
     for metric in ("psnr", "ssimulacra2", "lpips_alex"):
         if any(row.metric(metric) is not None for row in results.rows):
             caption = f"{results.title}, {METRICS[metric].title} over rate"
-            command = f"rd {path} --metric {metric}" + (beside if metric == "psnr" else "")
+            command = f"rd {path} --metric {metric}" + (curve_options if metric == "psnr" else "")
             draw = _rd_drawing(results, metric, drawn)
             parts.append(page.figure(f"{path.stem}-{metric}", caption, command, draw))
     for label in (label for label in summary.curves if is_ours(label)):
@@ -165,9 +165,9 @@ def _flat(value: object) -> str:
 
 
 def _speed(page: _Page, path: Path, results: Results) -> list[str]:
-    found = times(results.rows)
+    times_by_label = times(results.rows)
     rows = []
-    for label, t in found.items():
+    for label, t in times_by_label.items():
         # The others take so little that what is seen is the metrics' own.
         peak = t.peak_mib if is_ours(label) else None
         cells = (f"{t.bpp:.2f}", f"{t.encode_s:.3f}", f"{t.decode_s:.3f}", _cell(peak, ".0f"))
@@ -192,10 +192,11 @@ def _equal_size(page: _Page, path: Path, results: Results) -> list[str]:
     lossless = results.extra.get("lossless", {})
     rows = []
     for name in dict.fromkeys(row.picture for row in results.rows):
-        found = {label: r for label, m in by_curve(results.rows).items() for r in m if r.picture == name}
-        ours = next(row for label, row in found.items() if is_ours(label))
+        measurements = {label: r for label, m in by_curve(results.rows).items() for r in m if r.picture == name}
+        ours = next(row for label, row in measurements.items() if is_ours(label))
         cells = [
-            _at_size(found[label].psnr, found[label].bytes, ours.bytes) if label in found else "-" for label in labels
+            _at_size(measurements[label].psnr, measurements[label].bytes, ours.bytes) if label in measurements else "-"
+            for label in labels
         ]
         rows.append([name, f"{ours.bytes:,}", *(f"{lossless[name][k]:,}" for k in ("png", "webp")), *cells])
     return [

@@ -136,8 +136,8 @@ def _drawing(curves: Mapping[str, Curve]) -> Callable[[Any], None]:
 
 def _line(axes: Any, label: str, curve: Curve, **style: Any) -> None:
     ours = is_ours(label)
-    own = {"linewidth": 2.6, "zorder": 3} if ours else {"linewidth": 1.3}
-    style = ({"marker": "o", "markersize": 3.5} if curve else {"linestyle": ""}) | own | style
+    weight = {"linewidth": 2.6, "zorder": 3} if ours else {"linewidth": 1.3}
+    style = ({"marker": "o", "markersize": 3.5} if curve else {"linestyle": ""}) | weight | style
     axes.plot([rate for rate, _ in curve], [quality for _, quality in curve], label=label, **style)
 
 

@@ -59,7 +59,7 @@ class CausalContext(nn.Module):
             for store, values in zip(cache, (tokens, self._project(tokens)), strict=True):
                 store[:, rows + self.reach, cols + self.reach] = values
 
-    def given(self, hyper: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def in_one_pass(self, hyper: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Scales and means (B, M, h, w) in one pass, where all of y (B, M, h, w) is known: in training with noise."""
         batch, _, height, width = y.shape
         features = hyper.permute(0, 2, 3, 1).flatten(1, 2)

@@ -33,8 +33,8 @@ class AnnealedRefinement:
 
     def __call__(self, cost: LatentCost, y: Tensor, z: Tensor, report: Report = lambda: None) -> Quantised:
         """Starts from y and z (gained)."""
-        found = self.before(cost, y, z, report)
-        start = found.y + (y - found.y).clamp(-_INSIDE, _INSIDE)
+        refined = self.before(cost, y, z, report)
+        start = refined.y + (y - refined.y).clamp(-_INSIDE, _INSIDE)
         return self.after(cost, *self._annealed(cost, start, z, report), report)
 
     def _annealed(self, cost: LatentCost, y: Tensor, z: Tensor, report: Report) -> tuple[Tensor, Tensor]:

@@ -111,12 +111,12 @@ class LatentCost:
         scales: _Parts = []
 
         def code(step: Step) -> Tensor:
-            found = (y[step.where] - step.mean).round()
+            residuals = (y[step.where] - step.mean).round()
             if self.keep is not None:
-                found = found * self.keep[step.where]
-            for parts, part in zip((symbols, means, scales), (found, step.mean, step.scale), strict=True):
+                residuals = residuals * self.keep[step.where]
+            for parts, part in zip((symbols, means, scales), (residuals, step.mean, step.scale), strict=True):
                 parts.append((step.where, part))
-            return found + step.mean
+            return residuals + step.mean
 
         with full_precision(y.device):  # probabilities are never computed in bfloat16
             steer = self._steerer.for_entropy(Decoded(z_hat * self._gains.z_inverse))

@@ -91,8 +91,8 @@ def _neighbours(now: Quantised, gradient: Tensor, curvature: Tensor) -> Tensor:
 def _renewed(curvature: Tensor, step: Tensor, change: Tensor) -> Tensor:
     """Channels' curvature as a step found it, mixed into the running estimate; it at most halves in a step."""
     squared = step.square().sum((0, 2, 3), keepdim=True)
-    found = (step * change).sum((0, 2, 3), keepdim=True) / (2 * squared.clamp_min(_ENOUGH))
-    mixed = torch.maximum(torch.lerp(curvature, found, _RENEWED), curvature / 2)
+    measured = (step * change).sum((0, 2, 3), keepdim=True) / (2 * squared.clamp_min(_ENOUGH))
+    mixed = torch.maximum(torch.lerp(curvature, measured, _RENEWED), curvature / 2)
     return torch.where(squared > _ENOUGH, mixed, curvature)
 
 

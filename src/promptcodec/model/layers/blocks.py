@@ -115,19 +115,19 @@ class Stage(nn.Module):
     def forward(self, x: Tensor, steer: StageSteer | None = None, region: Tensor | None = None) -> Tensor:
         """``steer``: what acts at each block, by its number, and at the output, by -1; ``region``: see NgramContext."""
         steer = steer or {}
-        tokens = given = x.permute(0, 2, 3, 1)
+        tokens = first = x.permute(0, 2, 3, 1)
         carried: tuple[Prompt, ...] = ()
         for i, block in enumerate(self.blocks):
-            own = BlockSteer(carried).then(steer.get(i, _NOTHING)) if carried else steer.get(i)
-            if own is not None and i + 1 < len(self.blocks) and any(p.carry for p in own.prompts):
-                tokens, carried = block.forward_carrying(tokens, own, region)  # type: ignore[operator]
+            acting = BlockSteer(carried).then(steer.get(i, _NOTHING)) if carried else steer.get(i)
+            if acting is not None and i + 1 < len(self.blocks) and any(p.carry for p in acting.prompts):
+                tokens, carried = block.forward_carrying(tokens, acting, region)  # type: ignore[operator]
             else:
-                tokens, carried = block(tokens, own, region), ()
+                tokens, carried = block(tokens, acting, region), ()
         out = tokens.permute(0, 3, 1, 2)
         if self.residual:
             # In place where neither gradients nor the caller may want what is lost; float64, which probabilities go by,
             # keeps the operations whose exactness was measured.
-            ours = not torch.is_grad_enabled() and tokens is not given and out.dtype == torch.float32
+            ours = not torch.is_grad_enabled() and tokens is not first and out.dtype == torch.float32
             out = out.add_(x) if ours else x + out
         return steer[-1].finish(out) if -1 in steer else out
 

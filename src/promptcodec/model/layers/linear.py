@@ -51,7 +51,7 @@ def onednn_linear_works() -> bool:
     x = torch.linspace(-1, 1, 12, **kind).view(4, 3)
     try:
         with torch.no_grad():
-            found = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu", [], "none")
-            return bool(torch.allclose(found, F.gelu(F.linear(x, weight, bias)), atol=1e-6))
+            result = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu", [], "none")
+            return bool(torch.allclose(result, F.gelu(F.linear(x, weight, bias)), atol=1e-6))
     except (AttributeError, RuntimeError, TypeError):
         return False

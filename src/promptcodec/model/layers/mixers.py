@@ -167,9 +167,9 @@ class WindowAttention(nn.Module):
             key, value = kv.unflatten(-1, (2, self.heads, -1)).movedim((-3, -2), (0, -3))
             shape = (-1, 1, 1, *key.shape[-3:])
             return PromptKeys(self.key(key).reshape(shape), value.reshape(shape), None)
-        own = _prompt_grid(prompt, grid)
-        key, value = own.partition(kv).unflatten(-1, (2, self.heads, -1)).movedim((4, 5), (0, 4))
-        return PromptKeys(self.key(key), value, own.labels(tokens.device), prompt.compat_mask)
+        prompt_grid = _prompt_grid(prompt, grid)
+        key, value = prompt_grid.partition(kv).unflatten(-1, (2, self.heads, -1)).movedim((4, 5), (0, 4))
+        return PromptKeys(self.key(key), value, prompt_grid.labels(tokens.device), prompt.compat_mask)
 
     def _update(self, prompt: Prompt, keys: PromptKeys, seen: Seen, grid: WindowGrid) -> Prompt:
         channels = self.proj.in_features
@@ -177,8 +177,8 @@ class WindowAttention(nn.Module):
         tokens = prompt.tokens.permute(0, 2, 3, 1) if prompt.is_map else prompt.tokens
         q = F.linear(tokens, self.qkv.weight[:channels], self.qkv.bias[:channels])
         if prompt.is_map:
-            own = _prompt_grid(prompt, grid)
-            q = own.partition(q).unflatten(-1, (self.heads, -1)).transpose(3, 4)
+            prompt_grid = _prompt_grid(prompt, grid)
+            q = prompt_grid.partition(q).unflatten(-1, (self.heads, -1)).transpose(3, 4)
         else:
             q = q.unflatten(-1, (self.heads, -1)).transpose(-3, -2).reshape(-1, 1, 1, *keys.key.shape[3:])
             q = q.expand(batch, rows, cols, -1, -1, -1)
@@ -189,7 +189,7 @@ class WindowAttention(nn.Module):
         out = window_attention(q.flatten(0, 2), seen.k.flatten(0, 2), seen.v.flatten(0, 2), mask)
         out = linear(out.view(*q.shape).transpose(3, 4).flatten(4), self.proj)
         if prompt.is_map:
-            return replace(prompt, tokens=prompt.tokens + own.merge(out).permute(0, 3, 1, 2))
+            return replace(prompt, tokens=prompt.tokens + prompt_grid.merge(out).permute(0, 3, 1, 2))
         return replace(prompt, tokens=prompt.tokens + out.mean(dim=(1, 2)))
 
 

@@ -30,11 +30,11 @@ def in_strips(
     out = torch.empty_like(x)
     in_pieces = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     for sample in range(len(x)):
-        own = [k.of_sample(sample) for k in keys]
+        sample_keys = [k.of_sample(sample) for k in keys]
         source, target = x[sample].flatten(0, 1), out[sample].flatten(0, 1)
-        if in_pieces and run_compiled(source, target, grid, mixer, norms, own, ffn):
+        if in_pieces and run_compiled(source, target, grid, mixer, norms, sample_keys, ffn):
             continue
-        attention = StripAttention(mixer, grid, own, x) if in_pieces else None
+        attention = StripAttention(mixer, grid, sample_keys, x) if in_pieces else None
         step = attention.windows if attention is not None else grid.cols
         for row in range(grid.rows):
             tokens = source.index_select(0, grid.strip(row).gather)
@@ -45,7 +45,7 @@ def in_strips(
                     part += attention(normed, row, col)
                 else:
                     windows = normed.view(1, 1, grid.cols, -1, x.shape[3])
-                    part += mixer.attend(windows, grid, own, row).view_as(part)
+                    part += mixer.attend(windows, grid, sample_keys, row).view_as(part)
                 if ffn is not None:
                     part += ffn(norms[1](part))
             _put_back(tokens, target, grid, row)

@@ -60,8 +60,8 @@ class Transform(nn.Module):
             nonlocal stage
             for layer in layers:
                 if isinstance(layer, Stage):
-                    own = {site[1]: s for site, s in steer.items() if site[0] == stage} if steer else None
-                    tokens = layer(tokens, own, region)
+                    by_block = {site[1]: s for site, s in steer.items() if site[0] == stage} if steer else None
+                    tokens = layer(tokens, by_block, region)
                     stage += 1
                 else:
                     tokens = layer(tokens)

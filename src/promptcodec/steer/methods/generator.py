@@ -21,7 +21,7 @@ from promptcodec.steer.sites import SiteInfo, StageInfo, stages, stages_with_tok
 
 
 class PromptPyramid(nn.Module):
-    """Prompt maps for the blocks of the stages of ``transform`` that take them, or of the ``wanted`` ones.
+    """Prompt maps for the blocks of the stages of ``transform`` that take them, or of those with these ``indices``.
 
     ``extra``: channels of the input beyond the transform's own. ``first`` replaces the trunk's first step.
     ``prompts``: how many a window gets (a square). In the stages ``carry`` only the first block gets generated prompts,
@@ -35,7 +35,7 @@ class PromptPyramid(nn.Module):
         base: config.Model,
         transform: TransformName,
         extra: int = 0,
-        wanted: Sequence[int] | None = None,
+        indices: Sequence[int] | None = None,
         first: nn.Module | None = None,
         prompts: int = 16,
         carry: Sequence[int] = (),
@@ -46,7 +46,7 @@ class PromptPyramid(nn.Module):
     ) -> None:
         super().__init__()
         self.start, self.from_latent = start, transform == "g_s" and not start
-        self.prompted = {stage.index: stage for stage in stages_with_tokens(base, transform, wanted)}
+        self.prompted = {stage.index: stage for stage in stages_with_tokens(base, transform, indices)}
         self.carry, self.pooled, self.compat_mask = frozenset(carry), pooled, compat_mask
         self.side, self.strides = math.isqrt(prompts), {}
         self.heads, self.trunk = nn.ModuleDict(), nn.ModuleList()
@@ -66,15 +66,15 @@ class PromptPyramid(nn.Module):
 
     def forward(self, x: Tensor) -> Steering:
         """x: (B, C, H, W), the transform's input with what stands beside it, or with ``start`` a stage's output."""
-        found: dict[Site, BlockSteer] = {}
+        sites: dict[Site, BlockSteer] = {}
         for index, step in enumerate(self.trunk, self.start):
             x = step(x)
             if index in self.prompted:
                 heads = self.heads[str(index)]
                 assert isinstance(heads, nn.ModuleList)
                 for info, head in zip(self.steered(self.prompted[index]), heads, strict=True):
-                    found[info.site] = BlockSteer((self._prompt(head(x), index),))
-        return Steering(found)
+                    sites[info.site] = BlockSteer((self._prompt(head(x), index),))
+        return Steering(sites)
 
     @torch.no_grad()
     def start_neutral(self) -> None:
@@ -111,8 +111,8 @@ def step_to(stage: StageInfo, channels: int) -> nn.Module:
         return nn.Conv2d(channels, stage.channels, 3, padding=1)
     layers = []
     for layer in stage.before:
-        own = dataclasses.replace(layer, zero_init=False) if isinstance(layer, config.Resample) else layer
-        layers.append(resample(channels, own))
+        trainable = dataclasses.replace(layer, zero_init=False) if isinstance(layer, config.Resample) else layer
+        layers.append(resample(channels, trainable))
         channels = layer.channels
     return nn.Sequential(*layers) if len(layers) > 1 else layers[0]
 

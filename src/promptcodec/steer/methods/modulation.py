@@ -60,12 +60,12 @@ class ConditionSteps(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """x: (B, C, H, W). One map (B, P, h, w) a stage."""
-        found: list[Tensor] = []
+        conditions: list[Tensor] = []
         x = self.first(x)
         for step in self.steps:
             x = step(x)
-            found.append(x)
-        return found
+            conditions.append(x)
+        return conditions
 
 
 def _step(channels: int, stride: int, up: bool) -> nn.Module:

@@ -72,8 +72,8 @@ class Pyramid(Adapter, kind="pyramid"):
         if self.encoder is None:
             return Steering()
         planes = [plane(controls.scalar(name), x) for name in self.scalars]
-        given = [controls.map(name).to(x) for name in self.maps]
-        steer: Steering = self.encoder(torch.cat([*planes, *given, x], dim=1))
+        maps = [controls.map(name).to(x) for name in self.maps]
+        steer: Steering = self.encoder(torch.cat([*planes, *maps, x], dim=1))
         return replace(steer, region=controls.map(self.context_in).to(x)) if self.context_in else steer
 
     def for_decoder(self, decoded: Decoded, signalled: Controls) -> Steering:

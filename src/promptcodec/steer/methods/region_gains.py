@@ -72,10 +72,10 @@ class RegionGains(Adapter, kind="region-gains"):
             raise FormatError(f"the region of adapter {self.name} has {rows} x {columns} places, which no picture has")
         unpacker = zlib.decompressobj()
         try:
-            found = unpacker.decompress(data[start:], rows * columns + 1)
+            unpacked = unpacker.decompress(data[start:], rows * columns + 1)
         except zlib.error as error:
             raise FormatError(f"the region of adapter {self.name} is damaged: {error}") from None
-        plane = np.frombuffer(found, np.uint8)
+        plane = np.frombuffer(unpacked, np.uint8)
         if len(plane) != rows * columns or not unpacker.eof or unpacker.unused_data or plane.max() > 2 * LARGEST:
             raise FormatError(f"the region of adapter {self.name} is damaged: expected {rows} x {columns} levels")
         levels = torch.from_numpy(plane.astype(np.float64)).reshape(1, 1, rows, columns) - LARGEST

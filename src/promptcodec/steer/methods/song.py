@@ -61,12 +61,12 @@ class QualityMap(Adapter, kind="quality-map"):
     def _steering(self, transform: TransformName, conditions: Sequence[Tensor]) -> Steering:
         layers = self.transforms[transform]
         assert isinstance(layers, nn.ModuleList)
-        found = {}
+        sites = {}
         for stage, group, condition in zip(stages(self.base, transform), layers, conditions, strict=True):
             assert isinstance(group, nn.ModuleList)
             outputs: tuple[Output, ...] = tuple(Conditioned(layer, condition) for layer in group)
-            found[stage.output] = BlockSteer(outputs=outputs)
-        return Steering(found)
+            sites[stage.output] = BlockSteer(outputs=outputs)
+        return Steering(sites)
 
 
 def quality_to_lambda(quality: Tensor) -> Tensor:

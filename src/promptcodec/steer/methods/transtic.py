@@ -66,7 +66,7 @@ class TransTIC(Adapter, kind="transtic"):
             stride = math.prod(layer.stride for layer in first.before)
             unet = UNet(base.analysis.in_channels, first.channels, stride, width)
             self.encoder = PromptPyramid(
-                base, "g_a", wanted=encoder_stages, first=unet, prompts=prompts, carry=encoder_carry,
+                base, "g_a", indices=encoder_stages, first=unet, prompts=prompts, carry=encoder_carry,
                 pooled=encoder == "pooled", compat_mask=compat_mask,
             )  # fmt: skip
         elif encoder == "tokens":

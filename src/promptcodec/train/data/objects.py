@@ -56,14 +56,14 @@ class ObjectReader:
 
     def of_batch(self, step: int, size: int, part: int = 0, parts: int = 1) -> list[CropObjects | None]:
         """The objects of each crop of the sampler's ``batch``, None where nothing says what its picture shows."""
-        store, found = self.sampler.store, list[CropObjects | None]()
+        store, crops = self.sampler.store, list[CropObjects | None]()
         for cut in self.sampler.cuts(step, size)[part::parts]:
             entry = store.entry(cut.picture)
             annotated = None if entry is None else self._of_picture(entry)
             height, width = store.pictures[cut.picture].shape[:2]
             crop = None if annotated is None else CropObjects(annotated, cut, height, width, self.sampler.patch)
-            found.append(crop)
-        return found
+            crops.append(crop)
+        return crops
 
     def _of_picture(self, entry: Entry) -> Annotated | None:
         where = entry.instances or entry.path.parent

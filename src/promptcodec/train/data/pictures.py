@@ -80,7 +80,7 @@ class PictureStore:
         self._first = 0  # entries that the run began with
         self._entries: list[Entry] = []
         self._left_out: set[int] = set()
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._next = self._moved = 0
         self._moving = False
         self._depth = decoding_threads() + 1  # pictures decoded ahead of need
@@ -131,9 +131,9 @@ class PictureStore:
             try:
                 self._entries += self._shared(unit.entries())
             except UsageError as error:
-                if unit.name not in self._told:
+                if unit.name not in self._reported:
                     self.say(f"not taken up yet: {error}")
-                self._told.add(unit.name)
+                self._reported.add(unit.name)
                 continue
             taken.append(unit.name)
         self._units += taken
@@ -156,8 +156,8 @@ class PictureStore:
 
     def restore(self, state: dict[str, Any], samples: int) -> None:
         """Bring back the pictures of ``state``; where shards of it are missing, say so and take what there is."""
-        found = {unit.name: unit for unit in find_units(self.sources)}
-        missing = [name for name in state["units"] if name not in found]
+        units = {unit.name: unit for unit in find_units(self.sources)}
+        missing = [name for name in state["units"] if name not in units]
         if missing:
             self.say(f"the data lacks {', '.join(missing[:5])}{' …' * (len(missing) > 5)}: other crops than before")
             self.fill(samples)
@@ -165,7 +165,7 @@ class PictureStore:
         if state.get("share", 1.0) != self.share:
             self.fill(samples)
             return
-        self._entries = [entry for name in state["units"] for entry in self._shared(found[name].entries())]
+        self._entries = [entry for name in state["units"] for entry in self._shared(units[name].entries())]
         self._units = list(state["units"])
         self._first = state.get("first", len(self._entries))
         self._left_out = set(state["left_out"])

@@ -61,11 +61,11 @@ class Unit:
                 files = [m for m in tar if m.isfile()]
         except (tarfile.TarError, OSError) as error:
             raise UsageError(f"{self.path} cannot be read as a tar file: {error}") from None
-        found = [Entry(self.path, m.offset_data, m.size, m.name) for m in files]
-        instances = {PurePosixPath(e.name).parent: e for e in found if PurePosixPath(e.name).name == INSTANCES}
+        entries = [Entry(self.path, m.offset_data, m.size, m.name) for m in files]
+        instances = {PurePosixPath(e.name).parent: e for e in entries if PurePosixPath(e.name).name == INSTANCES}
         return [
             dataclasses.replace(e, instances=instances.get(PurePosixPath(e.name).parent))
-            for e in found
+            for e in entries
             if PurePosixPath(e.name).suffix.lower() in EXTENSIONS
         ]
 

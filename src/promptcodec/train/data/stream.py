@@ -173,10 +173,10 @@ class StreamedStore:
             order = np.random.default_rng([self.seed, turn]).permutation(len(self.addresses))
             for shard in range(first, len(order)):
                 address = self.addresses[order[shard]]
-                for found in members(address, byte, self.say):
+                for member in members(address, byte, self.say):
                     count += 1
-                    start, end = (Place(turn, shard, at) for at in (found.start, found.end))
-                    yield _Item(start, end, f"{found.name} of {address}", found.data)
+                    start, end = (Place(turn, shard, at) for at in (member.start, member.end))
+                    yield _Item(start, end, f"{member.name} of {address}", member.data)
                 byte = 0
             if not count and first == 0:
                 raise UsageError(f"no picture in {len(self.addresses)} streamed shards ({self.addresses[0]} …)")

@@ -78,11 +78,11 @@ class World:
             dist.all_reduce(tensor)
         return tensor
 
-    def parts(self, wanted: int) -> int:
+    def parts(self, least: int) -> int:
         """Parts of a batch: those of the recipe, or as many as there are processes. Raises UsageError."""
-        parts = max(wanted, self.size)
+        parts = max(least, self.size)
         if parts % self.size:
-            raise UsageError(f"{wanted} parts of a batch cannot be shared out evenly to {self.size} processes")
+            raise UsageError(f"{least} parts of a batch cannot be shared out evenly to {self.size} processes")
         return parts
 
 

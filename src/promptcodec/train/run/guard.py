@@ -47,10 +47,10 @@ class Rollback:
 
     def sentence(self) -> str:
         """What happened, for people."""
-        told = {name: "not finite" if value is None else f"{value:,.4g}" for name, value in self.figures.items()}
-        usual = "" if self.figures["usual_loss"] is None else " (usually {usual_loss} and {usual_norm})".format(**told)
+        texts = {name: "not finite" if value is None else f"{value:,.4g}" for name, value in self.figures.items()}
+        usual = "" if self.figures["usual_loss"] is None else " (usually {usual_loss} and {usual_norm})".format(**texts)
         return (
-            f"diverged at {self.diverged_at:,} samples: loss {told['loss']}, gradient norm {told['norm']}{usual}; "
+            f"diverged at {self.diverged_at:,} samples: loss {texts['loss']}, gradient norm {texts['norm']}{usual}; "
             f"back to {self.state['samples']:,} samples, at {self.rate:.3g} of the learning rate"
         )
 

@@ -41,15 +41,15 @@ class Code:
             phi = builder.phi(value.type)
             phi.add_incoming(value, before)
             values.append(phi)
-        made = body(counter, values)
+        results = body(counter, values)
         following = builder.add(counter, INT(step))
         counter.add_incoming(following, builder.block)
-        for phi, value in zip(values, made, strict=True):
+        for phi, value in zip(values, results, strict=True):
             phi.add_incoming(value, builder.block)
         after = self.function.append_basic_block("after")
         builder.cbranch(builder.icmp_signed("<", following, INT(stop) if isinstance(stop, int) else stop), block, after)
         builder.position_at_end(after)
-        return list(made)
+        return list(results)
 
     def at(self, base: Any, *terms: tuple[Any, Any] | int) -> Any:
         """Pointer to the float that lies the sum of ``terms``, numbers or (value, factor), behind ``base``."""
@@ -142,8 +142,8 @@ class Code:
         kind = arguments[0].type
         name = f"llvm.{name}.{f'v{kind.count}' if isinstance(kind, ir.VectorType) else ''}f32"
         signature = ir.FunctionType(kind, [kind] * len(arguments))
-        found = self.module.globals.get(name) or ir.Function(self.module, signature, name=name)
-        return self.builder.call(found, arguments)
+        function = self.module.globals.get(name) or ir.Function(self.module, signature, name=name)
+        return self.builder.call(function, arguments)
 
 
 def _bits(kind: ir.VectorType) -> ir.VectorType:
