@@ -106,7 +106,7 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
 
 
 def _accept(prefix: bytes) -> bool | str:
-    """Whether a file is ours; text is the reason that Pillow warns with where it is, but cannot be read."""
+    """Return whether a file is ours; text is the reason that Pillow warns with where it is, but cannot be read."""
     if not prefix.startswith(SIGNATURE):
         return False
     if len(prefix) == len(SIGNATURE):

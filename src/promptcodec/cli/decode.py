@@ -141,7 +141,7 @@ def decode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
 
 
 def _decoded(settings: Settings, job: jobs.Job) -> tuple[Picture, int]:
-    """The picture, and the size of its file."""
+    """Return the picture, and the size of its file."""
     source = streams.binary_input() if job.source == jobs.PIPE else job.source
     if settings.preview:
         from promptcodec.picture.read import read
@@ -163,7 +163,7 @@ def _decoded(settings: Settings, job: jobs.Job) -> tuple[Picture, int]:
 
 
 def _format_of(target: str) -> str | None:
-    """The format of a pipe or a device: PNG where it bears no extension. None for all else."""
+    """Return the format of a pipe or a device: PNG where it bears no extension. None for all else."""
     stream = target == jobs.PIPE or is_stream(target)
     return (Path(target).suffix.lstrip(".") or "png") if stream else None
 

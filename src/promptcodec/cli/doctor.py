@@ -51,7 +51,7 @@ def command(threads: options.Threads = 0, as_json: options.Json = False) -> None
 def advice(
     missing: Mapping[str, list[str]], speed: MachineSpeed, devices: Mapping[str, str], cuda_build: bool
 ) -> list[str]:
-    """What the user could install or say to get more, most useful first.
+    """Advise what the user could install or set to get more, most useful first.
 
     ``missing``: distributions that lack, by extra. ``devices``: as ``machine.devices`` gives them. ``cuda_build``:
     whether PyTorch was built for CUDA.
@@ -78,7 +78,7 @@ def advice(
 
 
 def _versions() -> dict[str, str | None]:
-    """Versions by package, None for what is not installed."""
+    """Return the versions by package, None for what is not installed."""
     versions: dict[str, str | None] = {"promptcodec": promptcodec.__version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:

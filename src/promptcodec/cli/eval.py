@@ -141,7 +141,7 @@ def command(
 
 
 def _anchors(values: list[str] | None) -> list[str] | None:
-    """Those named, none at all for ``none``; None where nothing is said."""
+    """Return the anchors named, none at all for ``none``; None where nothing is said."""
     names = options.names_of("--anchor", values)
     return [] if names == ["none"] else names or None
 
@@ -176,7 +176,10 @@ def _export(summary: Summary, folder: Path) -> None:
 
 
 def _judge(names: list[str], networks: Path | None, masks: Path | None) -> Judge:
-    """Raises UsageError for unknown metrics, and for those whose networks or masks are not given."""
+    """Open the judge of the metrics.
+
+    Raises UsageError for unknown metrics, and for those whose networks or masks are not given.
+    """
     from promptcodec.evaluate.judge import Judge
     from promptcodec.evaluate.metrics import IN_EVERY_ROW, MASKED
     from promptcodec.quality.networks import networks_folder
@@ -187,7 +190,7 @@ def _judge(names: list[str], networks: Path | None, masks: Path | None) -> Judge
 
 
 def _pictures(sources: list[str], prepared: Path) -> tuple[list[Path], Path | None]:
-    """The pictures of all sources, each once, and the folder of masks that one of them brought."""
+    """Return the pictures of all sources, each once, and the folder of masks that one of them brought."""
     from promptcodec.evaluate.data.coco import prepare
     from promptcodec.evaluate.data.datasets import find_pictures
     from promptcodec.evaluate.data.named_sets import COCO, open_set, split_name
@@ -211,7 +214,7 @@ def _pictures(sources: list[str], prepared: Path) -> tuple[list[Path], Path | No
 
 
 def _stored_rows(results: ResultsFile, pictures: list[Path]) -> list[Row]:
-    """Rows of the file, of the ``pictures`` alone where there are any."""
+    """Return the rows of the file, of the ``pictures`` alone where there are any."""
     from promptcodec.evaluate.data.datasets import read_picture
 
     if not results.path.exists():
@@ -230,7 +233,7 @@ def _measured_rows(
     masks: Path | None,
     jobs: int,
 ) -> list[Row]:
-    """Measures what is new, with a progress bar on a terminal, and returns the rows of this plan."""
+    """Measure what is new, with a progress bar on a terminal, and return the rows of this plan."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -257,7 +260,7 @@ def _measured_rows(
 
 
 def _plan(names: list[str], qualities: list[str]) -> list[tuple[EvaluatedCodec, list[float]]]:
-    """Codecs with their settings: those given by name, else those given for all, else the codec's ladder."""
+    """Return the codecs with their settings: those given by name, else those given for all, else the codec's ladder."""
     from promptcodec.evaluate.codecs.registry import open_codec
 
     settings_by_name: dict[str, list[float]] = {}

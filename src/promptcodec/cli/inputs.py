@@ -34,7 +34,7 @@ class Input:
 
 @cache
 def picture_extensions() -> frozenset[str]:
-    """All extensions of pictures that Pillow reads, such as ``.png``."""
+    """Return all extensions of pictures that Pillow reads, such as ``.png``."""
     from PIL import Image
 
     Image.init()
@@ -45,7 +45,8 @@ def picture_extensions() -> frozenset[str]:
 def find(
     inputs: Sequence[str], extensions: Iterable[str], recursive: bool, name_others: Iterable[str] | None = None
 ) -> list[Input]:
-    """Every input file, each once; folders are searched for ``extensions``, with ``recursive`` those in them too.
+    """Return every input file, each once; folders are searched for ``extensions``, with ``recursive`` those in them
+    too.
 
     Links to folders are followed, each folder is searched once. A folder that cannot be read becomes an input with a
     problem. With ``name_others`` the files in folders that are passed over are counted on standard error, but for
@@ -82,7 +83,10 @@ def _expand(
 
 
 def _search(top: Path, extensions: frozenset[str], recursive: bool, others: Counter[str]) -> Iterator[tuple[Path, str]]:
-    """Files of these extensions, and what is wrong with them, in a fixed order: each under its own folder if it can."""
+    """Yield the files of these extensions, and what is wrong with them, in a fixed order.
+
+    Each under its own folder if it can.
+    """
     files: list[tuple[Path, str]] = []
     links: list[tuple[Path, str]] = []
     visited: set[str] = set()
@@ -122,7 +126,7 @@ def _is(entry: os.DirEntry[str], kind: str) -> bool:
 
 
 def _is_broken(entry: os.DirEntry[str]) -> bool:
-    """Whether this is a link that leads nowhere: opening it will say so."""
+    """Return whether this is a link that leads nowhere: opening it will say so."""
     return entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110
 
 

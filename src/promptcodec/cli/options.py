@@ -83,7 +83,7 @@ def one_choice(overwrite: bool, skip_existing: bool) -> None:
 
 
 def settings_of(look: float | None, assignments: list[str] | None) -> tuple[tuple[str, float], ...]:
-    """What --look and --set say, by name. Raises UsageError for what is no NAME=VALUE with a number."""
+    """Collect the values of --look and --set by name. Raises UsageError for what is no NAME=VALUE with a number."""
     settings = {} if look is None else {"look": look}
     for assignment in assignments or ():
         name, equals, value = assignment.partition("=")
@@ -97,7 +97,7 @@ def settings_of(look: float | None, assignments: list[str] | None) -> tuple[tupl
 
 
 def maps_of(roi: str | None, assignments: list[str] | None) -> tuple[tuple[str, str], ...]:
-    """What --roi and --map say, by name. Raises UsageError for what is no NAME=MAP."""
+    """Collect the maps of --roi and --map by name. Raises UsageError for what is no NAME=MAP."""
     maps = {} if roi is None else {"roi": roi}
     for assignment in assignments or ():
         name, equals, value = assignment.partition("=")
@@ -108,7 +108,7 @@ def maps_of(roi: str | None, assignments: list[str] | None) -> tuple[tuple[str, 
 
 
 def names_of(option: str, values: Iterable[str] | None) -> list[str]:
-    """The values of an option that is given again for each, every one once, in their order.
+    """Return the values of an option that is given again for each, every one once, in their order.
 
     Raises UsageError for a list with commas, unless a file is called so.
     """
@@ -129,7 +129,7 @@ def rectangle(option: str, text: str) -> Rect:
 
 
 def parse_size(text: str) -> float:
-    """Bytes in ``40000``, ``40k``, ``1.5M``, ``40kB``, ``64KiB`` or ``2G``. Raises UsageError."""
+    """Return the bytes in ``40000``, ``40k``, ``1.5M``, ``40kB``, ``64KiB`` or ``2G``. Raises UsageError."""
     match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([kKmMgG]?)(i?)[bB]?", text.strip())
     if not match or (match[3] and not match[2]):
         raise UsageError(f"a size is a number of bytes such as 40000, 40k, 1.5M or 64KiB, not {text!r}")

@@ -96,7 +96,7 @@ def command(
 
 
 def _print_differences(curves: dict[str, Curve]) -> None:
-    """Bjøntegaard differences against the first curve."""
+    """Print Bjøntegaard differences against the first curve."""
     from promptcodec.evaluate.bdrate import bd_quality, bd_rate
 
     first, *others = curves

@@ -69,7 +69,7 @@ def command(
 
 
 def _network(name: str, weights: bool) -> CompressionModel:
-    """The model ``name``; a preset has random weights, or none at all where they are not needed."""
+    """Return the model ``name``; a preset has random weights, or none at all where they are not needed."""
     from promptcodec.evaluate.cost.complexity import build
     from promptcodec.model.base import CompressionModel
     from promptcodec.model.presets.registry import CONFIGURATIONS

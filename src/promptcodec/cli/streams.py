@@ -82,7 +82,7 @@ def abandon() -> None:
 
 
 def binary_input() -> BinaryIO:
-    """Standard input as bytes. Raises UsageError where it is closed."""
+    """Return standard input as bytes. Raises UsageError where it is closed."""
     return _binary("stdin", "standard input")
 
 

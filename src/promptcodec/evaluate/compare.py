@@ -40,8 +40,10 @@ def compare(
 
 
 def closest_setting(codec: EvaluatedCodec, pixels: Pixels, size: int) -> float:
-    """The setting whose file is closest to ``size`` bytes, by bisection; an end of the codec's range where the size
-    lies beyond it."""
+    """Return the setting whose file is closest to ``size`` bytes, by bisection.
+
+    An end of the codec's range where the size lies beyond it.
+    """
     smallest, largest = codec.extremes
     sizes: dict[float, int] = {}
 

@@ -68,7 +68,7 @@ def import_checkpoint(source: str, checkpoint: str | Path, target: str | Path, n
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """The parameters in a pickled or safetensors checkpoint. Pickles are read as tensors and nothing else.
+    """Return the parameters in a pickled or safetensors checkpoint. Pickles are read as tensors and nothing else.
 
     Raises ModelMismatchError where there are none.
     """
@@ -104,7 +104,7 @@ def _read_tic(state: Mapping[str, Tensor]) -> Read:
 
 
 def _read_tic_cam(state: Mapping[str, Tensor]) -> Read:
-    """The depths of the stages are those of the checkpoint: its authors changed them in 2024."""
+    """Return the depths of the stages are those of the checkpoint: its authors changed them in 2024."""
     base = from_reference(state)
     stages = (("g_a", 1), ("g_a", 3), ("g_a", 5), ("h_a", 1), ("h_a", 3))
     depths = tuple(_depth(base, f"{transform}.layers.{layer}.blocks") for transform, layer in stages)
@@ -126,7 +126,7 @@ _READERS = {"tic-cam": _read_tic_cam, "song": _read_song}
 
 
 def _adapter(source: str, model: CompressionModel, prompts: Mapping[str, Tensor], name: str) -> Adapter:
-    """The adapter that the prompts' names and shapes belong to."""
+    """Return the adapter that the prompts' names and shapes belong to."""
     if source == "kao":
         return rate_and_region(model.config, compat_mask=True, name=name or source)
     if source == "song":

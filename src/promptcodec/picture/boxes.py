@@ -7,7 +7,10 @@ from collections.abc import Iterator
 
 
 def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[bytes, int, int]]:
-    """Type, and where the contents begin and end, of each box in ``data[start:end]``. Stops where they are damaged."""
+    """Yield the type, and where the contents begin and end, of each box in ``data[start:end]``.
+
+    Stops where they are damaged.
+    """
     end = len(data) if end is None else end
     while start + 8 <= end:
         length, kind = struct.unpack_from(">I4s", data, start)
@@ -24,7 +27,7 @@ def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple
 
 
 def first_box(data: bytes, path: tuple[bytes, ...], skips: tuple[int, ...] = ()) -> tuple[int, int] | None:
-    """Where the contents of the first box on a path of types begin and end, or None.
+    """Return where the contents of the first box on a path of types begin and end, or None.
 
     ``skips``: bytes at the beginning of each box on the path that come before the boxes inside it.
     """

@@ -14,7 +14,7 @@ FLAT = 0.25  # share of pixels equal to their left neighbour below which a PNG h
 
 
 def lossless_is_smaller(picture: Picture, size: int) -> bool:
-    """Whether PNG stores the pixels (alpha aside) in fewer than ``size`` bytes."""
+    """Return whether PNG stores the pixels (alpha aside) in fewer than ``size`` bytes."""
     pixels = picture.rgb[:, :, 0] if picture.grey else picture.rgb
     if pixels.shape[1] > 1:
         flat = sum(_flat(pixels[top : top + ROWS]) for top in range(0, len(pixels), ROWS))
@@ -26,6 +26,6 @@ def lossless_is_smaller(picture: Picture, size: int) -> bool:
 
 
 def _flat(rows: np.ndarray) -> int:
-    """How many pixels of (rows, columns) or (rows, columns, 3) equal their left neighbour."""
+    """Return how many pixels of (rows, columns) or (rows, columns, 3) equal their left neighbour."""
     equal = rows[:, 1:] == rows[:, :-1]
     return int(np.count_nonzero(equal if equal.ndim == 2 else equal.all(axis=2)))

@@ -14,7 +14,7 @@ _BMP_V5 = 124  # bytes of the one that may have a profile
 
 
 def unread_profile(image: Image.Image) -> bytes | None:
-    """The profile in the file of an image that has not been loaded; None where there is none."""
+    """Return the profile in the file of an image that has not been loaded; None where there is none."""
     file = getattr(image, "fp", None)
     if image.format not in ("JPEG2000", "BMP") or file is None or file.closed:
         return None

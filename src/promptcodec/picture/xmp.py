@@ -9,7 +9,8 @@ _MARKUP = re.compile(r"<[?!]?[A-Za-z_]")
 
 
 def set_upright(data: bytes) -> tuple[bytes, int | None]:
-    """An XMP packet whose orientation, if it says one, is 1, and the orientation that it had; None if it has none.
+    """Return an XMP packet whose orientation, if it says one, is 1, and the orientation that it had; None if it has
+    none.
 
     The rest stays as it is, but for zeros behind the end. Raises ValueError for what is no markup in UTF-8, UTF-16 or
     UTF-32, which no reader could parse.
@@ -35,13 +36,16 @@ def set_upright(data: bytes) -> tuple[bytes, int | None]:
 
 
 def as_text(data: bytes) -> str | None:
-    """The packet as text, to be written as UTF-8; None where its bytes are no Unicode."""
+    """Return the packet as text, to be written as UTF-8; None where its bytes are no Unicode."""
     encoding = _encoding(data)
     return None if encoding == "latin-1" else data.decode(encoding).removeprefix("\ufeff")
 
 
 def _encoding(data: bytes) -> str:
-    """By the first bytes, as in XML. Bytes that are no UTF-8 are taken one by one, and come out as they went in."""
+    """Tell the encoding by the first bytes, as in XML.
+
+    Bytes that are no UTF-8 are taken one by one, and come out as they went in.
+    """
     for start, encoding in (
         (b"\xff\xfe\0\0", "utf-32-le"), (b"\0\0\xfe\xff", "utf-32-be"), (b"\xff\xfe", "utf-16-le"),
         (b"\xfe\xff", "utf-16-be"), (b"<\0", "utf-16-le"), (b"\0<", "utf-16-be"),

@@ -50,7 +50,7 @@ class StoredAdapter:
 
 
 def base_fingerprint(network: CompressionModel) -> str:
-    """Identifies all weights of a base, rounded to half precision as model files store them."""
+    """Identify all weights of a base, rounded to half precision as model files store them."""
     return _digest(network.state_dict(), network.config.to_json()).hex()
 
 
@@ -111,7 +111,7 @@ def load_adapter(path: str | Path, network: CompressionModel, base: str | None =
 
 
 def _shipped(name: str, network: CompressionModel, fingerprint: str) -> Path:
-    """File of the adapter of that name in the package. Raises ModelMismatchError, OtherBaseError."""
+    """Return the file of the adapter of that name in the package. Raises ModelMismatchError, OtherBaseError."""
     adapter = find_adapter(name, fingerprint)
     if adapter is not None:
         return adapter.path
@@ -125,7 +125,10 @@ def _shipped(name: str, network: CompressionModel, fingerprint: str) -> Path:
 
 
 def adapter_class(kind: str) -> type[Adapter]:
-    """The class of a kind. Raises UsageError for kinds that neither the package nor the running program defines."""
+    """Return the class of a kind.
+
+    Raises UsageError for kinds that neither the package nor the running program defines.
+    """
     if kind not in Adapter.kinds and kind in BUILT_IN:
         import_module(BUILT_IN[kind])
     if kind not in Adapter.kinds:

@@ -41,7 +41,7 @@ class Attached:
         self.signalled = tuple(signalled) if signalled is not None else (self.controls,) * len(self.adapters)
 
     def for_encoder(self, x: Tensor) -> Steering:
-        """Sites in g_a and h_a, gains and masks, from the padded picture (B, 3, h, w) in [0, 1]."""
+        """Return the sites in g_a and h_a, gains and masks, from the padded picture (B, 3, h, w) in [0, 1]."""
         parts = [
             adapter.for_encoder(x, self.controls.replaced(stated.scalars))
             for adapter, stated in zip(self.adapters, self.signalled, strict=True)
@@ -50,7 +50,7 @@ class Attached:
             return self._composed(parts).then(Steering(gains=self.gains()))
 
     def for_hyper(self, y: Tensor) -> Steering:
-        """Further sites in h_a, and masks, from y (B, M, h/16, w/16) before gains."""
+        """Return further sites in h_a, and masks, from y (B, M, h/16, w/16) before gains."""
         return self._composed(
             [
                 a.for_hyper(y, self.controls.replaced(stated.scalars))
@@ -59,24 +59,24 @@ class Attached:
         )
 
     def gains(self) -> Gains:
-        """The product of all gains."""
+        """Return the product of all gains."""
         parts = [adapter.gains(stated) for adapter, stated in zip(self.adapters, self.signalled, strict=True)]
         return reduce(Gains.times, parts, Gains())
 
     def for_entropy(self, decoded: Decoded) -> Steering:
-        """Sites in h_s, from ẑ."""
+        """Return the sites in h_s, from ẑ."""
         return self._composed(
             [a.for_entropy(decoded, stated) for a, stated in zip(self.adapters, self.signalled, strict=True)]
         )
 
     def for_decoder(self, decoded: Decoded) -> Steering:
-        """Sites in g_s, from ẑ and ŷ."""
+        """Return the sites in g_s, from ẑ and ŷ."""
         return self._composed(
             [a.for_decoder(decoded, stated) for a, stated in zip(self.adapters, self.signalled, strict=True)]
         )
 
     def importance(self) -> Tensor | None:
-        """The product of what the adapters say; None where none says anything."""
+        """Return the product of what the adapters say; None where none says anything."""
         parts = [adapter.importance(stated) for adapter, stated in zip(self.adapters, self.signalled, strict=True)]
         planes = [part for part in parts if part is not None]
         return reduce(Tensor.mul, planes) if planes else None

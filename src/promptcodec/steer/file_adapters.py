@@ -34,7 +34,7 @@ class FileAdapters:
         signalled: Sequence[Controls],
         controls: Controls | None,
     ) -> None:
-        """``signalled``: what each adapter reads in the file; ``of`` makes it."""
+        """Take ``signalled``: what each adapter reads in the file; ``of`` makes it."""
         self._base, self._adapters = base, adapters
         self.records, self._signalled, self._controls = records, signalled, controls
         self._attached = Attached(base, [s.adapter for s in adapters], controls, signalled)
@@ -51,14 +51,17 @@ class FileAdapters:
         signals: Sequence[bytes],
         controls: Controls | None = None,
     ) -> FileAdapters:
-        """``signals``: bytes of each adapter. Raises FormatError for those that it cannot read."""
+        """Return ``signals``: bytes of each adapter. Raises FormatError for those that it cannot read."""
         pairs = list(zip(adapters, signals, strict=True))
         records = tuple(AdapterRecord(s.name, s.fingerprint, signal) for s, signal in pairs if s.adapter.decodes)
         signalled = [stored.adapter.read(signal) for stored, signal in pairs]
         return FileAdapters(base, adapters, records, signalled, controls)
 
     def within(self, part: Rect) -> FileAdapters:
-        """The same for a part of the picture. Raises FormatError where a map of the file does not reach so far."""
+        """Return the same for a part of the picture.
+
+        Raises FormatError where a map of the file does not reach so far.
+        """
         controls = self._controls.within(part.rows, part.columns) if self._controls is not None else None
         signalled = [
             replace(stated, maps={name: _places(plane, part, stored.name) for name, plane in stated.maps.items()})
@@ -67,16 +70,16 @@ class FileAdapters:
         return FileAdapters(self._base, self._adapters, self.records, signalled, controls)
 
     def for_decoder(self, decoded: Decoded) -> Steering:
-        """Sites in g_s, from ẑ and ŷ."""
+        """Return the sites in g_s, from ẑ and ŷ."""
         return self._attached.for_decoder(decoded)
 
     def latents(self) -> LatentSteering:
-        """What decides the coding, float64 on the CPU, and what decides its means."""
+        """Return the adapters that decide the coding, float64 on the CPU, and those that decide its means."""
         return LatentSteering(self._exact.gains(), self._exact.for_entropy, self.for_entropy)
 
 
 def _places(plane: Tensor, part: Rect, name: str) -> Tensor:
-    """What of a map with a value for every place of y lies in a part of the picture."""
+    """Cut a map, with a value for every place of y, to a part of the picture."""
     blocks, count = part.over(STRIDE), LATENTS_A_SIDE
     if blocks.bottom * count > plane.shape[2] or blocks.right * count > plane.shape[3]:
         raise FormatError(f"the map of adapter {name} is smaller than the picture: the file is damaged")

@@ -35,7 +35,7 @@ class AdapterLibrary:
         self.files = LoadedAdapters(network)
 
     def attach(self, request: Request, rgb: NDArray[np.uint8], q: float, effort: Effort) -> FileAdapters | None:
-        """The adapters that ``request`` takes, for a picture (H, W, 3) at the rate q in [0, 1].
+        """Return the adapters that ``request`` takes, for a picture (H, W, 3) at the rate q in [0, 1].
 
         With an effort, the setting ``step`` is chosen where it is not given: the one at which the picture, without the
         effort, costs least; models of one rate, unless the effort says their trade-off, stay with their own.
@@ -58,7 +58,7 @@ class AdapterLibrary:
         return FileAdapters.of(self._network.config, adapters, signals, controls)
 
     def open(self, records: tuple[AdapterRecord, ...], request: Request) -> FileAdapters | None:
-        """The adapters that a file names.
+        """Return the adapters that a file names.
 
         Settings of ``request`` set anew what an adapter of the file leaves to the decoder. A setting that no adapter
         of the file takes attaches one that acts in the decoder alone, such as ``look``: any file of its base takes it.
@@ -79,14 +79,14 @@ class AdapterLibrary:
         return self._open(records, request.settings, named, left_out)
 
     def load(self, sources: Sequence[Any]) -> list[StoredAdapter]:
-        """Adapters in files, by name, or loaded already. Raises ModelMismatchError, OtherBaseError, UsageError."""
+        """Load adapters in files, by name, or loaded already. Raises ModelMismatchError, OtherBaseError, UsageError."""
         return [s if isinstance(s, StoredAdapter) else self._moved(self.files.load(s)) for s in sources]
 
     def _open(
         self, records: tuple[AdapterRecord, ...], settings: Mapping[str, float], named: Sequence[StoredAdapter],
         left_out: Sequence[str],
     ) -> FileAdapters:  # fmt: skip
-        """``left_out``: for messages, which named adapters do not fit this base."""
+        """Return ``left_out``: for messages, which named adapters do not fit this base."""
         chosen = [self._find(record, named, left_out) for record in records]
         signals: list[bytes] = []
         settable: set[str] = set()
@@ -129,7 +129,10 @@ class AdapterLibrary:
     def _taking(
         self, named: Sequence[StoredAdapter], settings: Mapping[str, float], maps: Mapping[str, Any]
     ) -> tuple[StoredAdapter, ...]:
-        """The named adapters, and those of the package that take what they do not. Raises UsageError if none does."""
+        """Return the named adapters, and those of the package that take what they do not.
+
+        Raises UsageError if none does.
+        """
         adapters = list(named)
         for name in maps:
             if not any(name in stored.adapter.maps for stored in adapters):
@@ -153,7 +156,7 @@ def _takes(adapter: Adapter) -> set[str]:
 
 
 def _set_anew(adapter: Adapter, signal: bytes | None, settings: Mapping[str, float]) -> bytes:
-    """The signal, if there is one, with those settings that are the decoder's to choose."""
+    """Return the signal, if there is one, with those settings that are the decoder's to choose."""
     if signal is not None and not any(name in (*adapter.settable, *adapter.signals) for name in settings):
         return signal
     scalars = dict(adapter.read(signal).scalars) if signal is not None else {}

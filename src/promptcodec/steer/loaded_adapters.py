@@ -31,7 +31,7 @@ class LoadedAdapters:
         return self._base.get("", partial(base_fingerprint, self._network))
 
     def load(self, path: str | Path) -> StoredAdapter:
-        """As ``load_adapter``, again only where the file has changed since. Raises as it does."""
+        """Load as ``load_adapter`` does, again only where the file has changed since. Raises as it does."""
         make = partial(load_adapter, path, self._network, self.base)
         return self._stored.get(_identity(path), make, _is_current)
 
@@ -42,7 +42,7 @@ class LoadedAdapters:
 
 
 def _identity(path: str | Path) -> tuple[object, ...]:
-    """Of a file's content, or of what is no file: a name that ships or needs none."""
+    """Identify a file's content, or what is no file: a name that ships or needs none."""
     if not Path(path).is_file():
         return (str(path),)
     facts = Path(path).stat()
@@ -50,5 +50,5 @@ def _identity(path: str | Path) -> tuple[object, ...]:
 
 
 def _is_current(stored: StoredAdapter) -> bool:
-    """Whether the program has not defined its kind anew."""
+    """Return whether the program has not defined its kind anew."""
     return Adapter.kinds.get(stored.adapter.kind) is type(stored.adapter)

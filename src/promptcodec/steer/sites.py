@@ -50,7 +50,7 @@ class StageInfo:
 
 
 def transform_config(cfg: config.Model, name: TransformName) -> config.Transform:
-    """The configuration of a transform by its short name; a model without contextual means has an empty h_m."""
+    """Return the configuration of a transform by its short name; a model without contextual means has an empty h_m."""
     if name == "h_m":
         means = cfg.context
         return means.features if isinstance(means, config.ContextualMean) else config.Transform(cfg.hyper_channels, ())
@@ -58,7 +58,7 @@ def transform_config(cfg: config.Model, name: TransformName) -> config.Transform
 
 
 def stages(cfg: config.Model, transform: TransformName) -> tuple[StageInfo, ...]:
-    """The stages of a transform, in the order of computation."""
+    """Return the stages of a transform, in the order of computation."""
     infos: list[StageInfo] = []
     chain = transform_config(cfg, transform)
     channels = chain.in_channels
@@ -80,18 +80,18 @@ def stages(cfg: config.Model, transform: TransformName) -> tuple[StageInfo, ...]
 
 
 def has_ngram_context(transform: config.Transform) -> bool:
-    """Whether a stage of ``transform`` adds N-gram context, which a region can limit."""
+    """Return whether a stage of ``transform`` adds N-gram context, which a region can limit."""
     mixers = (layer.mixer for layer in transform.layers if isinstance(layer, config.Stage))
     return any(isinstance(mixer, config.Attention) and mixer.ngram > 0 for mixer in mixers)
 
 
 def sites(cfg: config.Model) -> tuple[SiteInfo, ...]:
-    """Every block of a model."""
+    """Return every block of a model."""
     return tuple(block for name in TRANSFORMS for stage in stages(cfg, name) for block in stage.blocks)
 
 
 def stages_with_tokens(cfg: config.Model, transform: TransformName, indices: Iterable[int] | None) -> list[StageInfo]:
-    """The stages of a transform that take prompts: all of them, or those with these ``indices``.
+    """Return the stages of a transform that take prompts: all of them, or those with these ``indices``.
 
     Raises UsageError where such a stage does not exist or takes none, or where there is none at all.
     """
@@ -112,7 +112,10 @@ def stages_with_tokens(cfg: config.Model, transform: TransformName, indices: Ite
 
 
 def prompted_from(cfg: config.Model, transform: TransformName) -> StageInfo:
-    """The first stage of a transform, where generators of prompts begin. Raises UsageError where no stage takes any."""
+    """Return the first stage of a transform, where generators of prompts begin.
+
+    Raises UsageError where no stage takes any.
+    """
     stages_with_tokens(cfg, transform, None)
     return stages(cfg, transform)[0]
 

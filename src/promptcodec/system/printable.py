@@ -55,7 +55,10 @@ def _escaped(character: str) -> str:
 
 
 def _decoded(text: str) -> str:
-    """``text`` from its bytes as UTF-8 where that is what they are: in the locale C, Python may take them for ASCII."""
+    """Return ``text`` from its bytes as UTF-8 where that is what they are.
+
+    In the locale C, Python may take them for ASCII.
+    """
     if not _SURROGATES.search(text):
         return text
     try:

@@ -16,7 +16,7 @@ _MOST_LINKS = 40  # in a chain, as Linux has it
 
 
 def descriptor(path: str | os.PathLike[str]) -> int | None:
-    """The open descriptor of this process that ``path`` stands for, None where it names something else.
+    """Return the open descriptor of this process that ``path`` stands for, None where it names something else.
 
     Such are ``/dev/stdout``, ``/dev/fd/63`` (what a shell puts in place of ``>(command)``) and links to them.
     """
@@ -35,7 +35,7 @@ def descriptor(path: str | os.PathLike[str]) -> int | None:
 
 
 def is_stream(path: str | os.PathLike[str]) -> bool:
-    """Whether writing to ``path`` replaces nothing: a pipe, a character device, a socket or an open descriptor.
+    """Return whether writing to ``path`` replaces nothing: a pipe, a character device, a socket or an open descriptor.
 
     Block devices are none: what they hold would be lost.
     """
@@ -48,7 +48,7 @@ def is_stream(path: str | os.PathLike[str]) -> bool:
 
 
 def is_terminal(path: str | os.PathLike[str]) -> bool:
-    """Whether ``path`` is a terminal, or an open descriptor of one."""
+    """Return whether ``path`` is a terminal, or an open descriptor of one."""
     number = descriptor(path)
     if number is not None:
         return os.isatty(number)

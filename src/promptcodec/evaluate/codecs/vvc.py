@@ -65,7 +65,7 @@ class Vvc(EvaluatedCodec):
         return rgb[: height - (data[-1] >> 1), : width - (data[-1] & 1)]
 
     def _run(self, data: bytes, *arguments: str) -> bytes:
-        """Standard output. Raises PromptcodecError with the last thing that ffmpeg says."""
+        """Return standard output. Raises PromptcodecError with the last thing that ffmpeg says."""
         done = subprocess.run(
             [self._ffmpeg, "-loglevel", "error", *arguments], input=data, capture_output=True, check=False
         )

@@ -23,7 +23,8 @@ Result = TypeVar("Result")
 
 @torch.inference_mode()
 def layer_times(model: CompressionModel, height: int, width: int, repeats: int = 3) -> dict[tuple[str, str], float]:
-    """Least seconds of ``repeats`` runs by (network, kind), one picture of random pixels, float32 on the CPU.
+    """Measure the least seconds of ``repeats`` runs by (network, kind), one picture of random pixels, float32 on the
+    CPU.
 
     Norms count with what follows them. The context runs step by step, as a decoder runs it, but in float32.
     """
@@ -51,7 +52,8 @@ def layer_times(model: CompressionModel, height: int, width: int, repeats: int =
 
 @torch.inference_mode()
 def network_memory(model: CompressionModel, height: int, width: int) -> dict[str, float] | None:
-    """MiB that one picture takes beside the weights: networks of ``encode`` (g_a, h_a) and of ``decode`` (the others).
+    """Measure the MiB that one picture takes beside the weights: networks of ``encode`` (g_a, h_a) and of ``decode``
+    (the others).
 
     The largest resident size on the way, less that at rest; None where the system does not tell. Run before anything
     large, since a heap that has grown already hides what fits into it. The context runs in float32.
@@ -75,7 +77,7 @@ def network_memory(model: CompressionModel, height: int, width: int) -> dict[str
 
 
 def weights_mib(model: nn.Module) -> float:
-    """MiB of the parameters, as they are held in memory."""
+    """Return the miB of the parameters, as they are held in memory."""
     return round(sum(p.numel() * p.element_size() for p in model.parameters()) / 2**20, 1)
 
 

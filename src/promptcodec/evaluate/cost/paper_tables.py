@@ -98,7 +98,7 @@ _PAPER004 = (
 
 
 def table(paper: str) -> list[Row]:
-    """Rows of the complexity tables of ``paper``, a key of ``COLUMNS``, in print order."""
+    """Return the rows of the complexity tables of ``paper``, a key of ``COLUMNS``, in print order."""
     rows, count = (_PAPER002, _counted002) if paper == "002" else (_PAPER004, _counted004)
     lines = []
     for where, method, preset, printed in rows:
@@ -111,7 +111,7 @@ def table(paper: str) -> list[Row]:
 
 
 def _counted002(preset: str) -> tuple[float, ...]:
-    """Paper 002's way: bottleneck among the encoder's parameters, at 256 x 256."""
+    """Count in paper 002's way: bottleneck among the encoder's parameters, at 256 x 256."""
     counted = _parts(preset, 256, 256)
     last = "task" if any(part.network == "task" for part in counted) else "g_s"
     kmac = (total(counted, *sides).macs.paper002 / 256**2 / 1e3 for sides in (("g_a", "h_a"), ("h_s", last)))

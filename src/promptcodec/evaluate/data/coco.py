@@ -29,7 +29,7 @@ class Annotated(NamedTuple):
 def read_instances(
     text: bytes, where: str, pack: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 ) -> dict[str, Annotated]:
-    """All pictures of annotations in COCO's format by their file names; ``where`` names the source in errors.
+    """Return all pictures of annotations in COCO's format by their file names; ``where`` names the source in errors.
 
     ``pack`` is given every JSON object as it is read, and returns what is kept of it: all annotations at once take much
     memory. Raises UsageError for what is no such file.
@@ -48,7 +48,7 @@ def read_instances(
 
 
 def prepare(folder: Path, out: Path, side: int = SIDE) -> tuple[Path, Path]:
-    """Writes the pictures with objects as PNG squares, and their masks (255 in any object); returns both folders.
+    """Write the pictures with objects as PNG squares, and their masks (255 in any object); return both folders.
 
     As in Kao et al. (2023) and paper 003: the shorter side is scaled to ``side``, then the top left square is taken;
     the region of interest is the union of the instances. ``folder`` holds the pictures (or val2017/ does) and one of
@@ -79,7 +79,7 @@ def prepare(folder: Path, out: Path, side: int = SIDE) -> tuple[Path, Path]:
 
 
 def instance_mask(shapes: list[Any], width: int, height: int) -> NDArray[np.uint8]:
-    """uint8 (height, width), 255 in any of the shapes: lists of polygons, or COCO's uncompressed run lengths.
+    """Return uint8 (height, width), 255 in any of the shapes: lists of polygons, or COCO's uncompressed run lengths.
 
     Raises UsageError for others.
     """

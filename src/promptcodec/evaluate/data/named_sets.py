@@ -36,7 +36,10 @@ COCO = "coco"
 
 
 def split_name(source: str) -> tuple[str | None, Path]:
-    """The name and the folder in ``NAME=FOLDER``; a plain path has no name. Raises UsageError for unknown names."""
+    """Return the name and the folder in ``NAME=FOLDER``; a plain path has no name.
+
+    Raises UsageError for unknown names.
+    """
     name, equals, folder = source.partition("=")
     if not equals or Path(source).exists():
         return None, Path(source)
@@ -48,7 +51,7 @@ def split_name(source: str) -> tuple[str | None, Path]:
 
 
 def open_set(name: str, folder: Path) -> tuple[list[Path], str | None]:
-    """The pictures of a named set, and what is to be said about a part of it, None for the whole.
+    """Return the pictures of a named set, and what is to be said about a part of it, None for the whole.
 
     Raises UsageError where the folder holds other pictures: too many of them, or of other sizes.
     """

@@ -40,7 +40,8 @@ than 10 s, is left out there too."""
 
 
 def bd_bars(summary: Summary, codec: str, path: Path) -> None:
-    """BD-rate of one codec against each anchor, a panel a metric (as Fig. 7 of paper 001, whose anchor is fixed).
+    """Plot the BD-rate of one codec against each anchor, a panel a metric (as Fig. 7 of paper 001, whose anchor is
+    fixed).
 
     Bars to the left are bits saved. Raises UsageError where the codec has no BD-rate, and as ``plots.rd_plot``.
     """
@@ -69,7 +70,8 @@ def bd_bars(summary: Summary, codec: str, path: Path) -> None:
 
 
 def latency_plot(measured: Mapping[str, Speed], anchor: str, path: Path) -> None:
-    """BD-rate against decoding time (paper 004, Fig. 1 b): what was measured, and beside it what the paper printed.
+    """Plot BD-rate against decoding time (paper 004, Fig. 1 b): what was measured, and beside it what the paper
+    printed.
 
     The panels share no axis: their machines, pictures and anchors differ. Raises UsageError without anything measured.
     """

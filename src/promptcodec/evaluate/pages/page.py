@@ -22,7 +22,7 @@ _MEANS = ("psnr", "ms_ssim", "ssimulacra2", "psnr_yuv", "lpips_alex", "dists")
 
 
 def render(folder: Path, output: Path, figures: bool = True) -> list[Path]:
-    """Writes the page, and with ``figures`` its pictures into ``figures/`` beside it; returns what was written.
+    """Write the page, and with ``figures`` its pictures into ``figures/`` beside it; return what was written.
 
     Raises UsageError for a folder without packed results.
     """
@@ -49,7 +49,7 @@ def render(folder: Path, output: Path, figures: bool = True) -> list[Path]:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
@@ -60,7 +60,7 @@ class _Page:
         self.written: list[Path] = []
 
     def figure(self, name: str, caption: str, command: str, draw: Callable[[Path], None]) -> str:
-        """The picture's Markdown, with the command that draws it."""
+        """Return the picture's Markdown, with the command that draws it."""
         path = self.output.parent / "figures" / f"{name}.png"
         if self.figures:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -187,7 +187,7 @@ def _speed(page: _Page, path: Path, results: Results) -> list[str]:
 
 
 def _equal_size(page: _Page, path: Path, results: Results) -> list[str]:
-    """Every picture at one file size: PSNR by codec, with how far the codec's file is off that size."""
+    """Compare every picture at one file size: PSNR by codec, with how far the codec's file is off that size."""
     labels = list(by_curve(results.rows))
     lossless = results.extra.get("lossless", {})
     rows = []

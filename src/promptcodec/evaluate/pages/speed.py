@@ -25,7 +25,7 @@ class Times:
 
 
 def times(rows: Iterable[Row]) -> dict[str, Times]:
-    """By the label of the codec."""
+    """Return the times by the label of the codec."""
     times_by_label = {}
     for label, members in by_curve(rows).items():
         peaks = [row.peak_mib for row in members if row.peak_mib is not None]
@@ -40,7 +40,7 @@ def times(rows: Iterable[Row]) -> dict[str, Times]:
 
 
 def speeds(rates: Iterable[Row], timed: Iterable[Row], anchor: StoredCurve) -> dict[str, Speed]:
-    """BD-rate (PSNR) against a stored curve, and median decoding seconds, of each codec that has both.
+    """Return BD-rate (PSNR) against a stored curve, and median decoding seconds, of each codec that has both.
 
     The stored curve is a mean over a whole set, so codecs that were measured on fewer pictures than others are left
     out.

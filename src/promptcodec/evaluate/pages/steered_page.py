@@ -19,7 +19,7 @@ _RANGE = ("psnr", "ms_ssim", "ssimulacra2", "lpips_alex", "lpips_vgg", "dists")
 
 
 def region_parts(figure: Figure, table: Table, path: Path, results: Results) -> list[str]:
-    """Figure and Bjøntegaard differences of a codec with a region against the first one, which has none."""
+    """Draw the figure and Bjøntegaard differences of a codec with a region against the first one, which has none."""
     caption = f"{results.title}: PSNR inside the region, outside and everywhere"
     drawn = figure(path.stem, caption, f"region {path}", lambda target: region_plot(results.rows, target))
     curves = by_curve(results.rows)
@@ -35,7 +35,7 @@ def region_parts(figure: Figure, table: Table, path: Path, results: Results) -> 
 
 
 def range_parts(figure: Figure, table: Table, path: Path, results: Results) -> list[str]:
-    """The area that one control covers, a figure a metric, and means of its settings at each quality."""
+    """Return the area that one control covers, a figure a metric, and means of its settings at each quality."""
     rows = results.rows
     metrics = [name for name in _RANGE if any(row.metric(name) is not None for row in rows)]
     parts = []

@@ -16,7 +16,7 @@ MOST_CURVES = 8  # in the left panel
 
 
 def over_samples(rows: Sequence[RDRow], anchor: Curve) -> list[tuple[int, float | None]]:
-    """Samples and BD-rate against ``anchor`` in per cent, None where the two share no quality."""
+    """Return the samples and BD-rate against ``anchor`` in per cent, None where the two share no quality."""
     return [(row.samples, bd_rate(row.points, anchor).percent) for row in rows]
 
 

@@ -19,7 +19,7 @@ PAYS = 1.3  # times as fast; below it the conversions eat the gain
 
 
 def autocast_pays(precision: Precision, device: torch.device) -> tuple[bool, str]:
-    """Whether to run under bfloat16 autocast, and why, for people to read."""
+    """Return whether to run under bfloat16 autocast, and why, for people to read."""
     if precision != "auto":
         return precision == "bfloat16", f"{precision}, as asked for"
     if device.type == "cuda":
@@ -41,7 +41,7 @@ class _Held:
     """
 
     def __init__(self, names: tuple[str, ...], legacy: bool) -> None:
-        """``names``: of settings under ``torch.backends``; ``legacy``: ``set_float32_matmul_precision`` too."""
+        """Take ``names``: of settings under ``torch.backends``; ``legacy``: ``set_float32_matmul_precision`` too."""
         self._names, self._legacy = names, legacy
         self._count = 0
         self._changed: dict[str, str] = {}
@@ -65,7 +65,10 @@ class _Held:
                     self._put_back()
 
     def _begin_anew(self) -> None:
-        """In a forked process, where nobody is left who would give the lock back; the forking thread may hold on."""
+        """Begin anew in a forked process, where nobody is left who would give the lock back.
+
+        The forking thread may hold on.
+        """
         self._lock = threading.Lock()
 
     def _raise(self) -> None:
@@ -94,7 +97,9 @@ def _backend(name: str) -> Any:
 
 
 def _legacy_precision() -> str:
-    """That of ``set_float32_matmul_precision``; "highest" where only the newer settings were used, which it refuses."""
+    """Return the that of ``set_float32_matmul_precision``; "highest" where only the newer settings were used, which it
+    refuses.
+    """
     try:
         return torch.get_float32_matmul_precision()
     except RuntimeError:
@@ -110,7 +115,7 @@ _full_convolutions = _Held(("cudnn.conv",), legacy=False)  # TF32 is their defau
 
 @contextmanager
 def true_float32(device: torch.device) -> Iterator[None]:
-    """Inside, all float32 products are products of float32: no autocast, and neither TF32 nor bfloat16 instead."""
+    """Make all float32 products inside products of float32: no autocast, and neither TF32 nor bfloat16 instead."""
     convolutions = _full_convolutions() if device.type == "cuda" else nullcontext()
     with full_products(), convolutions, torch.autocast(device.type, enabled=False):
         yield
@@ -118,7 +123,7 @@ def true_float32(device: torch.device) -> Iterator[None]:
 
 @cache
 def cpu_speedup() -> float:
-    """Speed of a bfloat16 matrix product on this CPU over that of the same product in float32."""
+    """Return the speed of a bfloat16 matrix product on this CPU over that of the same product in float32."""
     a, b = (torch.ones(size, dtype=torch.float32, device="cpu") for size in ((1024, 256), (256, 512)))
     slow = _seconds(a.bfloat16(), b.bfloat16(), repeats=1)
     quick = _seconds(a, b, repeats=5)

@@ -68,7 +68,7 @@ def _parts(q: Tensor) -> Iterator[slice]:
 
 
 def _chunk(tensor: Tensor) -> Tensor:
-    """(w, heads, T, d) to (w * heads, T, d), contiguous."""
+    """Return (w, heads, T, d) to (w * heads, T, d), contiguous."""
     return tensor.contiguous().flatten(0, 1)
 
 

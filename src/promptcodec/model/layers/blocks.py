@@ -53,7 +53,10 @@ class Block(nn.Module):
                 nn.init.zeros_(last_layer(self.ffn).weight)
 
     def forward(self, x: Tensor, steer: BlockSteer | None = None, region: Tensor | None = None) -> Tensor:
-        """``region``: see ``NgramContext``. Raises UsageError for prompts where there is no attention to take them."""
+        """Return ``region``: see ``NgramContext``.
+
+        Raises UsageError for prompts where there is no attention to take them.
+        """
         prompts = self._prompts(steer, x)
         if isinstance(self.mixer, WindowAttention):
             if self._in_strips_helps(x, self.mixer):
@@ -72,14 +75,17 @@ class Block(nn.Module):
         return x if self.ffn is None else x + self._drop(self._around(self.norm2, self.ffn, x))
 
     def _in_strips_helps(self, x: Tensor, mixer: WindowAttention) -> bool:
-        """Only inference on the CPU; N-gram context and observers want the whole map first."""
+        """Tell whether strips help: in inference on the CPU alone.
+
+        N-gram context and observers want the whole map first.
+        """
         whole = self.post_norm or mixer.ngram is not None or mixer.observer is not None
         return x.device.type == "cpu" and not torch.is_grad_enabled() and not whole
 
     def forward_carrying(
         self, x: Tensor, steer: BlockSteer, region: Tensor | None = None
     ) -> tuple[Tensor, tuple[Prompt, ...]]:
-        """As ``forward``, and the prompts that are carried on to the next block, updated."""
+        """Return as ``forward`` does, and the prompts that are carried on to the next block, updated."""
         prompts = self._prompts(steer, x)
         if not isinstance(self.mixer, WindowAttention):
             return self(x, steer, region), ()
@@ -94,7 +100,7 @@ class Block(nn.Module):
         return prompts
 
     def _drop(self, branch: Tensor) -> Tensor:
-        """Stochastic depth: drop the branch of a whole sample, and rescale those kept."""
+        """Drop the branch of a whole sample, and rescale those kept."""
         if not self.training or self.drop_path == 0.0:
             return branch
         keep = 1.0 - self.drop_path
@@ -113,7 +119,10 @@ class Stage(nn.Module):
         )
 
     def forward(self, x: Tensor, steer: StageSteer | None = None, region: Tensor | None = None) -> Tensor:
-        """``steer``: what acts at each block, by its number, and at the output, by -1; ``region``: see NgramContext."""
+        """Return ``steer``: what acts at each block, by its number, and at the output, by -1.
+
+        ``region``: see NgramContext.
+        """
         steer = steer or {}
         tokens = first = x.permute(0, 2, 3, 1)
         carried: tuple[Prompt, ...] = ()

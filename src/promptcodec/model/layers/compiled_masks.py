@@ -15,7 +15,7 @@ _HIDDEN = -1e30  # finite, so that differences are
 
 
 def masks(mixer: WindowAttention, grid: WindowGrid, prompts: Sequence[PromptKeys]) -> tuple[Tensor, Tensor]:
-    """0 or what hides, (masks, prompts + tokens, queries), and the mask of each window, (rows, cols), int64."""
+    """Return 0 or what hides, (masks, prompts + tokens, queries), and the mask of each window, (rows, cols), int64."""
     if not prompts:
         return _without_prompts(grid)
     return _build(grid, *mixer.labels(grid, prompts, torch.device("cpu")))

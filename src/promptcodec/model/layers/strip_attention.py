@@ -34,7 +34,7 @@ class StripAttention:
         self._room = like.new_empty(self.windows, mixer.heads, *self._bias.shape[2:])
 
     def __call__(self, tokens: Tensor, row: int, col: int) -> Tensor:
-        """Normalised tokens of the windows from (``row``, ``col``) on, (windows · window², C), to the same shape."""
+        """Take tokens of the windows from (``row``, ``col``) on, (windows · window², C), to the same shape."""
         mixer, size = self._mixer, self._grid.window**2
         qkv = linear(tokens, mixer.qkv).view(-1, size, 3, mixer.heads, tokens.shape[1] // mixer.heads)
         windows = len(qkv)
@@ -54,14 +54,14 @@ class StripAttention:
         return torch.bmm(torch.softmax(scores, -1, out=scores), v).view(shape)
 
     def _masked(self, windows: int, row: int, col: int) -> Tensor:
-        """The room for scores, (windows, heads, tokens, keys), filled with what is added to them."""
+        """Return the room for scores, (windows, heads, tokens, keys), filled with what is added to them."""
         room = self._room[:windows]
         for part, mask in self._parts(windows, row, col):
             room[part] = mask
         return room
 
     def _parts(self, windows: int, row: int, col: int) -> Iterator[tuple[slice, Tensor]]:
-        """Runs of windows with one mask: columns but the last few are alike."""
+        """Yield the runs of windows with one mask: columns but the last few are alike."""
         alike = min(max(self._grid.clean_cols - col, 0), windows)
         if alike:
             yield slice(0, alike), self._mask(row, 0)
@@ -79,6 +79,8 @@ class StripAttention:
 
 
 def _at(keys: Tensor, row: int, col: int, windows: int) -> Tensor:
-    """Keys or values (1, rows or 1, cols or 1, heads, P, d) of some windows of a row, (windows, heads, P, d)."""
+    """Return the keys or values (1, rows or 1, cols or 1, heads, P, d) of some windows of a row, (windows, heads, P,
+    d).
+    """
     of_row = keys[0, row if keys.shape[1] > 1 else 0]
     return of_row[col : col + windows] if len(of_row) > 1 else of_row.expand(windows, -1, -1, -1)

@@ -19,7 +19,7 @@ Branch = Callable[[Tensor], Tensor]
 def in_strips(
     x: Tensor, mixer: WindowAttention, prompts: Sequence[Prompt], norms: tuple[nn.Module, nn.Module], ffn: Branch | None
 ) -> Tensor:
-    """x + mixer(norms[0](x)), then the same with ``ffn`` where there is one. Takes and gives (B, H, W, C).
+    """Return x + mixer(norms[0](x)), then the same with ``ffn`` where there is one. Takes and gives (B, H, W, C).
 
     float32 goes by compiled kernels, the rows on several threads, or else in pieces of a row. float64 is the way to
     probabilities and keeps the operations whose exactness was measured; bfloat16 has torch's fused attention.
@@ -53,6 +53,6 @@ def in_strips(
 
 
 def _put_back(tokens: Tensor, target: Tensor, grid: WindowGrid, row: int) -> None:
-    """The tokens of a row of windows to where they lie in the map (height · width, C)."""
+    """Put the tokens of a row of windows to where they lie in the map (height · width, C)."""
     for top, rows, index in grid.strip(row).bands:
         torch.index_select(tokens, 0, index, out=target[top * grid.width : (top + rows) * grid.width])

@@ -53,7 +53,7 @@ class Transform(nn.Module):
         self.bound = Bounded(channels, cfg.bound) if cfg.bound else None
 
     def forward(self, x: Tensor, steer: TransformSteer | None = None, region: Tensor | None = None) -> Tensor:
-        """``region`` (B, 1, H, W) in [0, 1]: where N-gram context acts, everywhere by default (paper 003)."""
+        """Return ``region`` (B, 1, H, W) in [0, 1]: where N-gram context acts, everywhere by default (paper 003)."""
         stage = 0
 
         def run(layers: list[nn.Module], tokens: Tensor) -> Tensor:
@@ -99,7 +99,8 @@ def _not_bfloat16(x: Tensor) -> Tensor:
 
 
 def _last_at_latent(cfg: config.Transform) -> tuple[int, int]:
-    """Index and width of the layer whose output is the last map at the resolution of the latent, but for the output.
+    """Return the index and width of the layer whose output is the last map at the resolution of the latent, but for the
+    output.
 
     Raises UsageError where there is no such layer, or no shortcut that a gate could act on.
     """
@@ -116,7 +117,7 @@ def _last_at_latent(cfg: config.Transform) -> tuple[int, int]:
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """No autocast inside; tensors on ``meta``, of which costs are counted, know none."""
+    """Switch autocast off inside; tensors on ``meta``, of which costs are counted, know none."""
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
@@ -163,7 +164,7 @@ class ReflectConv(nn.Conv2d):
 
 
 def resample(channels: int, layer: config.Resample | config.ReflectConv) -> nn.Module:
-    """The layer that a configuration describes, for maps of ``channels`` channels."""
+    """Return the layer that a configuration describes, for maps of ``channels`` channels."""
     if isinstance(layer, config.ReflectConv):
         pad = layer.kernel // 2
         return ReflectConv(channels, layer.channels, layer.kernel, layer.stride, pad, padding_mode="reflect")
@@ -188,12 +189,12 @@ def _plain(channels: int, layer: config.Relu | config.Bottlenecks | config.Atten
 
 
 def _only_a_site(layer: config.Layer) -> bool:
-    """Whether a layer computes nothing itself."""
+    """Return whether a layer computes nothing itself."""
     return isinstance(layer, config.Stage) and layer.depth == 0
 
 
 def depth(cfg: config.Transform) -> int:
-    """Number of blocks in a transform."""
+    """Return the number of blocks in a transform."""
     return sum(layer.depth for layer in cfg.layers if isinstance(layer, config.Stage))
 
 

@@ -6,7 +6,7 @@ from promptcodec.model.config import Attention, Depthwise, Gain, Model, Resample
 
 
 def narrow() -> Model:
-    """nano's plan at half its widths: what a minute of one core can teach something."""
+    """Build nano's plan at half its widths: what a minute of one core can teach something."""
     local, attention = Depthwise(5), Attention(3, 8)
     return Model(
         name="narrow",

@@ -16,7 +16,7 @@ from promptcodec.model.presets.tic import tic
 
 
 def base() -> Model:
-    """The ``tic`` transforms with a continuous variable rate: gain vectors on y and z (Cui et al. 2021).
+    """Return the ``tic`` transforms with a continuous variable rate: gain vectors on y and z (Cui et al. 2021).
 
     Scales stay raw and are, like the means, multiplied by the gain of y: at gain one it is the fixed-rate model.
     """
@@ -24,7 +24,7 @@ def base() -> Model:
 
 
 def nano() -> Model:
-    """A small variable-rate codec of our own, made to be trained and run on CPUs.
+    """Return a small variable-rate codec of our own, made to be trained and run on CPUs.
 
     A linear block transform carries the picture from the first step on and the blocks learn the rest: depthwise
     mixers where maps are large, window attention (which takes prompts) at 1/16.

@@ -42,7 +42,7 @@ class FeaturePrompts(nn.Module):
         )
 
     def forward(self) -> Steering:
-        """Steering for one pass."""
+        """Return the steering for one pass."""
         generated: dict[Site, BlockSteer] = {}
 
         def look(x: Tensor) -> Tensor:

@@ -65,7 +65,9 @@ class PromptPyramid(nn.Module):
                 self.heads[str(stage.index)] = nn.ModuleList(heads)
 
     def forward(self, x: Tensor) -> Steering:
-        """x: (B, C, H, W), the transform's input with what stands beside it, or with ``start`` a stage's output."""
+        """Make prompts of x (B, C, H, W), the transform's input with what stands beside it, or with ``start`` a stage's
+        output.
+        """
         sites: dict[Site, BlockSteer] = {}
         for index, step in enumerate(self.trunk, self.start):
             x = step(x)
@@ -78,7 +80,8 @@ class PromptPyramid(nn.Module):
 
     @torch.no_grad()
     def start_neutral(self) -> None:
-        """Prompts of zeros where a convolution makes them, else of almost zero: such tokens barely change attention.
+        """Set prompts of zeros where a convolution makes them, else of almost zero: such tokens barely change
+        attention.
 
         With default weights prompts from ŷ, whose values reach tens, outweigh the image's own tokens from the start. A
         trunk of ŷ begins a tenth as large, so that an optimiser's steps move its prompts as far as those of pixels.
@@ -96,7 +99,7 @@ class PromptPyramid(nn.Module):
             last.weight.mul_(0.01)
 
     def steered(self, stage: StageInfo) -> tuple[SiteInfo, ...]:
-        """The blocks of a prompted stage that get prompts."""
+        """Return the blocks of a prompted stage that get prompts."""
         return stage.blocks[:1] if stage.index in self.carry else stage.blocks
 
     def _prompt(self, tokens: Tensor, index: int) -> Prompt:
@@ -106,7 +109,7 @@ class PromptPyramid(nn.Module):
 
 
 def step_to(stage: StageInfo, channels: int) -> nn.Module:
-    """Layers that take ``channels`` features of the stage before to this one's resolution and width."""
+    """Build layers that take ``channels`` features of the stage before to this one's resolution and width."""
     if not stage.before:  # a synthesis begins with a stage: its input only has to be brought to its width
         return nn.Conv2d(channels, stage.channels, 3, padding=1)
     layers = []
@@ -118,7 +121,10 @@ def step_to(stage: StageInfo, channels: int) -> nn.Module:
 
 
 def _stride(prompts: int, block: SiteInfo) -> int:
-    """Tokens a side that one prompt of a map stands for. Raises UsageError where windows do not divide so."""
+    """Return the tokens a side that one prompt of a map stands for.
+
+    Raises UsageError where windows do not divide so.
+    """
     side = math.isqrt(prompts)
     if prompts < 1 or side * side != prompts or block.window % side or (block.window // 2) % (block.window // side):
         raise UsageError(

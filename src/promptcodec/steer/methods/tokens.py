@@ -14,7 +14,7 @@ from promptcodec.steer.sites import stages_with_tokens
 
 
 class SharedTokens(nn.Module):
-    """``prompts`` tokens for every block of the stages of ``transform`` that take them, or of those with these ``indices``.
+    """``prompts`` tokens for every block of the stages of ``transform`` that take them, or of those at ``indices``.
 
     In the stages ``carry`` only the first block has tokens, which are updated and handed on ("shallow").
     """
@@ -39,12 +39,12 @@ class SharedTokens(nn.Module):
 
     @torch.no_grad()
     def start_neutral(self) -> None:
-        """Tokens of almost zero: of exactly zero, all of a set would stay alike."""
+        """Set tokens of almost zero: of exactly zero, all of a set would stay alike."""
         for tokens in self.tokens.values():
             tokens.mul_(0.1)
 
     def forward(self) -> Steering:
-        """The tokens at their sites."""
+        """Return the tokens at their sites."""
         sites = {}
         for index, stage in self.prompted.items():
             for info, tokens in zip(stage.blocks, self.tokens[str(index)], strict=False):

@@ -82,19 +82,19 @@ class TransTIC(Adapter, kind="transtic"):
             self.decoder = SharedTokens(base, "g_s", decoder_stages, prompts, decoder_carry)
 
     def for_encoder(self, x: Tensor, controls: Controls) -> Steering:
-        """Prompts of the first stages."""
+        """Return the prompts of the first stages."""
         if isinstance(self.encoder, SharedTokens):
             return self.encoder()  # type: ignore[no-any-return]
         return self.encoder(x) if self.encoder is not None else Steering()
 
     def for_decoder(self, decoded: Decoded, signalled: Controls) -> Steering:
-        """The learned tokens, and prompts from features."""
+        """Return the learned tokens, and prompts from features."""
         tokens = self.decoder() if self.decoder is not None else Steering()
         return tokens if self.features is None else tokens.then(self.features())
 
     @torch.no_grad()
     def start_neutral(self) -> None:
-        """Generated prompts of zeros, learned tokens of almost zero."""
+        """Set generated prompts of zeros, learned tokens of almost zero."""
         generated = None if self.features is None else self.features.pyramid
         for half in (self.encoder, self.decoder, generated):
             if half is not None:

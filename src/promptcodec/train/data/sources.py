@@ -35,7 +35,7 @@ class Entry:
         return self.member or self.path.name
 
     def read(self) -> bytes:
-        """The encoded bytes."""
+        """Return the encoded bytes."""
         with self.path.open("rb") as file:
             file.seek(self.offset)
             return file.read(self.size)
@@ -49,7 +49,7 @@ class Unit:
     path: Path
 
     def entries(self) -> list[Entry]:
-        """Its pictures in their order. Raises UsageError where a shard is damaged or not complete."""
+        """Return its pictures in their order. Raises UsageError where a shard is damaged or not complete."""
         if self.path.suffix.lower() != ".tar":
             return [Entry(self.path)]
         try:
@@ -71,7 +71,7 @@ class Unit:
 
 
 def find_units(sources: Sequence[str | Path]) -> list[Unit]:
-    """All shards and pictures of ``sources`` (tar files and folders, recursively), in name order within each.
+    """Return all shards and pictures of ``sources`` (tar files and folders, recursively), in name order within each.
 
     Units of one name are told apart by a number. Raises UsageError for sources that are neither.
     """

@@ -18,7 +18,8 @@ WIDEST = 128  # channels of a head: the code grows with them
 
 
 def attention(tokens: int, prompts: int, width: int) -> Callable[..., None] | None:
-    """Attention of heads of ``width`` channels in windows of ``tokens`` tokens; None where no kernel can be made.
+    """Return the attention of heads of ``width`` channels in windows of ``tokens`` tokens; None where no kernel can be
+    made.
 
     ``prompts`` further keys and values come first. Arguments are addresses of float32 (int64 for ``which``): ``qkv``
     (windows, tokens, 3, heads, width); ``extra`` (windows, 2, heads, prompts, width), the prompts' keys and values;
@@ -38,7 +39,7 @@ def attention(tokens: int, prompts: int, width: int) -> Callable[..., None] | No
 
 
 def room(tokens: int, prompts: int, width: int) -> int:
-    """Floats of working memory."""
+    """Return the floats of working memory."""
     return tokens * (width + prompts + tokens + 2)
 
 
@@ -94,7 +95,7 @@ class _Attention:
         return code.loop(self.heads, 1, [], head)
 
     def _transpose(self, queries: Any) -> None:
-        """Queries of one head to (width, tokens), scaled; nothing is the largest logit yet."""
+        """Transpose the queries of one head to (width, tokens), scaled; nothing is the largest logit yet."""
         code, lanes = self.code, self.vector.count
         scale = code.spread(self.width**-0.5 * LOG2_E, self.vector)
 
@@ -112,7 +113,10 @@ class _Attention:
         code.loop(self.tokens, lanes, [], block)
 
     def _score(self, keys: Any, row: Any, count: int, added: Sequence[Any], scores: Any) -> None:
-        """Logits to base 2, (count, queries), of keys that lie ``row`` floats apart; the largest of each query."""
+        """Compute the logits to base 2, (count, queries), of keys that lie ``row`` floats apart.
+
+        The largest of each query.
+        """
         code = self.code
         together = next(n for n in (4, 2, 1) if n <= self.most_keys and count % n == 0)
         places = [(k, column) for k in range(together) for column in self.columns]
@@ -156,7 +160,7 @@ class _Attention:
         code.loop(count, together, [], key_block)
 
     def _exponentiate(self) -> None:
-        """Logits to weights, in place, and one over the sum of each query's."""
+        """Turn logits into weights, in place, and one over the sum of each query's."""
         code = self.code
 
         def block(query: Any, _: Sequence[Any]) -> Sequence[Any]:
@@ -180,7 +184,7 @@ class _Attention:
         code.loop(self.tokens, len(self.columns) * self.vector.count, [], block)
 
     def _sum(self, prompts: Any, values: Any, target: Any) -> None:
-        """Weighted means of the values, (queries, width)."""
+        """Compute the weighted means of the values, (queries, width)."""
         code = self.code
         places = [(q, part) for q in range(self.queries) for part in self.parts]
 
@@ -210,7 +214,7 @@ class _Attention:
 
 
 def _parts(width: int, lanes: int) -> tuple[tuple[int, ir.VectorType], ...]:
-    """Where a row of channels splits into vectors, and of what size each is."""
+    """Return where a row of channels splits into vectors, and of what size each is."""
     parts, start = [], 0
     while start < width:
         while lanes > width - start:
