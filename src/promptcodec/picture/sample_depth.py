@@ -235,8 +235,7 @@ def _transparent_colour(image: Image.Image, raw_modes: list[str]) -> tuple[int, 
 
 
 def _low_bytes(image: Image.Image, raw_modes: list[str]) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
-    """Return a function that completes the higher bytes, which are all that Pillow takes of a PNG file with 16-bit samples.
-    takes.
+    """Return a function that completes the higher bytes of 16-bit samples, all that Pillow takes of a PNG file.
 
     The lower ones are what the same decoder takes for the higher in the other byte order.
     """

@@ -118,3 +118,20 @@ class Adapter(nn.Module):
             raise FormatError(f"adapter {self.name} signals {2 * len(self.signals)} bytes, the file has {len(data)}")
         values = [int.from_bytes(data[2 * i : 2 * i + 2], "little") / LEVELS for i in range(len(self.signals))]
         return Controls({n: torch.tensor([v], dtype=torch.float64) for n, v in zip(self.signals, values, strict=True)})
+
+
+class TwoHalves(Adapter):
+    """Base of the methods with a half in the encoder, one in the decoder, or both; None where a half is missing."""
+
+    encoder: nn.Module | None
+    decoder: nn.Module | None
+
+    @property
+    def decodes(self) -> bool:
+        """Whether there is a decoder half."""
+        return self.decoder is not None
+
+    @property
+    def settable(self) -> tuple[str, ...]:
+        """All scalars, where the encoder knows none of them: one file then decodes to any of their values."""
+        return self.signals if self.encoder is None else ()

@@ -11,7 +11,6 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -21,8 +20,8 @@ from promptcodec.model.inference.defaults import about_to_load, default_settings
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.kinds import BUILT_IN, PARAMETER_FREE
 from promptcodec.store.shipped_adapters import find_adapter, shipped_adapters
+from promptcodec.store.tensor_file import read_tensor_file
 from promptcodec.system.atomic import atomic_write
-from promptcodec.system.utf8_path import utf8_path
 
 FORMAT = "promptcodec-adapter-1"
 FINGERPRINT_BYTES = 8
@@ -85,15 +84,7 @@ def load_adapter(path: str | Path, network: CompressionModel, base: str | None =
         return StoredAdapter(adapter.eval(), _digest({}, _about(adapter) + ours))
     if not Path(path).is_file():
         path = _shipped(str(path), network, ours)
-    try:
-        with utf8_path(path) as name, safe_open(name, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-    except (OSError, SafetensorError) as error:
-        raise ModelMismatchError(f"adapter file {path} cannot be read: {error}") from None
-    if metadata.get("format") != FORMAT:
-        stated_format = metadata.get("format", "no promptcodec adapter at all")
-        raise ModelMismatchError(f"adapter file {path}: found {stated_format}, expected {FORMAT}")
+    metadata, tensors = read_tensor_file(path, "adapter", FORMAT)
     fingerprint = _digest(tensors, metadata["about"] + metadata["base"])
     if fingerprint.hex() != metadata["fingerprint"]:
         raise ModelMismatchError(f"adapter file {path} is damaged: its tensors do not have the fingerprint it states")

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from promptcodec.model import config
 from promptcodec.model.steering import Affine, BlockSteer, Decoded, Site, Steering, TransformName
-from promptcodec.steer.adapter import Adapter
+from promptcodec.steer.adapter import TwoHalves
 from promptcodec.steer.controls import Controls
 from promptcodec.steer.sites import stages
 
@@ -33,7 +33,7 @@ def beta_features(value: Tensor) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
-class Beta(Adapter, kind="beta"):
+class Beta(TwoHalves, kind="beta"):
     """A projection for every block of g_a and g_s, added to its output channel by channel (paper 000's baseline)."""
 
     def __init__(
@@ -75,16 +75,6 @@ class Beta(Adapter, kind="beta"):
             return Steering()
         value = controls.scalar(self.scalar).to(next(self.embedding.parameters()))
         return half(self.embedding(value))  # type: ignore[no-any-return]
-
-    @property
-    def decodes(self) -> bool:
-        """Whether there is a decoder half."""
-        return self.decoder is not None
-
-    @property
-    def settable(self) -> tuple[str, ...]:
-        """The scalar, where the encoder does not know it."""
-        return self.signals if self.encoder is None else ()
 
 
 class _Shifts(nn.Module):

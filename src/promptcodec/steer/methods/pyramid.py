@@ -11,13 +11,13 @@ from torch import Tensor
 from promptcodec.errors import UsageError
 from promptcodec.model import config
 from promptcodec.model.steering import Decoded, Steering
-from promptcodec.steer.adapter import Adapter
+from promptcodec.steer.adapter import TwoHalves
 from promptcodec.steer.controls import Controls, plane
 from promptcodec.steer.methods.generator import PromptPyramid
 from promptcodec.steer.sites import has_ngram_context
 
 
-class Pyramid(Adapter, kind="pyramid"):
+class Pyramid(TwoHalves, kind="pyramid"):
     """Prompts on either side from scalars and maps. The named adapters of the papers are choices of its options:
 
     - ``scalars`` (signalled where the decoder half needs them) and ``maps`` become constant and given planes in front
@@ -89,16 +89,6 @@ class Pyramid(Adapter, kind="pyramid"):
         for half in (self.encoder, self.decoder):
             if half is not None:
                 half.start_neutral()
-
-    @property
-    def decodes(self) -> bool:
-        """Whether there is a decoder half."""
-        return self.decoder is not None
-
-    @property
-    def settable(self) -> tuple[str, ...]:
-        """All scalars, where the encoder knows none of them: one file then decodes to any of their values."""
-        return self.signals if self.encoder is None else ()
 
 
 def look(base: config.Model, *, decoder_only: bool = False, name: str = "look") -> Pyramid:
