@@ -152,12 +152,12 @@ def kodak(options: argparse.Namespace) -> None:
     plans += [(chosen[0], VVC, METRICS), (chosen[1], DISTS, METRICS + ",dists")]
     rows = evaluated("kodak", plans, options.networks)
     exceptions = [
-        f"{name} on {', '.join(sorted({row.picture.removesuffix('.png') for row in found}))} alone"
-        for name, found in (
+        f"{name} on {', '.join(sorted({row.picture.removesuffix('.png') for row in partial}))} alone"
+        for name, partial in (
             ("VVC", [row for row in rows if row.codec == "vvc"]),
             ("DISTS", [row for row in rows if "dists" in row.scores]),
         )
-        if found
+        if partial
     ]
     note = (
         f"24 pictures of 768x512, all codecs on all of them{''.join(f'; {e}' for e in exceptions)}. LPIPS is version "
@@ -215,8 +215,8 @@ def content(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run("-m", "benchmarks.results.content_pictures", folder)
         for path in sorted(Path(folder).glob("*.png")):
-            said = run("-m", "promptcodec", "compare", str(path), *peers, "--json", "--overwrite")
-            rows += [_row(json.loads(line)) for line in said.splitlines()]
+            lines = run("-m", "promptcodec", "compare", str(path), *peers, "--json", "--overwrite")
+            rows += [_row(json.loads(line)) for line in lines.splitlines()]
             with Image.open(path) as image:
                 image.save(Path(folder) / "lossless.webp", lossless=True, method=6)
             sizes = {"png": path.stat().st_size, "webp": (Path(folder) / "lossless.webp").stat().st_size}
@@ -264,8 +264,8 @@ def speed(options: argparse.Namespace) -> None:
 def _macs() -> tuple[float, float]:
     from promptcodec.evaluate.cost.complexity import parts, total
 
-    found = parts(network_of(promptcodec.load()), 512, 768)
-    encode, decode = (total(found, *names, "h_s", "context").macs.needed for names in (("g_a", "h_a"), ("g_s",)))
+    counted = parts(network_of(promptcodec.load()), 512, 768)
+    encode, decode = (total(counted, *names, "h_s", "context").macs.needed for names in (("g_a", "h_a"), ("g_s",)))
     return encode / 1e3 / 512 / 768, decode / 1e3 / 512 / 768
 
 

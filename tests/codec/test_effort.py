@@ -24,7 +24,7 @@ from promptcodec.model.inference import backend
 from promptcodec.model.inference.annealing import AnnealedRefinement, annealed_rounding
 from promptcodec.model.inference.latent_cost import LatentCost
 from promptcodec.model.inference.proximal import ProximalSearch
-from promptcodec.model.presets.registry import nano
+from promptcodec.model.presets.nano import nano
 from promptcodec.model.steering import Constant, Gains, Steering
 from promptcodec.quality.psnr import psnr
 

@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from counting_file import CountingFile
 from pictures import make_photo
 from PIL import Image
 from test_context_files import MATRIX, codec_of, folder  # noqa: F401 (a fixture)
@@ -124,17 +125,6 @@ def test_grey_and_alpha(codec, kind, smallest_tiles):
     assert cut.alpha is None or np.array_equal(cut.alpha, decoded.alpha[40:70, 250:270])
 
 
-class Counting(io.BytesIO):
-    """A file that counts what is read of it."""
-
-    count = 0
-
-    def read(self, size=-1):
-        found = super().read(size)
-        self.count += len(found)
-        return found
-
-
 def test_a_crop_reads_its_tiles_and_their_neighbours(codec, smallest_tiles, monkeypatch):
     picture = make_photo(600, 800)
     data = codec.encode(picture, 60, preview=False)
@@ -146,7 +136,7 @@ def test_a_crop_reads_its_tiles_and_their_neighbours(codec, smallest_tiles, monk
     whole = np.asarray(promptcodec.decode(data))
     assert len(decoded) == len(file.tiles) == 12  # each once
     decoded.clear()
-    stream = Counting(data)
+    stream = CountingFile(data)
     found = np.asarray(promptcodec.decode(stream, crop=(40, 30, 100, 90)))
     assert np.array_equal(found, whole[30:120, 40:140])
     wanted = [file.tiles[i].stream for i in (0, 1, 4, 5)]

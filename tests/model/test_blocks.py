@@ -14,7 +14,8 @@ from promptcodec.model.layers import strips
 from promptcodec.model.layers.blocks import Block
 from promptcodec.model.layers.mixers import WindowAttention
 from promptcodec.model.layers.strips import PAIRS
-from promptcodec.model.presets.registry import nano, tic
+from promptcodec.model.presets.nano import nano
+from promptcodec.model.presets.registry import tic
 from promptcodec.model.steering import BlockSteer, Prompt
 
 WINDOW = 4

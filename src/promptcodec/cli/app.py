@@ -104,11 +104,11 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Options before any verb."""
+    """Take the options before any verb."""
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 all done, 1 something failed, 2 the command line makes no sense."""
+    """Run the command line. Exit codes: 0 all done, 1 something failed, 2 the command line makes no sense."""
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     streams.prepare()

@@ -141,14 +141,14 @@ def decode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
 
 
 def _decoded(settings: Settings, job: jobs.Job) -> tuple[Picture, int]:
-    """The picture, and the size of its file."""
+    """Return the picture, and the size of its file."""
     source = streams.binary_input() if job.source == jobs.PIPE else job.source
     if settings.preview:
         from promptcodec.picture.read import read
 
         size = 0 if job.source == jobs.PIPE else Path(job.source).stat().st_size
-        given = settings.model
-        codec = None if given is None else runtime.codec(given, settings.device, settings.precision)
+        model = settings.model
+        codec = None if model is None else runtime.codec(model, settings.device, settings.precision)
         image = decode_preview(
             source, device=settings.device, max_pixels=settings.max_pixels, codec=codec, precision=settings.precision
         )
@@ -163,7 +163,7 @@ def _decoded(settings: Settings, job: jobs.Job) -> tuple[Picture, int]:
 
 
 def _format_of(target: str) -> str | None:
-    """The format of a pipe or a device: PNG where it bears no extension. None for all else."""
+    """Return the format of a pipe or a device: PNG where it bears no extension. None for all else."""
     stream = target == jobs.PIPE or is_stream(target)
     return (Path(target).suffix.lstrip(".") or "png") if stream else None
 

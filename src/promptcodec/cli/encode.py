@@ -171,7 +171,7 @@ def _encoded(data: bytes | Path, settings: Settings, source_hash: bytes | None) 
 
 
 def _source(job: jobs.Job) -> bytes | Path:
-    """A file as its path: its bytes need not stay beside the picture. What can be read but once as its bytes."""
+    """Return a file as its path: its bytes need not stay beside the picture. What can be read but once as its bytes."""
     if job.source == jobs.PIPE:
         return streams.binary_input().read()
     path = Path(job.source)
@@ -179,7 +179,7 @@ def _source(job: jobs.Job) -> bytes | Path:
 
 
 def _measured(data: bytes | Path) -> tuple[bytes, int]:
-    """SHA-256 and size of a picture's bytes."""
+    """Return the SHA-256 and size of a picture's bytes."""
     if isinstance(data, bytes):
         return hashlib.sha256(data).digest(), len(data)
     with data.open("rb") as file:
@@ -187,27 +187,27 @@ def _measured(data: bytes | Path) -> tuple[bytes, int]:
 
 
 def _stamp(digest: bytes, settings: Settings) -> bytes:
-    """8 bytes over the picture and the settings that its file depends on, the model's fingerprint among them."""
+    """Return 8 bytes over the picture and the settings that its file depends on, the model's fingerprint among them."""
     fingerprint = read_metadata(find_model(settings.model or DEFAULT))["fingerprint"]
     rate: object = DEFAULT_QUALITY if settings.quality is None else settings.quality
     if settings.target is not None:
         rate = asdict(settings.target)
-    asked: list[object] = [rate, settings.strip, fingerprint, settings.memory, settings.preview]
+    inputs: list[object] = [rate, settings.strip, fingerprint, settings.memory, settings.preview]
     if settings.precision != "float32":
-        asked.append(settings.precision)
+        inputs.append(settings.precision)
     if settings.effort:
-        asked.append(settings.effort)
+        inputs.append(settings.effort)
     if settings.steered:
         files = [_identity(path) for path in settings.adapters]
         drawn = [(name, _identity(source)) for name, source in settings.maps]
         shipped = [adapter.fingerprint for adapter in shipped_adapters()]  # any of them may be what was asked for
-        asked += [files, settings.scalars, drawn, shipped]
-    described = json.dumps(asked).encode()
+        inputs += [files, settings.scalars, drawn, shipped]
+    described = json.dumps(inputs).encode()
     return hashlib.sha256(digest + described).digest()[:HASH_BYTES]
 
 
 def _identity(source: str) -> str:
-    """The content of a file, or what else was given in its place."""
+    """Return the content of a file, or what else was given in its place."""
     return hashlib.sha256(Path(source).read_bytes()).hexdigest() if Path(source).is_file() else source
 
 
@@ -221,7 +221,7 @@ def _up_to_date(job: jobs.Job, stamp: bytes) -> bool:
 
 
 def _is_ours(target: str) -> bool:
-    """Whether a .ptc file stands there: what else bears the name is not ours to replace."""
+    """Return whether a .ptc file stands there: what else bears the name is not ours to replace."""
     if not Path(target).is_file():
         return False
     with Path(target).open("rb") as file:

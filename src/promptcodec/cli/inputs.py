@@ -34,7 +34,7 @@ class Input:
 
 @cache
 def picture_extensions() -> frozenset[str]:
-    """All extensions of pictures that Pillow reads, such as ``.png``."""
+    """Return all extensions of pictures that Pillow reads, such as ``.png``."""
     from PIL import Image
 
     Image.init()
@@ -45,20 +45,21 @@ def picture_extensions() -> frozenset[str]:
 def find(
     inputs: Sequence[str], extensions: Iterable[str], recursive: bool, name_others: Iterable[str] | None = None
 ) -> list[Input]:
-    """Every input file, each once; folders are searched for ``extensions``, with ``recursive`` those in them too.
+    """Return every input file, each once; folders are searched for ``extensions``, with ``recursive`` those in them
+    too.
 
     Links to folders are followed, each folder is searched once. A folder that cannot be read becomes an input with a
     problem. With ``name_others`` the files in folders that are passed over are counted on standard error, but for
     these extensions. Raises UsageError where nothing is found.
     """
     others: Counter[str] = Counter()
-    wanted = frozenset(extensions)
-    found = list(_expand(inputs, wanted, recursive, others))
+    suffixes = frozenset(extensions)
+    files = list(_expand(inputs, suffixes, recursive, others))
     if name_others is not None:
         _report_others(others, frozenset(name_others))
-    if not found:
+    if not files:
         raise UsageError(f"no pictures found in {', '.join(inputs)}" + ("" if recursive else " (sub-folders need -r)"))
-    return found
+    return files
 
 
 def _expand(
@@ -70,11 +71,11 @@ def _expand(
             raise UsageError("an input is empty: expected a file, a folder or -")
         item = PIPE if descriptor(item) == 0 else item
         path = Path(item)
-        found = [Input(item, Path(path.name))]
+        matches = [Input(item, Path(path.name))]
         if item != PIPE and path.is_dir():
             searched = list(_search(path, extensions, recursive, others))
-            found = [Input(str(file), file.relative_to(path), problem) for file, problem in searched]
-        for one in found:
+            matches = [Input(str(file), file.relative_to(path), problem) for file, problem in searched]
+        for one in matches:
             key = one.source if one.source == PIPE else os.path.realpath(one.source)
             if key not in seen:  # a file that is named twice is coded once
                 seen.add(key)
@@ -82,8 +83,11 @@ def _expand(
 
 
 def _search(top: Path, extensions: frozenset[str], recursive: bool, others: Counter[str]) -> Iterator[tuple[Path, str]]:
-    """Files of these extensions, and what is wrong with them, in a fixed order: each under its own folder if it can."""
-    found: list[tuple[Path, str]] = []
+    """Yield the files of these extensions, and what is wrong with them, in a fixed order.
+
+    Each under its own folder if it can.
+    """
+    files: list[tuple[Path, str]] = []
     links: list[tuple[Path, str]] = []
     visited: set[str] = set()
     folders, linked = deque([top]), deque[Path]()  # links last, so that files are found where they lie
@@ -97,7 +101,7 @@ def _search(top: Path, extensions: frozenset[str], recursive: bool, others: Coun
             with os.scandir(folder) as entries:
                 listed = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
-            found.append((folder, f"the folder cannot be read: {error.strerror or error}"))
+            files.append((folder, f"the folder cannot be read: {error.strerror or error}"))
             continue
         for entry in listed:
             path = Path(entry.path)
@@ -105,11 +109,11 @@ def _search(top: Path, extensions: frozenset[str], recursive: bool, others: Coun
                 if recursive:
                     (linked if entry.is_symlink() else folders).append(path)
             elif path.suffix.lower() in extensions and (_is(entry, "file") or _is_broken(entry)):
-                (links if entry.is_symlink() else found).append((path, ""))
+                (links if entry.is_symlink() else files).append((path, ""))
             else:
                 others[path.suffix.lower()] += 1
     first: dict[str, tuple[Path, str]] = {}
-    for path, problem in found + links:  # a file's own path goes before a link to it
+    for path, problem in files + links:  # a file's own path goes before a link to it
         first.setdefault(os.path.realpath(path), (path, problem))
     yield from sorted(first.values())
 
@@ -122,7 +126,7 @@ def _is(entry: os.DirEntry[str], kind: str) -> bool:
 
 
 def _is_broken(entry: os.DirEntry[str]) -> bool:
-    """Whether this is a link that leads nowhere: opening it will say so."""
+    """Return whether this is a link that leads nowhere: opening it will say so."""
     return entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110
 
 

@@ -26,6 +26,6 @@ def lossless_size(picture: Picture) -> int | None:
 
 
 def _flat(rows: np.ndarray) -> int:
-    """How many pixels of (rows, columns) or (rows, columns, 3) equal their left neighbour."""
+    """Return how many pixels of (rows, columns) or (rows, columns, 3) equal their left neighbour."""
     equal = rows[:, 1:] == rows[:, :-1]
     return int(np.count_nonzero(equal if equal.ndim == 2 else equal.all(axis=2)))

@@ -61,7 +61,7 @@ UNKNOWN = _OPAQUE  # of a plugin's format nothing is promised
 
 
 def table() -> list[str]:
-    """The lines of a Markdown table: a format a row, what becomes of each part of a picture."""
+    """Return the lines of a Markdown table: a format a row, what becomes of each part of a picture."""
     from PIL import Image
 
     Image.init()

@@ -11,7 +11,6 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -21,9 +20,9 @@ from promptcodec.model.inference.defaults import about_to_load, default_settings
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.kinds import BUILT_IN, PARAMETER_FREE
 from promptcodec.store.shipped_adapters import find_adapter, shipped_adapters
+from promptcodec.store.tensor_file import read_tensor_file
 from promptcodec.system.atomic import atomic_write
 from promptcodec.system.bounded_cache import BoundedCache
-from promptcodec.system.utf8_path import utf8_path
 
 FORMAT = "promptcodec-adapter-1"
 FINGERPRINT_BYTES = 8
@@ -52,7 +51,7 @@ class StoredAdapter:
 
 
 def base_fingerprint(network: CompressionModel) -> str:
-    """Identifies all weights of a base, rounded to half precision as model files store them."""
+    """Identify all weights of a base, rounded to half precision as model files store them."""
     return _digest(network.state_dict(), network.config.to_json()).hex()
 
 
@@ -81,29 +80,21 @@ def load_adapter(path: str | Path, network: CompressionModel, base: str | None =
     ``base``: fingerprint of the network, where it is known. Raises ModelMismatchError where the adapter is foreign or
     damaged, OtherBaseError where it was made for another base, and UsageError for unknown kinds.
     """
-    own = base_fingerprint(network) if base is None else base
+    ours = base_fingerprint(network) if base is None else base
     if str(path) in PARAMETER_FREE:
         adapter = adapter_class(str(path))(network.config)
-        return StoredAdapter(adapter.eval(), _digest({}, _about(adapter) + own))
+        return StoredAdapter(adapter.eval(), _digest({}, _about(adapter) + ours))
     if not Path(path).is_file():
-        path = _shipped(str(path), network, own)
-    try:
-        with utf8_path(path) as name, safe_open(name, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-    except (OSError, SafetensorError) as error:
-        raise ModelMismatchError(f"adapter file {path} cannot be read: {error}") from None
-    if metadata.get("format") != FORMAT:
-        found = metadata.get("format", "no promptcodec adapter at all")
-        raise ModelMismatchError(f"adapter file {path}: found {found}, expected {FORMAT}")
+        path = _shipped(str(path), network, ours)
+    metadata, tensors = read_tensor_file(path, "adapter", FORMAT)
     fingerprint = _digest(tensors, metadata["about"] + metadata["base"])
     if fingerprint.hex() != metadata["fingerprint"]:
         raise ModelMismatchError(f"adapter file {path} is damaged: its tensors do not have the fingerprint it states")
     about = json.loads(metadata["about"])
-    if metadata["base"] != own:
+    if metadata["base"] != ours:
         raise OtherBaseError(
             f"adapter {about['name']} was trained on {metadata['base_name']} {metadata['base']}, this base is "
-            f"{network.config.name} {own}; load that base (--model), or train the adapter anew on this one"
+            f"{network.config.name} {ours}; load that base (--model), or train the adapter anew on this one"
         )
     kind = adapter_class(about["kind"])
     with about_to_load():
@@ -155,22 +146,25 @@ def _is_current(stored: StoredAdapter) -> bool:
     return Adapter.kinds.get(stored.adapter.kind) is type(stored.adapter)
 
 
-def _shipped(name: str, network: CompressionModel, own: str) -> Path:
-    """File of the adapter of that name in the package. Raises ModelMismatchError, OtherBaseError."""
-    found = find_adapter(name, own)
-    if found is not None:
-        return found.path
+def _shipped(name: str, network: CompressionModel, fingerprint: str) -> Path:
+    """Return the file of the adapter of that name in the package. Raises ModelMismatchError, OtherBaseError."""
+    adapter = find_adapter(name, fingerprint)
+    if adapter is not None:
+        return adapter.path
     bases = sorted({a.base_name for a in shipped_adapters() if a.name == name})
     if bases:
         raise OtherBaseError(
-            f"adapter {name} ships for {' and '.join(bases)}; this base is another: {network.config.name} {own}"
+            f"adapter {name} ships for {' and '.join(bases)}; this base is another: {network.config.name} {fingerprint}"
         )
-    here = ", ".join(sorted({a.name for a in shipped_adapters() if a.base == own} | set(PARAMETER_FREE)))
+    here = ", ".join(sorted({a.name for a in shipped_adapters() if a.base == fingerprint} | set(PARAMETER_FREE)))
     raise ModelMismatchError(f"there is no adapter {name!r}: it is neither a file nor shipped for this base ({here})")
 
 
 def adapter_class(kind: str) -> type[Adapter]:
-    """The class of a kind. Raises UsageError for kinds that neither the package nor the running program defines."""
+    """Return the class of a kind.
+
+    Raises UsageError for kinds that neither the package nor the running program defines.
+    """
     if kind not in Adapter.kinds and kind in BUILT_IN:
         import_module(BUILT_IN[kind])
     if kind not in Adapter.kinds:

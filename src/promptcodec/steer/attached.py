@@ -48,45 +48,45 @@ class Attached:
         self.signalled = tuple(signalled) if signalled is not None else (self.controls,) * len(self.adapters)
 
     def for_encoder(self, x: Tensor) -> Steering:
-        """Sites in g_a and h_a, gains and masks, from the padded picture (B, 3, h, w) in [0, 1]."""
+        """Return the sites in g_a and h_a, gains and masks, from the padded picture (B, 3, h, w) in [0, 1]."""
         parts = [
-            adapter.for_encoder(x, self.controls.replaced(own.scalars))
-            for adapter, own in zip(self.adapters, self.signalled, strict=True)
+            adapter.for_encoder(x, self.controls.replaced(stated.scalars))
+            for adapter, stated in zip(self.adapters, self.signalled, strict=True)
         ]
         with full_precision(x.device):  # gains decide probabilities, which are never computed in bfloat16
             return self._composed([*parts, Steering(gains=self.gains())])
 
     def for_hyper(self, y: Tensor) -> Steering:
-        """Further sites in h_a, and masks, from y (B, M, h/16, w/16) before gains."""
+        """Return further sites in h_a, and masks, from y (B, M, h/16, w/16) before gains."""
         return self._composed(
             [
-                a.for_hyper(y, self.controls.replaced(own.scalars))
-                for a, own in zip(self.adapters, self.signalled, strict=True)
+                a.for_hyper(y, self.controls.replaced(stated.scalars))
+                for a, stated in zip(self.adapters, self.signalled, strict=True)
             ]
         )
 
     def gains(self) -> Gains:
-        """The product of all gains."""
-        parts = [adapter.gains(own) for adapter, own in zip(self.adapters, self.signalled, strict=True)]
+        """Return the product of all gains."""
+        parts = [adapter.gains(stated) for adapter, stated in zip(self.adapters, self.signalled, strict=True)]
         return reduce(Gains.times, parts, Gains())
 
     def for_entropy(self, decoded: Decoded) -> Steering:
-        """Sites in h_s, from ẑ."""
+        """Return the sites in h_s, from ẑ."""
         return self._composed(
-            [a.for_entropy(decoded, own) for a, own in zip(self.adapters, self.signalled, strict=True)]
+            [a.for_entropy(decoded, stated) for a, stated in zip(self.adapters, self.signalled, strict=True)]
         )
 
     def for_decoder(self, decoded: Decoded) -> Steering:
-        """Sites in g_s, from ẑ and ŷ."""
+        """Return the sites in g_s, from ẑ and ŷ."""
         return self._composed(
-            [a.for_decoder(decoded, own) for a, own in zip(self.adapters, self.signalled, strict=True)]
+            [a.for_decoder(decoded, stated) for a, stated in zip(self.adapters, self.signalled, strict=True)]
         )
 
     def importance(self) -> Tensor | None:
-        """The product of what the adapters say; None where none says anything."""
-        parts = [adapter.importance(own) for adapter, own in zip(self.adapters, self.signalled, strict=True)]
-        said = [part for part in parts if part is not None]
-        return reduce(Tensor.mul, said) if said else None
+        """Return the product of what the adapters say; None where none says anything."""
+        parts = [adapter.importance(stated) for adapter, stated in zip(self.adapters, self.signalled, strict=True)]
+        planes = [part for part in parts if part is not None]
+        return reduce(Tensor.mul, planes) if planes else None
 
     def _composed(self, parts: Sequence[Steering]) -> Steering:
         steering = reduce(Steering.then, parts, Steering())

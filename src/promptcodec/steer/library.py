@@ -64,7 +64,7 @@ class AdapterLibrary:
         return FileAdapters.of(self._network.config, adapters, signals, controls)
 
     def open(self, records: tuple[AdapterRecord, ...], request: Request) -> FileAdapters | None:
-        """The adapters that a file names.
+        """Return the adapters that a file names.
 
         Settings of ``request`` set anew what an adapter of the file leaves to the decoder. A setting that no adapter
         of the file takes attaches one that acts in the decoder alone, such as ``look``: any file of its base takes it.
@@ -99,7 +99,7 @@ class AdapterLibrary:
         self, records: tuple[AdapterRecord, ...], settings: Mapping[str, float], named: Sequence[StoredAdapter],
         left_out: Sequence[str],
     ) -> FileAdapters:  # fmt: skip
-        """``left_out``: for messages, which named adapters do not fit this base."""
+        """Return ``left_out``: for messages, which named adapters do not fit this base."""
         chosen = [self._find(record, named, left_out) for record in records]
         signals: list[bytes] = []
         settable: set[str] = set()
@@ -142,7 +142,10 @@ class AdapterLibrary:
     def _taking(
         self, named: Sequence[StoredAdapter], settings: Mapping[str, float], maps: Mapping[str, MapSource]
     ) -> tuple[StoredAdapter, ...]:
-        """The named adapters, and those of the package that take what they do not. Raises UsageError if none does."""
+        """Return the named adapters, and those of the package that take what they do not.
+
+        Raises UsageError if none does.
+        """
         adapters = list(named)
         for name in maps:
             if not any(name in stored.adapter.maps for stored in adapters):
@@ -166,7 +169,7 @@ def _takes(adapter: Adapter) -> set[str]:
 
 
 def _set_anew(adapter: Adapter, signal: bytes | None, settings: Mapping[str, float]) -> bytes:
-    """The signal, if there is one, with those settings that are the decoder's to choose."""
+    """Return the signal, if there is one, with those settings that are the decoder's to choose."""
     if signal is not None and not any(name in (*adapter.settable, *adapter.signals) for name in settings):
         return signal
     scalars = dict(adapter.read(signal).scalars) if signal is not None else {}

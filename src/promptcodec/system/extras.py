@@ -20,7 +20,7 @@ class Extra:
     modules: Mapping[str, str]
 
     def missing(self) -> list[str]:
-        """The distributions whose modules are not installed."""
+        """Return the distributions whose modules are not installed."""
         return [package for package, module in self.modules.items() if find_spec(module) is None]
 
 
@@ -37,7 +37,7 @@ EXTRAS = (
 
 
 def import_extra(module: str, package: str, extra: str = "eval") -> Any:
-    """The imported ``module`` of the distribution ``package``. Raises UsageError that names the extra."""
+    """Return the imported ``module`` of the distribution ``package``. Raises UsageError that names the extra."""
     try:
         return import_module(module)
     except ImportError as error:

@@ -48,9 +48,10 @@ class TorchBackend:
         device: str | torch.device = "cpu",
         precision: Precision = "float32",
     ) -> None:
-        """``tables``: of z. ``probability`` and ``pixels``: fingerprints. ``precision``: of analysis and synthesis;
-        "auto" takes bfloat16 where this machine is quicker with it, which moves pixels by a level at most, hardly any
-        by two. What decides probabilities is float64 always."""
+        """Take ``tables``: of z. ``probability`` and ``pixels``: fingerprints. ``precision``: of analysis and
+        synthesis; "auto" takes bfloat16 where this machine is quicker with it, which moves pixels by a level at most,
+        hardly any by two. What decides probabilities is float64 always.
+        """
         self.network, self.name = network, network.config.name
         self.probability, self.pixels = probability, pixels
         self.device = torch.device(device)
@@ -64,7 +65,7 @@ class TorchBackend:
     def analyse(
         self, rgb: NDArray[np.uint8], q: float, attached: Steers | None, effort: Effort, report: Callable[[], None]
     ) -> Analysis:
-        """Latents of pixels (H, W, 3); with an effort, refined for the rate q in [0, 1]."""
+        """Return the latents of pixels (H, W, 3); with an effort, refined for the rate q in [0, 1]."""
         steerer: Steerer = attached or Constant()
         pixels = torch.from_numpy(np.require(rgb, requirements=["C", "W"])).to(self.device)
         x = pixels.permute(2, 0, 1)[None].float() / 255
@@ -77,7 +78,9 @@ class TorchBackend:
     def means(
         self, z_symbols: NDArray[np.int32], log_sigma: Float64s, q: float, attached: Steers | None = None
     ) -> MeanSteps:
-        """Steps in which contextual means are made, in float32 on the device, from the integers of z and log σ."""
+        """Yield the steps in which contextual means are made, in float32 on the device, from the integers of z and log
+        σ.
+        """
 
         def context() -> AbstractContextManager[Any]:
             return true_float32(self.device)
@@ -92,7 +95,7 @@ class TorchBackend:
 
     @torch.inference_mode()
     def synthesise(self, y: Floats, z: Floats, attached: Steers | None, height: int, width: int) -> NDArray[np.uint8]:
-        """Pixels (height, width, 3) of ŷ (1, M, h/16, w/16) and ẑ (1, N, h/64, w/64) without gains, float32."""
+        """Return pixels (height, width, 3) of ŷ (1, M, h/16, w/16) and ẑ (1, N, h/64, w/64) without gains, float32."""
         latent = self._float32(y).contiguous(memory_format=torch.channels_last)
         with self._precision():
             steer = None

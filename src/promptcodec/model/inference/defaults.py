@@ -28,7 +28,7 @@ _AUTOCAST_DEVICES = ("cpu", "cuda", "mps")
 
 @contextmanager
 def default_settings() -> Iterator[None]:
-    """A context, or a decorator, of every function that a program calls to code, to load or to store.
+    """Guard, as a context or a decorator, every function that a program calls to code, to load or to store.
 
     Raises ForkError in forked processes that cannot go on.
     """
@@ -178,13 +178,13 @@ _FLOATING = frozenset({torch.empty, torch.zeros, torch.ones, torch.eye, torch.li
 
 
 def _on_cpu(args: Any, kwargs: dict[str, Any]) -> bool:
-    """Where the generator is, and a tensor that is drawn into or made."""
+    """Tell where the generator is, and a tensor that is drawn into or made."""
     device = next((value.device for value in args if isinstance(value, Tensor)), kwargs.get("device"))
     return device is None or torch.device(device).type == "cpu"
 
 
 def _is_floating(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
-    """Whether a tensor of these Python numbers would have the default dtype."""
+    """Return whether a tensor of these Python numbers would have the default dtype."""
     place, name = _BY_VALUE[func]
     value = args[place] if len(args) > place else kwargs[name]
     return not isinstance(value, (Tensor, np.ndarray, np.generic)) and np.asarray(value).dtype.kind == "f"

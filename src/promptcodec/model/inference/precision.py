@@ -15,7 +15,7 @@ PAYS = 1.3  # times as fast; below it the conversions eat the gain
 
 
 def autocast_pays(precision: Precision, device: torch.device) -> tuple[bool, str]:
-    """Whether to run under bfloat16 autocast, and why, for people to read."""
+    """Return whether to run under bfloat16 autocast, and why, for people to read."""
     if precision != "auto":
         return precision == "bfloat16", f"{precision}, as asked for"
     if device.type == "cuda":
@@ -31,7 +31,7 @@ def autocast_pays(precision: Precision, device: torch.device) -> tuple[bool, str
 
 @cache
 def cpu_speedup() -> float:
-    """Speed of a bfloat16 matrix product on this CPU over that of the same product in float32."""
+    """Return the speed of a bfloat16 matrix product on this CPU over that of the same product in float32."""
     a, b = (torch.ones(size, dtype=torch.float32, device="cpu") for size in ((1024, 256), (256, 512)))
     slow = _seconds(a.bfloat16(), b.bfloat16(), repeats=1)
     quick = _seconds(a, b, repeats=5)

@@ -21,7 +21,7 @@ PAIRS = 192  # (window, head) pairs at once: fewer stay in cache a little better
 def in_strips(
     x: Tensor, mixer: WindowAttention, prompts: Sequence[Prompt], norms: tuple[nn.Module, nn.Module], ffn: Branch | None
 ) -> Tensor:
-    """x + mixer(norms[0](x)), then the same with ``ffn`` where there is one. Takes and gives (B, H, W, C).
+    """Return x + mixer(norms[0](x)), then the same with ``ffn`` where there is one. Takes and gives (B, H, W, C).
 
     float32 goes by compiled kernels, the rows on several threads, or else in pieces of a row. float64 is the way to
     probabilities and keeps the operations whose exactness was measured; bfloat16 has torch's fused attention.
@@ -32,11 +32,11 @@ def in_strips(
     out = torch.empty_like(x)
     in_pieces = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     for sample in range(len(x)):
-        own = [k.of_sample(sample) for k in keys]
+        sample_keys = [k.of_sample(sample) for k in keys]
         source, target = x[sample].flatten(0, 1), out[sample].flatten(0, 1)
-        if in_pieces and run_compiled(source, target, grid, mixer, norms, own, ffn):
+        if in_pieces and run_compiled(source, target, grid, mixer, norms, sample_keys, ffn):
             continue
-        attention = StripAttention(mixer, grid, own, x) if in_pieces else None
+        attention = StripAttention(mixer, grid, sample_keys, x) if in_pieces else None
         step = attention.windows if attention is not None else grid.cols
         for row in range(grid.rows):
             tokens = source.index_select(0, grid.strip(row).gather)
@@ -47,7 +47,7 @@ def in_strips(
                     part += attention(normed, row, col)
                 else:
                     windows = normed.view(1, 1, grid.cols, -1, x.shape[3])
-                    part += mixer.attend(windows, grid, own, row).view_as(part)
+                    part += mixer.attend(windows, grid, sample_keys, row).view_as(part)
                 if ffn is not None:
                     part += ffn(norms[1](part))
             _put_back(tokens, target, grid, row)
@@ -55,7 +55,7 @@ def in_strips(
 
 
 def _put_back(tokens: Tensor, target: Tensor, grid: WindowGrid, row: int) -> None:
-    """The tokens of a row of windows to where they lie in the map (height · width, C)."""
+    """Put the tokens of a row of windows to where they lie in the map (height · width, C)."""
     for top, rows, index in grid.strip(row).bands:
         torch.index_select(tokens, 0, index, out=target[top * grid.width : (top + rows) * grid.width])
 

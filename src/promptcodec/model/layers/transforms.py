@@ -55,15 +55,15 @@ class Transform(nn.Module):
         self.bound = Bounded(channels, cfg.bound) if cfg.bound else None
 
     def forward(self, x: Tensor, steer: TransformSteer | None = None, region: Tensor | None = None) -> Tensor:
-        """``region`` (B, 1, H, W) in [0, 1]: where N-gram context acts, everywhere by default (paper 003)."""
+        """Return ``region`` (B, 1, H, W) in [0, 1]: where N-gram context acts, everywhere by default (paper 003)."""
         stage = 0
 
         def run(layers: list[nn.Module], tokens: Tensor) -> Tensor:
             nonlocal stage
             for layer in layers:
                 if isinstance(layer, Stage):
-                    own = {site[1]: s for site, s in steer.items() if site[0] == stage} if steer else None
-                    tokens = layer(tokens, own, region)
+                    by_block = {site[1]: s for site, s in steer.items() if site[0] == stage} if steer else None
+                    tokens = layer(tokens, by_block, region)
                     stage += 1
                 else:
                     tokens = layer(tokens)
@@ -101,7 +101,8 @@ def _not_bfloat16(x: Tensor) -> Tensor:
 
 
 def _last_at_latent(cfg: config.Transform) -> tuple[int, int]:
-    """Index and width of the layer whose output is the last map at the resolution of the latent, but for the output.
+    """Return the index and width of the layer whose output is the last map at the resolution of the latent, but for the
+    output.
 
     Raises UsageError where there is no such layer, or no shortcut that a gate could act on.
     """
@@ -118,7 +119,7 @@ def _last_at_latent(cfg: config.Transform) -> tuple[int, int]:
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """No autocast inside; tensors on ``meta``, of which costs are counted, know none."""
+    """Switch autocast off inside; tensors on ``meta``, of which costs are counted, know none."""
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
@@ -188,7 +189,7 @@ class Upsample(nn.ConvTranspose2d):
 
 
 def resample(channels: int, layer: config.Resample | config.ReflectConv) -> nn.Module:
-    """The layer that a configuration describes, for maps of ``channels`` channels."""
+    """Return the layer that a configuration describes, for maps of ``channels`` channels."""
     if isinstance(layer, config.ReflectConv):
         pad = layer.kernel // 2
         return ReflectConv(channels, layer.channels, layer.kernel, layer.stride, pad, padding_mode="reflect")
@@ -213,12 +214,12 @@ def _plain(channels: int, layer: config.Relu | config.Bottlenecks | config.Atten
 
 
 def _only_a_site(layer: config.Layer) -> bool:
-    """Whether a layer computes nothing itself."""
+    """Return whether a layer computes nothing itself."""
     return isinstance(layer, config.Stage) and layer.depth == 0
 
 
 def depth(cfg: config.Transform) -> int:
-    """Number of blocks in a transform."""
+    """Return the number of blocks in a transform."""
     return sum(layer.depth for layer in cfg.layers if isinstance(layer, config.Stage))
 
 

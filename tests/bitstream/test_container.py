@@ -7,6 +7,7 @@ import zlib
 
 import pytest
 from chunks import repaired
+from counting_file import CountingFile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -299,15 +300,7 @@ def test_reading_one_tile_reads_little_more():
     data = bytearray(pack(big))
     data[-5000] ^= 1
 
-    class Counting(io.BytesIO):
-        count = 0
-
-        def read(self, size=-1):
-            found = super().read(size)
-            self.count += len(found)
-            return found
-
-    file = Counting(bytes(data))
+    file = CountingFile(bytes(data))
     assert PtcReader(file).tile(1) == big.tiles[1]
     assert file.count < 10_400
     with pytest.raises(FormatError, match="wrong CRC"):

@@ -1,22 +1,17 @@
-"""Model files: there and back, refusals, the reference's checkpoints, and the prior's integer tables."""
+"""Model files: there and back, fingerprints, refusals, and what ships."""
 
 import json
 
-import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from promptcodec.bitstream.tables import PRECISION
 from promptcodec.errors import ModelMismatchError, UsageError
-from promptcodec.importers.bases import from_reference
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.entropy.prior import FactorizedPrior
 from promptcodec.model.presets.registry import PRESETS
 from promptcodec.store.fingerprint import pixel_fingerprint, probability_fingerprint
 from promptcodec.store.model_file import load_model, save_model
-from promptcodec.store.prior_tables import prior_tables
 from promptcodec.store.shipped import DEFAULT, model_for, shipped_models
 
 
@@ -91,28 +86,6 @@ def test_what_ships():
         assert str(model_for(stored.probability, stored.pixels)) == metadata["path"]
         assert json.loads(metadata["config"])["fields"]["name"] == stored.name
     assert model_for(bytes(8), bytes(4)) is None
-
-
-def test_prior_tables_follow_the_density():
-    torch.manual_seed(1)
-    prior = FactorizedPrior(6)
-    tables = prior_tables(prior)
-    assert len(tables) == 6
-    for channel, (table, offset) in enumerate(zip(tables.frequencies, tables.offsets, strict=True)):
-        symbols = torch.arange(len(table) - 1) + int(offset)
-        z = (symbols + prior.medians[0, channel, 0, 0]).float()
-        likelihood = prior.likelihood(z.reshape(1, 1, 1, -1).expand(1, 6, 1, -1))[0, channel, 0].detach().numpy()
-        assert np.abs(table[:-1] / 2**PRECISION - likelihood).max() < 1e-5
-        assert table[-1] / 2**PRECISION < 1e-3
-
-
-def test_reference_checkpoints(vectors):
-    golden = vectors("tic_hp")
-    state = {k.removeprefix("param/"): v for k, v in golden.items() if k.startswith("param/")}
-    ours = from_reference(state)
-    assert len(ours) == len(state)
-    with pytest.raises(UsageError, match="belongs to no layer"):
-        from_reference({"projection.weight": torch.zeros(1)})
 
 
 def changed_file(network, path, tensors=lambda t: None, metadata=lambda m: None):

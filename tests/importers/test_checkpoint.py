@@ -84,7 +84,7 @@ def test_tic_with_its_context(vectors: Vectors, tmp_path: Path, monkeypatch, cap
     assert_close(z, outputs, "z", ROUNDED)
     hyper = model.h_s((z - model.prior.medians).round() + model.prior.medians)
     assert_close(hyper, outputs, "hyper", ROUNDED)
-    scales, means = model.context.given(hyper, y.round())
+    scales, means = model.context.in_one_pass(hyper, y.round())
     assert_close(scales, outputs, "scales", ROUNDED)
     assert_close(means, outputs, "means", ROUNDED)
     assert_close(model.g_s(y.round()), outputs, "x_hat", ROUNDED)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from targets import TARGETS
 
-CORPUS = Path(__file__).parents[2] / "fuzz" / "corpus"
+CORPUS = Path(__file__).parents[1] / "fuzz" / "corpus"
 
 
 @pytest.mark.parametrize("name", TARGETS)
