@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -40,6 +40,10 @@ class Request:
                 others[name] = value
         return Request(tuple(adapters), scalars, planes)
 
+    def with_settings(self, settings: Mapping[str, float]) -> Request:
+        """With some scalars replaced, or added."""
+        return replace(self, settings={**self.settings, **settings})
+
     def __bool__(self) -> bool:
         """Whether anything is wanted."""
         return bool(self.adapters or self.settings or self.maps)
@@ -56,12 +60,23 @@ class AttachedAdapters(Protocol):
     def records(self) -> tuple[AdapterRecord, ...]:
         """Those that a decoder needs, with what they signal."""
 
+    @property
+    def analysis_key(self) -> Hashable:
+        """What of them acts in the analysis: the same picture gives the same latents where two keys are equal. That of
+        adapters which only act behind it is ()."""
+
     def within(self, part: Rect) -> AttachedAdapters:
         """The same for a part of the picture: what was asked for pixel by pixel is cut out."""
 
 
 class AdapterLibrary(Protocol):
     """All adapters that a codec may attach: those of the package, and those that a request names."""
+
+    def with_maps_read(self, request: Request, height: int, width: int) -> Request:
+        """The request with its maps at the picture's size, in memory, for many calls of ``attach``.
+
+        Raises UsageError and ImageError for what is no map.
+        """
 
     def attach(self, request: Request, rgb: NDArray[np.uint8], q: float, effort: Effort) -> AttachedAdapters | None:
         """Those that ``request`` takes, for a picture (H, W, 3) at the rate q in [0, 1]; None for none.
@@ -78,6 +93,11 @@ class AdapterLibrary(Protocol):
 
 class NoAdapters:
     """The library of a codec without adapters: files that need none decode, and nothing can be asked for."""
+
+    def with_maps_read(self, request: Request, height: int, width: int) -> Request:
+        """The empty request. Raises UsageError where anything is wanted."""
+        self._refuse(request)
+        return request
 
     def attach(self, request: Request, rgb: NDArray[np.uint8], q: float, effort: Effort) -> None:
         """Nothing. Raises UsageError where anything is wanted."""

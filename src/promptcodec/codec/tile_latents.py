@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeVar, overload
 
@@ -31,14 +30,6 @@ Progress = Callable[[int, int], None]  # is told how many tiles, or steps of an 
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
-class AnalysedTile:
-    """Latents of one tile before gains, and the adapters that steer their coding."""
-
-    latents: Analysis
-    attached: AttachedAdapters | None
-
-
 def tile_of(latents: Analysis, part: Rect) -> Analysis:
     """What of the latents of a region lies in ``part`` of it: whole blocks of 64 pixels."""
     return Analysis(
@@ -50,8 +41,8 @@ def tile_of(latents: Analysis, part: Rect) -> Analysis:
 def analysed_tiles(
     backend: Backend, rgb: NDArray[np.uint8], header: Header, attached: AttachedAdapters | None, effort: Effort,
     progress: Progress | None = None,
-) -> Iterator[AnalysedTile]:  # fmt: skip
-    """The latents of each tile of a picture (H, W, 3), of analyses that see more of it than the tile."""
+) -> Iterator[Analysis]:  # fmt: skip
+    """The latents of each tile of a picture (H, W, 3), before gains, of analyses that see more of it than the tile."""
     halo, grid, q = analysis_halo(backend.hyper.config), header.grid, header.q / Q_STEPS
     steps = max(effort.steps, 1)
     for index in range(grid.count):
@@ -60,8 +51,7 @@ def analysed_tiles(
         steering = attached.within(region) if attached is not None else None
         report = _reporting(progress, index * steps, grid.count * steps)
         seen = backend.analyse(rgb[region.rows, region.columns], q, steering, effort, report)
-        latents = tile_of(seen, tile.seen_from(region))
-        yield AnalysedTile(latents, attached.within(tile) if attached is not None else None)
+        yield tile_of(seen, tile.seen_from(region))
         if progress is not None:
             progress((index + 1) * steps, grid.count * steps)
 
