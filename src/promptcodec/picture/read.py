@@ -72,7 +72,7 @@ def read(source: Source, max_pixels: int = MAX_PIXELS) -> Picture:
     if isinstance(source, np.ndarray):
         return _from_array(source, most)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _from_file(io.BytesIO(source), most)
+        source = io.BytesIO(source)
     if isinstance(source, (str, os.PathLike)):
         with Path(source).open("rb") as file:
             return _from_file(seekable(file), most)

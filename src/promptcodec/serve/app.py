@@ -19,7 +19,7 @@ import promptcodec
 from promptcodec.errors import PromptcodecError
 from promptcodec.serve import page_routes, public
 from promptcodec.serve.gate import Gate, problem_response
-from promptcodec.serve.problems import ServiceError, problem_of
+from promptcodec.serve.problems import ServiceError, problem_of, sentence
 from promptcodec.serve.service import Service
 from promptcodec.serve.settings import Settings
 
@@ -93,7 +93,7 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def validation(request: Request, error: RequestValidationError) -> JSONResponse:
-        return problem_response(ServiceError("options", "; ".join(map(_sentence, error.errors()))))
+        return problem_response(ServiceError("options", "; ".join(sentence(fault, 1) for fault in error.errors())))
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
@@ -108,9 +108,3 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
         return problem_response(problem_of(type(error).__name__, ""))
-
-
-def _sentence(error: Any) -> str:
-    """What pydantic found, in a line."""
-    where = ".".join(str(part) for part in error["loc"][1:]) or "the body"
-    return f"{where}: {error['msg'][:1].lower()}{error['msg'][1:]}"

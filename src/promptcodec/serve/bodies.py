@@ -7,16 +7,22 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message as Header
+from typing import TypeVar
 
 from fastapi import Request
+from pydantic import BaseModel, ValidationError
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser
+from python_multipart.multipart import MultipartCallbacks, MultipartParser
 
-from promptcodec.serve.problems import ServiceError
+from promptcodec.serve.problems import ServiceError, sentence
 from promptcodec.serve.settings import Settings
 
+MOST_JSON = 2**16  # bytes
 _MOST_PARTS = 32
 _MOST_HEADER = 8192  # bytes of the header of one part
+
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class BodyReader:
@@ -45,6 +51,18 @@ class BodyReader:
         """Raise ServiceError where ``further`` bytes do not fit beside what is being received."""
         if self.pending + further > self._settings.max_pending:
             raise ServiceError("busy", "too many uploads at once; try again in a moment", 2)
+
+    async def read_json(self, request: Request, model: type[Model]) -> Model:
+        """A small body of JSON. Raises ServiceError for what is none, or not what ``model`` describes."""
+        whole = bytearray()
+        async for piece in self.pieces(request):
+            whole += piece
+            if len(whole) > MOST_JSON:
+                raise ServiceError("too-large", f"the body has more than {MOST_JSON} bytes")
+        try:
+            return model.model_validate_json(bytes(whole))
+        except ValidationError as error:
+            raise ServiceError("options", "; ".join(map(sentence, error.errors()))) from None
 
     async def pieces(self, request: Request) -> AsyncIterator[bytes]:
         """The pieces of a body as they come. Raises ServiceError for what is too large or too slow."""
@@ -100,7 +118,7 @@ class _Part:
 
 
 def multipart_parts(data: bytes, content_type: str) -> dict[str, bytes]:
-    """The parts of a multipart/form-data body by name. Raises ServiceError for what is none, and for parts of one name."""
+    """The parts of a multipart/form-data body by name. Raises ServiceError for what is none, and for equal names."""
     boundary = _parameter(content_type, "content-type", "boundary")
     if not boundary:
         raise ServiceError("malformed", "the multipart body's Content-Type has no boundary")
@@ -126,7 +144,7 @@ class _Collector:
         self._headers: dict[str, str] = {}
         self._data = bytearray()
 
-    def callbacks(self) -> dict[str, object]:
+    def callbacks(self) -> MultipartCallbacks:
         return {
             "on_part_begin": self._begin, "on_header_field": self._more_field, "on_header_value": self._more_value,
             "on_header_end": self._header, "on_headers_finished": self._headers_done, "on_part_data": self._more_data,

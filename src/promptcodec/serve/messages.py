@@ -12,6 +12,10 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 
+class SourceNeededError(Exception):
+    """A worker does not have what it may have kept of an earlier job; this one has to come with all blobs."""
+
+
 @dataclass(frozen=True)
 class Message:
     """``facts``: what JSON can say; ``blobs``: bytes by name."""

@@ -20,7 +20,7 @@ from promptcodec.codec.search import DEFAULT_QUALITY, Target
 from promptcodec.serve import options
 from promptcodec.serve.measuring import PEERS
 from promptcodec.serve.messages import Message
-from promptcodec.serve.pictures import PageDocument, View
+from promptcodec.serve.pictures import PageDocument, View, new_token
 from promptcodec.serve.pool import Job
 from promptcodec.serve.problems import ServiceError
 from promptcodec.serve.public import PTC, Here
@@ -28,7 +28,6 @@ from promptcodec.serve.service import Service
 
 router = APIRouter(prefix="/api", include_in_schema=False)
 
-PNG = "image/png"
 _PHOTOS = (Path(__file__).parent / "photo.jpg", Path(__file__).parents[3] / "examples" / "photo.jpg")
 
 
@@ -80,7 +79,9 @@ async def sample(request: Request, service: Here) -> dict[str, Any]:
 
 
 async def _add(request: Request, service: Service, name: str, data: bytes) -> dict[str, Any]:
-    answer = await service.answer(request, service.coding, Job("open", {}, {"source": data}))
+    token = new_token()
+    job = Job("open", {"token": token}, {"source": data}, affinity=token)
+    answer = await service.answer(request, service.coding, job)
     facts = dict(answer.facts["facts"])
     controls = next((m["controls"] for m in options.described_models() if m["name"] == facts["model"]), None)
     if controls is None:
@@ -89,14 +90,18 @@ async def _add(request: Request, service: Service, name: str, data: bytes) -> di
         controls = controls | {"roi": False}
     name = PurePosixPath(name.replace("\\", "/")).name[:200] or "picture"
     facts |= {"name": name, "controls": controls, "warnings": answer.facts["warnings"]}
-    document = service.pictures.add(name, data, answer.blobs["original"], facts)
-    return {"token": document.token} | facts
+    service.pictures.add(PageDocument(token, name, data, answer.blobs["original"], facts))
+    return {"token": token} | facts
+
+
+def _picture(data: bytes) -> Response:
+    return Response(data, media_type="image/webp" if data.startswith(b"RIFF") else "image/png")
 
 
 @router.get("/pictures/{token}/original")
 async def original(service: Here, token: str) -> Response:
-    """The picture as it was sent, a PNG at the size of views."""
-    return Response(service.pictures.get(token).original, media_type=PNG)
+    """The picture as it was sent, lossless WebP or PNG at the size of views."""
+    return _picture(service.pictures.get(token).original)
 
 
 @router.delete("/pictures/{token}", status_code=204)
@@ -128,7 +133,7 @@ async def region(service: Here, token: str) -> Response:
     mask = service.pictures.get(token).mask
     if mask is None:
         raise ServiceError("not-found", "this picture has no region")
-    return Response(mask, media_type=PNG)
+    return _picture(mask)
 
 
 @router.delete("/pictures/{token}/region", status_code=204)
@@ -139,7 +144,7 @@ async def remove_region(service: Here, token: str) -> None:
 
 
 @router.post("/pictures/{token}/views")
-async def add_view(request: Request, service: Here, token: str, wanted: ViewRequest) -> dict[str, Any]:
+async def add_view(request: Request, service: Here, token: str) -> dict[str, Any]:
     """JSON {model, quality | target: {kind, value}, look, effort, strip, full, sequence}; all but nothing by default.
 
     → {view, bytes, bpp, quality, width, height, seconds, analysed, estimate_seconds_full, warnings: [sentences]}. Of
@@ -147,19 +152,24 @@ async def add_view(request: Request, service: Here, token: str, wanted: ViewRequ
     .ptc file only ``look`` counts: it is decoded so.
     """
     document = service.pictures.get(token)
+    wanted = await service.bodies.read_json(request, ViewRequest)
     if wanted.target is not None and wanted.quality is not None:
         raise ServiceError("options", "a quality and a target exclude each other")
     arguments = wanted.model_dump(exclude={"sequence", "target"}) | {
-        "model": options.model_named(wanted.model), "target": None,
-        "token": token, "mask": document.mask_number,
+        "model": options.model_named(wanted.model), "target": None, "token": token, "kind": document.facts["kind"],
+        "mask_number": document.mask_number,
     }  # fmt: skip
     if wanted.target is not None:
         target = Target(wanted.target.kind, wanted.target.value)
         arguments["target"] = (target.kind, target.value)
     elif wanted.quality is None:
         arguments["quality"] = DEFAULT_QUALITY
-    blobs = {"source": document.source} | ({"mask": document.mask} if document.mask is not None else {})
-    job = Job("view", arguments, blobs, affinity=token, group=f"{token}/view", sequence=wanted.sequence)
+    blobs, kept = {}, {"source": document.source}
+    if document.mask is not None:
+        blobs["mask"] = document.mask
+    if wanted.full or document.facts["kind"] == "ptc":  # what workers do not keep
+        blobs, kept = blobs | kept, {}
+    job = Job("view", arguments, blobs, kept, token, f"{token}/view", wanted.sequence)
     answer = await service.answer(request, service.coding, job)
     facts = dict(answer.facts["facts"])
     name = service.pictures.add_view(document, View(document.name, facts, arguments, dict(answer.blobs)))
@@ -168,8 +178,8 @@ async def add_view(request: Request, service: Here, token: str, wanted: ViewRequ
 
 @router.get("/views/{view}/picture")
 async def view_picture(request: Request, service: Here, view: str) -> Response:
-    """The decoded picture, a PNG at the size of views; that of a full view is decoded when it is asked for."""
-    return Response(await _decoded(request, service, view), media_type=PNG)
+    """The decoded picture, lossless WebP or PNG at the size of views; of a full view it is decoded when asked for."""
+    return _picture(await _decoded(request, service, view))
 
 
 async def _decoded(request: Request, service: Service, name: str) -> bytes:
@@ -199,8 +209,7 @@ def _ptc_name(document: PageDocument) -> str:
 async def view_metrics(request: Request, service: Here, view: str) -> dict[str, Any]:
     """→ {psnr, ms_ssim, ssimulacra2}, each null where it does not exist: of equal or of tiny pictures."""
     answer = await _measured(request, service, view, "metrics", {}, await _decoded(request, service, view))
-    facts: dict[str, Any] = answer.facts["facts"]
-    return facts
+    return dict(answer.facts["facts"])
 
 
 @router.get("/views/{view}/peers")
@@ -228,11 +237,11 @@ async def view_peers(request: Request, service: Here, view: str) -> list[dict[st
 
 @router.get("/views/{view}/peers/{codec}")
 async def view_peer_picture(service: Here, view: str, codec: str) -> Response:
-    """The picture of a peer, a PNG."""
+    """The picture of a peer, lossless WebP or PNG."""
     _, found = service.pictures.view(view)
     if (picture := found.blobs.get(f"peer-{codec}")) is None:
         raise ServiceError("not-found", f"the picture by {codec} is not here; ask for the peers first")
-    return Response(picture, media_type=PNG)
+    return _picture(picture)
 
 
 @router.get("/pictures/{token}/curve")
@@ -241,8 +250,7 @@ async def curve(request: Request, service: Here, token: str, model: str | None =
     document = _with_original(service.pictures.get(token))
     job = Job("curve", {"model": options.model_named(model)}, {"original": document.original})
     answer = await service.answer(request, service.measuring, job)
-    points: list[dict[str, Any]] = answer.facts["facts"]["points"]
-    return points
+    return list(answer.facts["facts"]["points"])
 
 
 def _with_original(document: PageDocument) -> PageDocument:
@@ -260,8 +268,9 @@ async def _measured(
 
 
 @router.post("/archive")
-async def archive(service: Here, wanted: ArchiveRequest) -> Response:
+async def archive(request: Request, service: Here) -> Response:
     """JSON {views: [view, …]} → a ZIP file of their .ptc files, each under a name of its own."""
+    wanted = await service.bodies.read_json(request, ArchiveRequest)
     file, taken = io.BytesIO(), set[str]()
     with zipfile.ZipFile(file, "w") as target:
         for name in wanted.views:

@@ -14,6 +14,11 @@ from promptcodec.serve.problems import ServiceError
 MOST_VIEWS = 24  # of one picture; the oldest go first
 
 
+def new_token() -> str:
+    """A name that nobody can guess."""
+    return secrets.token_urlsafe(16)
+
+
 @dataclass
 class View:
     """A picture as it was coded once. ``blobs``: ``file``, and pictures as far as they were made."""
@@ -46,9 +51,8 @@ class PageDocument:
     @property
     def nbytes(self) -> int:
         """Memory in bytes."""
-        return (
-            len(self.source) + len(self.original) + len(self.mask or b"") + sum(v.nbytes for v in self.views.values())
-        )
+        views = sum(view.nbytes for view in self.views.values())
+        return len(self.source) + len(self.original) + len(self.mask or b"") + views
 
 
 class Pictures:
@@ -67,15 +71,13 @@ class Pictures:
         """Memory in bytes."""
         return sum(document.nbytes for document in self._documents.values())
 
-    def add(self, name: str, source: bytes, original: bytes, facts: dict[str, Any]) -> PageDocument:
+    def add(self, document: PageDocument) -> None:
         """Keep an upload. Raises ServiceError where it is larger than all memory for them."""
-        document = PageDocument(secrets.token_urlsafe(16), name, source, original, facts)
         if document.nbytes > self._memory:
             raise ServiceError("too-large", "the picture is larger than what the service keeps for its page")
         self._documents[document.token] = document
         self._touch(document)
         self.shrink()
-        return document
 
     def get(self, token: str) -> PageDocument:
         """The picture of a token. Raises ServiceError where there is none (any more)."""
@@ -88,7 +90,7 @@ class Pictures:
 
     def add_view(self, document: PageDocument, view: View) -> str:
         """Keep a view; returns its name."""
-        name = secrets.token_urlsafe(16)
+        name = new_token()
         document.views[name] = view
         self._of_views[name] = document.token
         while len(document.views) > MOST_VIEWS:

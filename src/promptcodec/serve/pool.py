@@ -15,7 +15,7 @@ from threading import Lock
 from typing import Any
 
 from promptcodec.serve import messages, worker
-from promptcodec.serve.messages import Message
+from promptcodec.serve.messages import Message, SourceNeededError
 from promptcodec.serve.problems import ServiceError, problem_of
 from promptcodec.serve.telemetry import Telemetry
 from promptcodec.system.import_path import SafeChildren
@@ -31,13 +31,15 @@ _numbers = count(1)
 class Job:
     """Something for a worker to do, and who waits for it.
 
-    ``affinity``: jobs of the same one go to the worker that had the last, where it is free. ``group`` and ``sequence``:
-    of the jobs of a group that wait, only the one of the highest sequence runs.
+    ``affinity``: jobs of the same one go to the worker that had the last, where it is free; that one does not get the
+    blobs ``kept``, which it may still have, unless it asks for them. ``group`` and ``sequence``: of the jobs of a group
+    that wait, only the one of the highest sequence runs.
     """
 
     operation: str
     arguments: Mapping[str, Any]
     blobs: Mapping[str, bytes] = field(default_factory=dict)
+    kept: Mapping[str, bytes] = field(default_factory=dict)
     affinity: str | None = None
     group: str | None = None
     sequence: int = 0
@@ -134,10 +136,17 @@ class Pool:
         async with self._changed:
             self._waiting.append(job)
             self._changed.notify_all()
+        expiry = asyncio.get_running_loop().call_later(self.max_seconds, self._expire, job)
         try:
             return await job.answer
         finally:
+            expiry.cancel()
             self._forget(job)
+
+    def _expire(self, job: Job) -> None:
+        if job in self._waiting:
+            self._waiting.remove(job)
+            job.fail(ServiceError("busy", f"no worker was free for {self.max_seconds:g} seconds", RETRY_SECONDS))
 
     def forget_affinity(self, affinity: str) -> None:
         """Drop what is known of an affinity."""
@@ -196,11 +205,12 @@ class Pool:
         alive = True
         while alive:
             job = await self._next(slot)
+            known = job.affinity is not None and self._last.get(job.affinity) == slot
             if job.affinity is not None:
                 self._last[job.affinity] = slot
             self._running[job.number] = (job, process)
             try:
-                alive = await self._execute(process, job)
+                alive = await self._execute(process, job, known)
             except asyncio.CancelledError:
                 job.fail(ServiceError("busy", "the service is ending", RETRY_SECONDS))
                 raise
@@ -225,11 +235,10 @@ class Pool:
                 return job
         return None
 
-    async def _execute(self, process: _Process, job: Job) -> bool:
-        """Whether the process can go on."""
-        loop, begin = asyncio.get_running_loop(), time.perf_counter()
-        facts = {"job": job.number, "operation": job.operation, "arguments": dict(job.arguments)}
-        exchange = loop.run_in_executor(self._threads, process.exchange, Message(facts, job.blobs))
+    async def _execute(self, process: _Process, job: Job, known: bool) -> bool:
+        """Have a job done; returns whether the process can go on. ``known``: it may have the blobs that are kept."""
+        begin = time.perf_counter()
+        exchange = asyncio.ensure_future(self._exchange(process, job, known))
         done, _ = await asyncio.wait({exchange}, timeout=self.max_seconds)
         self._telemetry.worked(job.operation, time.perf_counter() - begin)
         if not done:
@@ -250,8 +259,21 @@ class Pool:
                         "memory; other requests are not affected, and this one may be sent again")
             )  # fmt: skip
             return False
+        if job.answer.done():
+            return True
         if "error" in answer.facts:
             job.fail(problem_of(answer.facts["error"], answer.facts["message"]))
-        elif not job.answer.done():
+        else:
             job.answer.set_result(answer)
         return True
+
+    async def _exchange(self, process: _Process, job: Job, known: bool) -> Message:
+        loop = asyncio.get_running_loop()
+        facts = {"job": job.number, "operation": job.operation, "arguments": dict(job.arguments)}
+        if known:
+            message = Message(facts, job.blobs)
+            answer = await loop.run_in_executor(self._threads, process.exchange, message)
+            if answer.facts.get("error") != SourceNeededError.__name__:
+                return answer
+        message = Message(facts, {**job.blobs, **job.kept})
+        return await loop.run_in_executor(self._threads, process.exchange, message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from promptcodec.errors import PromptcodecError
 
@@ -86,3 +87,9 @@ def problem_of(error: str, text: str) -> ServiceError:
     if name == "internal":
         text = text if error == "VerificationError" else "an unexpected error; the service's log says more"
     return ServiceError(name, text)
+
+
+def sentence(fault: Any, skip: int = 0) -> str:
+    """What pydantic found, in a line; ``skip``: parts of the place that are left out."""
+    where = ".".join(str(part) for part in fault["loc"][skip:]) or "the body"
+    return f"{where}: {fault['msg'][:1].lower()}{fault['msg'][1:]}"

@@ -32,7 +32,10 @@ class ProblemDocument(BaseModel):
     detail: str = Field(description="A sentence for people.", examples=["not a picture that Pillow can read"])
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+Responses = dict[int | str, dict[str, Any]]
+
+
+def problems(*statuses: int) -> Responses:
     """Descriptions of error answers for OpenAPI."""
     texts = {
         400: "The request cannot be read.", 403: "The request's Host or Origin is another one.",
@@ -58,6 +61,9 @@ def service_of(request: Request) -> Service:
 
 
 Here = Annotated[Service, Depends(service_of)]
+
+_ENCODED: Responses = {200: {"description": "The .ptc file.", "content": {PTC: {}}}}
+_DECODED: Responses = {200: {"description": "The picture.", "content": {"image/*": {}}}}
 
 router = APIRouter()
 
@@ -88,7 +94,7 @@ _ENCODE_BODY["requestBody"]["content"]["multipart/form-data"] = _FORM
 
 @router.post(
     "/encode", summary="Compress a picture", response_class=Response, openapi_extra=_ENCODE_BODY,
-    responses={200: {"description": "The .ptc file.", "content": {PTC: {}}}} | CODING_PROBLEMS,
+    responses=_ENCODED | CODING_PROBLEMS,
 )  # fmt: skip
 async def encode(
     request: Request,
@@ -156,7 +162,7 @@ def _pictures(data: bytes, content_type: str) -> dict[str, bytes]:
 @router.post(
     "/decode", summary="Decode a .ptc file", response_class=Response,
     openapi_extra=_binary_body("A .ptc file.", "application/octet-stream", PTC),
-    responses={200: {"description": "The picture.", "content": {"image/*": {}}}} | CODING_PROBLEMS,
+    responses=_DECODED | CODING_PROBLEMS,
 )  # fmt: skip
 async def decode(
     request: Request,

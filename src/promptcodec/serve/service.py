@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from fastapi import Request
 
@@ -37,8 +38,8 @@ class Service:
         watch = self.telemetry.watch
         for pool in (self.coding, self.measuring):
             kind = pool.settings.kind
-            watch(f"{kind}_workers", f"Workers that are ready for {kind}.", lambda pool=pool: pool.alive)
-            watch(f"{kind}_queue", f"Jobs that wait for {kind}.", lambda pool=pool: pool.waiting)
+            watch(f"{kind}_workers", f"Workers that are ready for {kind}.", partial(getattr, pool, "alive"))
+            watch(f"{kind}_queue", f"Jobs that wait for {kind}.", partial(getattr, pool, "waiting"))
         watch("pictures", "Pictures of the page in memory.", lambda: len(self.pictures))
         watch("pictures_bytes", "Bytes of the page's pictures in memory.", lambda: self.pictures.nbytes)
         watch("pending_bytes", "Bytes of bodies that are being received.", lambda: self.bodies.pending)

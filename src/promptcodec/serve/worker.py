@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from promptcodec.errors import PromptcodecError
-from promptcodec.serve.messages import Message, receive, send
+from promptcodec.serve.messages import Message, SourceNeededError, receive, send
 from promptcodec.system.allocator import give_back, keep_large_blocks
 
 Operation = Callable[[dict[str, Any], dict[str, bytes], Callable[[], None]], Message]
@@ -67,8 +67,11 @@ def _prepared(settings: Worker) -> dict[str, Operation]:
     Image.MAX_IMAGE_PIXELS = settings.max_pixels
     if settings.kind == "coding":
         from promptcodec.serve.coding import Coding
+        from promptcodec.serve.views import Views
 
-        operations = Coding(settings.max_pixels, settings.latent_memory).operations()
+        coding, views = Coding(settings.max_pixels), Views(settings.max_pixels, settings.latent_memory)
+        operations = coding.operations() | views.operations()
+        _warm_up()
     else:
         from promptcodec.serve.measuring import operations as measuring
 
@@ -77,6 +80,18 @@ def _prepared(settings: Worker) -> dict[str, Operation]:
             os.nice(10)  # what moves under a slider comes first
     _limit_memory(settings.memory)
     return operations
+
+
+def _warm_up() -> None:
+    """Load the default model with its adapters, and what is imported when they are first used."""
+    import numpy as np
+
+    from promptcodec.api import load
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        codec = load()
+        codec.decode(codec.encode(np.zeros((64, 64, 3), np.uint8)), look=1 if codec.adapters else None)
 
 
 def _limit_memory(most: int) -> None:
@@ -114,7 +129,7 @@ def _described(error: Exception) -> dict[str, str]:
     # torch has no other type for an allocation that failed on the CPU
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and ("alloc" in text or "memory" in text)):
         return {"error": "MemoryError", "message": "this takes more memory than a worker may use"}
-    if not isinstance(error, (PromptcodecError, CancelledError)):
+    if not isinstance(error, (PromptcodecError, CancelledError, SourceNeededError)):
         traceback.print_exception(error, file=sys.stderr)
     return {"error": type(error).__name__, "message": text}
 
