@@ -158,6 +158,24 @@ def test_sources_with_more_than_colours(codec, photo, tmp_path):
         assert picture.picture.exif
 
 
+@pytest.mark.parametrize("name", ["nano", "tiny-contextual-mean"])
+def test_the_decoded_picture_is_that_of_the_file(name, photo, monkeypatch):
+    """With and without a target, a look, tiles and alpha: what is at hand is what a decoder finds."""
+    codec = promptcodec.load(name if name == "nano" else CONFORMANCE / f"{name}.safetensors")
+    alpha = np.dstack([photo, photo[:, :, :1]])
+    kinds = [{"quality": 40}, {"target": Target("psnr", 26)}, {"look": 0.7}] if name == "nano" else [{}]
+    for source, kind in itertools.product((photo, alpha), kinds):
+        data, picture = codec.analysed(source).encode_and_decode(**kind)
+        assert data == codec.encode(source, **kind)
+        decoded = codec.decode_picture(data)
+        assert (picture.rgb == decoded.rgb).all()
+        assert (picture.alpha == decoded.alpha).all() if source is alpha else picture.alpha is None
+    monkeypatch.setattr(picture_encoder, "tile_size", lambda *_: (256, 256))
+    large = np.asarray(Image.fromarray(photo).resize((400, 300)))
+    data, picture = codec.analysed(large).encode_and_decode()
+    assert (picture.rgb == codec.decode_picture(data).rgb).all()
+
+
 def test_an_effort_is_a_plain_encode(codec, photo):
     picture = codec.analysed(photo)
     for options in ({"quality": 40}, {"target": Target("size", 3000)}):

@@ -56,9 +56,34 @@ class AnalysedPicture:
         ``settings`` and ``look`` replace, or join, those that the picture was analysed with. An ``effort`` above 0
         refines latents for one rate, so it takes as long as it does in ``Codec.encode``.
         """
-        request = self._request.with_settings(Request.of(settings=settings, look=look).settings)
         options = FileOptions(strip, source_hash, preview, verify)
+        request = self._with_settings(settings, look)
         return self._encoder.encode(request, quality, target, effort_of(effort), options, progress, self._kept)
+
+    def encode_and_decode(
+        self,
+        quality: float | None = None,
+        *,
+        target: Target | None = None,
+        settings: Mapping[str, float] | None = None,
+        look: float | None = None,
+        strip: bool = False,
+        source_hash: bytes | None = None,
+        effort: int | Effort = 0,
+        preview: bool | None = None,
+        verify: bool = False,
+        progress: Progress | None = None,
+    ) -> tuple[bytes, Picture]:
+        """As ``encode``, and the picture that ``Codec.decode_picture`` makes of the file.
+
+        The integers that the file holds are at hand, so that its stream need not be decoded for it, unless the picture
+        is divided into tiles; ``verify`` decodes it.
+        """
+        options = FileOptions(strip, source_hash, preview, verify)
+        request = self._with_settings(settings, look)
+        return self._encoder.encode_and_decode(
+            request, quality, target, effort_of(effort), options, progress, self._kept
+        )
 
     def with_maps(
         self, roi: Any = None, *, maps: Mapping[str, Any] | None = None, progress: Progress | None = None
@@ -72,3 +97,6 @@ class AnalysedPicture:
             Request(self._request.adapters, self._request.settings, Request.of(roi=roi, maps=maps).maps)
         )
         return AnalysedPicture(self._encoder, request, self._encoder.analyse(request, progress, self._kept))
+
+    def _with_settings(self, settings: Mapping[str, float] | None, look: float | None) -> Request:
+        return self._request.with_settings(Request.of(settings=settings, look=look).settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from promptcodec.codec.backend import Backend
 from promptcodec.codec.budget import synthesis_halo
 from promptcodec.codec.latents import CodedLatents
 from promptcodec.codec.search import Q_STEPS
-from promptcodec.codec.tile_latents import Coder, DecodedTiles, Progress, dequantised
+from promptcodec.codec.tile_latents import Coder, DecodedLatents, DecodedTiles, Progress, dequantised
 from promptcodec.errors import ModelMismatchError
 from promptcodec.picture.alpha import decode_alpha
 from promptcodec.picture.picture import Picture
@@ -32,9 +33,13 @@ class Decoder:
         self.backend, self.coder, self.adapters = backend, coder, adapters
 
     def decode(
-        self, file: PtcReader, request: Request, crop: Rect | None = None, progress: Progress | None = None
-    ) -> Picture:
-        """The picture in a file, or the part ``crop`` of it. Raises as ``Codec.decode`` does."""
+        self, file: PtcReader, request: Request, crop: Rect | None = None, progress: Progress | None = None,
+        known: Mapping[int, DecodedLatents] | None = None,
+    ) -> Picture:  # fmt: skip
+        """The picture in a file, or the part ``crop`` of it; ``known``: see ``DecodedTiles``.
+
+        Raises as ``Codec.decode`` does.
+        """
         header, metadata, grid = file.header, file.metadata, file.header.grid
         part = grid.whole if crop is None else grid.checked(crop)
         attached = self._opened(file, request)
@@ -45,7 +50,7 @@ class Decoder:
         alpha = None
         if metadata.alpha is not None:
             alpha = decode_alpha(metadata.alpha, header.height, header.width)[part.rows, part.columns]
-        latents = DecodedTiles(self.coder, file, attached)
+        latents = DecodedTiles(self.coder, file, attached, known)
         rgb = None
         wanted = grid.touching(part)
         if len(wanted) > 1:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -17,7 +18,7 @@ from promptcodec.codec.budget import DEFAULT_MEMORY, analysis_halo, tile_size
 from promptcodec.codec.decoder import Decoder, reader
 from promptcodec.codec.goals import goal_of
 from promptcodec.codec.search import Q_STEPS, Target, rate_step, search
-from promptcodec.codec.tile_latents import Progress, analysed_tiles
+from promptcodec.codec.tile_latents import DecodedLatents, Progress, analysed_tiles
 from promptcodec.errors import PromptcodecError, VerificationError
 from promptcodec.model.arrays import Analysis
 from promptcodec.model.effort import Effort
@@ -55,6 +56,40 @@ class KeptLatents:
         return 0 if self.latest is None else sum(latents.nbytes for latents in self.latest[1])
 
 
+class FileMaker:
+    """Makes the files of one call, which differ in their rate alone, and decodes them again."""
+
+    def __init__(
+        self, decoder: Decoder, header: Header, attached: AttachedAdapters | None, metadata: Metadata,
+        preview: Preview | None, adapters: tuple[Any, ...],
+    ) -> None:  # fmt: skip
+        """``adapters``: those that the user named."""
+        self._decoder, self._header, self._attached = decoder, header, attached
+        self._metadata, self._preview, self._adapters = metadata, preview, adapters
+        self._latest: tuple[bytes, DecodedLatents] | None = None
+
+    def encode(self, latents: Iterable[Analysis], q: int) -> bytes:
+        """The file of latents before gains, a tile each."""
+        grid, tiles = self._header.grid, []
+        for index, analysis in enumerate(latents):
+            steering = self._attached.within(grid.tile(index)) if self._attached is not None else None
+            quantised = self._decoder.coder.quantise(analysis, q / Q_STEPS, steering)
+            coded = quantised.coded()
+            tiles.append(Tile(coded.checksum, coded.offsets, coded.stream))
+        records = self._attached.records if self._attached is not None else ()
+        data = pack(PtcFile(replace(self._header, q=q), tuple(tiles), self._metadata, records, self._preview))
+        # Of a picture in tiles they may take more memory than a tile's networks.
+        self._latest = (data, quantised.decoded) if len(tiles) == 1 else None
+        return data
+
+    def decode(self, data: bytes) -> Picture:
+        """What ``Codec.decode_picture`` makes of a file; of the latest one without decoding its stream."""
+        known = None
+        if self._latest is not None and self._latest[0] is data:
+            known = {0: self._latest[1]}
+        return self._decoder.decode(reader(data, None), Request(self._adapters), known=known)
+
+
 class PictureEncoder:
     """One picture, and what follows from it alone: made when it is first needed, then kept."""
 
@@ -73,17 +108,20 @@ class PictureEncoder:
         are replaced where it would not. Without an effort only: that refines latents for one rate.
         """
         with self._backend.default_settings():
-            q = rate_step(self._backend.hyper.config, quality, target)
-            data = self._encoded(request, q, target, effort, options, progress, kept)
-            if options.verify:
-                self._verify(data, request)
-        with only_informs("comparing with a lossless PNG"):
-            lossless = self._lossless_size
-            if lossless is not None and lossless < len(data):
-                warnings.warn(
-                    "a lossless PNG of this picture would be smaller; this codec is made for photos", stacklevel=3
-                )
+            data, _ = self._encoded(request, quality, target, effort, options, progress, kept)
+        self._compare_with_lossless(data)
         return data
+
+    def encode_and_decode(
+        self, request: Request, quality: float | None, target: Target | None, effort: Effort, options: FileOptions,
+        progress: Progress | None = None, kept: KeptLatents | None = None,
+    ) -> tuple[bytes, Picture]:  # fmt: skip
+        """As ``encode``, and what the file decodes to."""
+        with self._backend.default_settings():
+            data, files = self._encoded(request, quality, target, effort, options, progress, kept)
+            decoded = files.decode(data)
+        self._compare_with_lossless(data)
+        return data, decoded
 
     def with_maps_read(self, request: Request) -> Request:
         """A request for many calls of ``encode``, whose maps are read once. Raises UsageError and ImageError."""
@@ -112,44 +150,39 @@ class PictureEncoder:
         small = self.__dict__["_small"][1].nbytes if "_small" in self.__dict__ else 0
         return small + sum(len(part or b"") for part in parts) + sum(p.nbytes for p in planes if p is not None)
 
-    def decode(self, data: bytes, request: Request) -> Picture:
-        """The picture in a file that ``encode`` made."""
-        return self._decoder.decode(reader(data, None), Request(request.adapters))
-
     def _encoded(
-        self, request: Request, q: int, target: Target | None, effort: Effort, options: FileOptions,
+        self, request: Request, quality: float | None, target: Target | None, effort: Effort, options: FileOptions,
         progress: Progress | None, kept: KeptLatents | None,
-    ) -> bytes:  # fmt: skip
+    ) -> tuple[bytes, FileMaker]:  # fmt: skip
         picture = self.picture
+        q = rate_step(self._backend.hyper.config, quality, target)
         plain = self._header(q, effort)
         attached = self._decoder.adapters.attach(request, picture.rgb, q / Q_STEPS, effort)
-        records = attached.records if attached is not None else ()
         metadata = Metadata(
             icc=picture.icc, exif=None if options.strip else picture.exif, xmp=None if options.strip else picture.xmp,
             alpha=self._alpha, source_hash=options.source_hash,
         )  # fmt: skip
         wanted = plain.grid.count > 1 if options.preview is None else options.preview
-        small = self._preview(q) if wanted else None
-
-        def file_of(latents: Iterable[Analysis], q: int) -> bytes:
-            tiles = []
-            for index, analysis in enumerate(latents):
-                steering = attached.within(plain.grid.tile(index)) if attached is not None else None
-                coded = self._coder.encode(analysis, q / Q_STEPS, steering)
-                tiles.append(Tile(coded.checksum, coded.offsets, coded.stream))
-            return pack(PtcFile(replace(plain, q=q), tuple(tiles), metadata, records, small))
+        preview = self._preview(q) if wanted else None
+        files = FileMaker(self._decoder, plain, attached, metadata, preview, request.adapters)
 
         def refined(q: int) -> bytes:  # of a tile at a time: its latents are needed once
-            return file_of(self._latents(replace(plain, q=q), attached, effort, progress), q)
+            return files.encode(self._latents(replace(plain, q=q), attached, effort, progress), q)
 
-        if target is None and (kept is None or effort.level):
-            return refined(q)
-        told = progress if effort.level == 0 else None
-        latents = self._latents(plain, attached, Effort(0), told, kept or KeptLatents())
-        if target is None:
-            return file_of(latents, q)
-        goal = goal_of(target, picture, lambda data: self.decode(data, request))
-        return search(lambda q: file_of(latents, q), *goal, Q_STEPS, refined if effort.level else None)
+        def found() -> bytes:
+            if target is None and (kept is None or effort.level):
+                return refined(q)
+            told = progress if effort.level == 0 else None
+            latents = self._latents(plain, attached, Effort(0), told, kept or KeptLatents())
+            if target is None:
+                return files.encode(latents, q)
+            goal = goal_of(target, picture, files.decode)
+            return search(lambda q: files.encode(latents, q), *goal, Q_STEPS, refined if effort.level else None)
+
+        data = found()
+        if options.verify:
+            self._verify(data, request)
+        return data, files
 
     def _header(self, q: int, effort: Effort) -> Header:
         picture, config = self.picture, self._backend.hyper.config
@@ -210,6 +243,14 @@ class PictureEncoder:
     @cached_property
     def _alpha(self) -> bytes | None:
         return None if self.picture.alpha is None else encode_alpha(self.picture.alpha)
+
+    def _compare_with_lossless(self, data: bytes) -> None:
+        """Warn where a PNG would be smaller."""
+        with only_informs("comparing with a lossless PNG"):
+            if self._lossless_size is not None and self._lossless_size < len(data):
+                warnings.warn(
+                    "a lossless PNG of this picture would be smaller; this codec is made for photos", stacklevel=4
+                )
 
     @cached_property
     def _lossless_size(self) -> int | None:

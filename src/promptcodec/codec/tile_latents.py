@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from typing import Any, TypeVar, overload
 
@@ -19,7 +19,7 @@ from promptcodec.codec.latents import CodedLatents, LatentChecksumError, LatentC
 from promptcodec.codec.one_shot import OneShotCoder
 from promptcodec.codec.search import Q_STEPS
 from promptcodec.errors import FormatError
-from promptcodec.model.arrays import Analysis, Floats
+from promptcodec.model.arrays import Analysis, Float64s, Floats
 from promptcodec.model.config import LATENTS_A_SIDE, STRIDE
 from promptcodec.model.effort import Effort
 
@@ -27,6 +27,7 @@ PLACE = STRIDE // LATENTS_A_SIDE  # pixels along a side for which one element of
 
 Coder = LatentCoder | OneShotCoder
 Progress = Callable[[int, int], None]  # is told how many tiles, or steps of an effort, are done, of how many
+DecodedLatents = tuple[Float64s, Float64s]  # ẑ and ŷ as ``Coder.decode_both`` gives them
 Result = TypeVar("Result")
 
 
@@ -83,8 +84,12 @@ def cropped(latent: NDArray[Any] | None, part: Rect, stride: int) -> NDArray[Any
 class DecodedTiles:
     """Decoded latents of a file's tiles, each decoded, and checked, when it is first needed."""
 
-    def __init__(self, coder: Coder, file: PtcReader, attached: AttachedAdapters | None) -> None:
-        self._coder, self._file, self._whole = coder, file, attached
+    def __init__(
+        self, coder: Coder, file: PtcReader, attached: AttachedAdapters | None,
+        known: Mapping[int, DecodedLatents] | None = None,
+    ) -> None:  # fmt: skip
+        """``known``: latents of tiles that need not be decoded."""
+        self._coder, self._file, self._whole, self._known = coder, file, attached, known or {}
         self._grid, self._q = file.header.grid, file.header.q / Q_STEPS
         self._decoded: dict[int, tuple[Floats, Floats]] = {}
 
@@ -115,7 +120,7 @@ class DecodedTiles:
 
     def _tile(self, index: int) -> tuple[Floats, Floats]:
         if index not in self._decoded:
-            z_hat, y_hat = self._proven(index, self._coder.decode_both)
+            z_hat, y_hat = self._known.get(index) or self._proven(index, self._coder.decode_both)
             y = dequantised(self._coder, y_hat, self._q, self._attached(index))
             self._decoded[index] = y, z_hat.astype(np.float32)
         return self._decoded[index]
