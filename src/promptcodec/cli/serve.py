@@ -56,7 +56,8 @@ def command(
     from promptcodec.serve.settings import DEFAULT_WORKERS, Settings
 
     settings = Settings(
-        workers=workers or DEFAULT_WORKERS, threads=threads, max_queue=max_queue, max_wait=max_wait, max_pixels=max_pixels,
+        workers=workers or DEFAULT_WORKERS, threads=threads, max_queue=max_queue, max_wait=max_wait,
+        max_pixels=max_pixels,
         max_upload=int(options.parse_size(max_upload)), max_seconds=max_seconds, idle_seconds=idle_seconds,
         worker_memory=int(options.parse_size(memory)), picture_memory=int(options.parse_size(picture_memory)),
         picture_seconds=60 * picture_minutes, hosts=tuple(allow_host or ()),
