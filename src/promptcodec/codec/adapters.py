@@ -115,6 +115,9 @@ class AdapterLibrary(Protocol):
         Raises ModelMismatchError where one is missing, UsageError for settings that cannot be set.
         """
 
+    def signalled(self, records: tuple[AdapterRecord, ...]) -> dict[str, float]:
+        """The scalars that those of a file signal, by name, such as its look. Raises ModelMismatchError."""
+
 
 class NoAdapters:
     """The library of a codec without adapters: files that need none decode, and nothing can be asked for."""
@@ -136,6 +139,11 @@ class NoAdapters:
         if records:
             names = ", ".join(record.name for record in records)
             raise UsageError(f"the file needs the adapters {names}, and this codec has none; open it with load()")
+
+    def signalled(self, records: tuple[AdapterRecord, ...]) -> dict[str, float]:
+        """Nothing. Raises UsageError for a file that has some."""
+        self.open(records, Request())
+        return {}
 
 
 def _refusal(request: Request) -> UsageError:

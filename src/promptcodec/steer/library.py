@@ -84,6 +84,11 @@ class AdapterLibrary:
                 left_out.append(str(error))
         return self._open(records, request.settings, named, left_out)
 
+    def signalled(self, records: tuple[AdapterRecord, ...]) -> dict[str, float]:
+        """The scalars that a file's adapters signal, by name, such as its look. Raises ModelMismatchError."""
+        read = (self._find(record, (), ()).adapter.read(record.signal) for record in records)
+        return {name: float(value) for controls in read for name, value in controls.scalars.items()}
+
     def load(self, sources: Sequence[AdapterSource]) -> list[StoredAdapter]:
         """Adapters in files, by name, or loaded already. Raises ModelMismatchError, OtherBaseError, UsageError."""
         return [self._loaded(source) for source in sources]

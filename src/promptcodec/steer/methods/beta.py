@@ -36,6 +36,9 @@ def beta_features(value: Tensor) -> Tensor:
 class Beta(TwoHalves, kind="beta"):
     """A projection for every block of g_a and g_s, added to its output channel by channel (paper 000's baseline)."""
 
+    encoder: _Shifts | None
+    decoder: _Shifts | None
+
     def __init__(
         self,
         base: config.Model,
