@@ -151,7 +151,7 @@ def no_default_dtype():
 @pytest.mark.parametrize("path", TINY, ids=lambda path: path.stem)
 def test_every_entropy_model_names_its_types(path, monkeypatch, nothing_loaded, no_default_dtype):
     codec = promptcodec.load(path)
-    monkeypatch.setattr("promptcodec.codec.codec.tile_size", lambda *given: (256, 256))
+    monkeypatch.setattr("promptcodec.codec.picture_encoder.tile_size", lambda *given: (256, 256))
     for given in ({"effort": 1}, {"verify": True}):
         codec.decode(codec.encode(make_photo(70, 300), **given))
 

@@ -157,7 +157,7 @@ def test_tiles(codec, rgb, monkeypatch):
     """Every tile's latents are searched, no worse than without; progress counts all steps."""
     large = np.asarray(Image.fromarray(rgb).resize((300, 270)))
     plain = promptcodec.encode(large, 50)
-    monkeypatch.setattr("promptcodec.codec.codec.tile_size", lambda *_: (256, 256))
+    monkeypatch.setattr("promptcodec.codec.picture_encoder.tile_size", lambda *_: (256, 256))
     told: list[tuple[int, int]] = []
     data = promptcodec.encode(large, 50, effort=4, preview=False, progress=lambda *both: told.append(both))
     tiled = promptcodec.encode(large, 50, preview=False)

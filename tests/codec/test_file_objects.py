@@ -147,6 +147,6 @@ def test_a_check_that_only_warns_cannot_refuse_a_picture(png, monkeypatch):
 
 
 def test_comparing_with_png_cannot_refuse_a_picture(codec, png, monkeypatch):
-    monkeypatch.setattr("promptcodec.codec.codec.lossless_is_smaller", lambda *_: 1 / 0)
+    monkeypatch.setattr("promptcodec.codec.picture_encoder.lossless_size", lambda *_: 1 / 0)
     with pytest.warns(ReportingWarning):
         assert promptcodec.info(codec.encode(png)).width == 64

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from promptcodec.picture import lossless
-from promptcodec.picture.lossless import FLAT, ROWS, lossless_is_smaller
+from promptcodec.picture.lossless import FLAT, ROWS, lossless_size
 from promptcodec.picture.picture import Picture
 
 
@@ -18,7 +18,7 @@ def test_every_pixel_counts_alike(flat_rows, grey, monkeypatch):
     pixels[height - flat_rows :] = 7
     compressed = []
     monkeypatch.setattr(lossless.Image, "fromarray", lambda array: compressed.append(1) or REAL(array))
-    assert lossless_is_smaller(Picture(rgb=pixels.repeat(3, 2), grey=grey), 10**6) == (flat_rows / height >= FLAT)
+    assert (lossless_size(Picture(rgb=pixels.repeat(3, 2), grey=grey)) is not None) == (flat_rows / height >= FLAT)
     assert bool(compressed) == (flat_rows / height >= FLAT)
 
 

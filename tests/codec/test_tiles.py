@@ -14,8 +14,7 @@ import promptcodec
 import promptcodec.pillow  # (teaches Pillow the format)
 from promptcodec.bitstream.container import PtcReader, pack, read_preview, unpack
 from promptcodec.bitstream.tiling import Grid, Rect
-from promptcodec.codec import budget
-from promptcodec.codec import codec as codec_module
+from promptcodec.codec import budget, picture_encoder
 from promptcodec.codec.tile_latents import DecodedTiles
 from promptcodec.errors import FormatError, UsageError
 from promptcodec.model.presets.registry import PRESETS
@@ -26,7 +25,7 @@ SMALLEST = 256
 @pytest.fixture
 def smallest_tiles(monkeypatch):
     """Encoders divide everything into tiles of 256 x 256."""
-    monkeypatch.setattr(codec_module, "tile_size", lambda *_: (SMALLEST, SMALLEST))
+    monkeypatch.setattr(picture_encoder, "tile_size", lambda *_: (SMALLEST, SMALLEST))
 
 
 def untiled(codec, picture, quality=None):
@@ -66,7 +65,7 @@ def along_border(codec, picture, quality, monkeypatch):
     """Squared error in the band along the border of two tiles, and bytes: without tiles, with them."""
     plain = untiled(codec, picture, quality)
     with monkeypatch.context() as patched:
-        patched.setattr(codec_module, "tile_size", lambda *_: (512, 512))
+        patched.setattr(picture_encoder, "tile_size", lambda *_: (512, 512))
         tiled = codec.encode(picture, quality, preview=False)
     grid = unpack(tiled).header.grid
     assert grid.count == 2

@@ -34,7 +34,7 @@ from promptcodec.api import codec_of
 from promptcodec.bitstream import chunks, container
 from promptcodec.bitstream.container import PtcReader, pack, unpack
 from promptcodec.bitstream.leb128 import leb128
-from promptcodec.codec import codec as codec_module
+from promptcodec.codec import picture_encoder
 from promptcodec.codec.codec import Codec
 from promptcodec.codec.one_shot import OneShotCoder, SymbolCoder, Symbols
 from promptcodec.model.arrays import Float64s
@@ -181,11 +181,11 @@ def listed(name: str, entries: dict[str, Any]) -> None:
 
 def in_tiles(codec: Codec, source: Any, quality: float | None, **options: Any) -> bytes:
     """As ``codec.encode``, in tiles of 256 x 256."""
-    chosen, codec_module.tile_size = codec_module.tile_size, lambda *_: (256, 256)
+    chosen, picture_encoder.tile_size = picture_encoder.tile_size, lambda *_: (256, 256)
     try:
         return codec.encode(source, quality, **options)
     finally:
-        codec_module.tile_size = chosen
+        picture_encoder.tile_size = chosen
 
 
 def features() -> None:

@@ -290,7 +290,7 @@ def test_targets_with_adapters(codec, paths):
 @pytest.mark.parametrize("names", [("look", "region", "gain"), ("both", "hyper", "channels"), ("step",)])
 def test_adapters_and_tiles(codec, paths, names, monkeypatch):
     """Prompts, gains, masks and regions of every tile are its own; the decoder's see the halo as well."""
-    monkeypatch.setattr("promptcodec.codec.codec.tile_size", lambda *_: (256, 256))
+    monkeypatch.setattr("promptcodec.codec.picture_encoder.tile_size", lambda *_: (256, 256))
     picture, settings = make_photo(100, 300), {"look": 0.3, "rate": 0.6, "amount": 0.5, "step": 0.6}
     chosen = steered(codec, paths, *names)
     wanted = {k: v for k, v in settings.items() if k in {n for s in chosen.adapters for n in s.adapter.takes}}

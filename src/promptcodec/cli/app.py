@@ -26,6 +26,7 @@ from promptcodec.cli import (
     models,
     plot,
     profile,
+    serve,
     streams,
     train,
     verify,
@@ -72,6 +73,7 @@ VERBS: dict[str, dict[str, Callable[..., None]]] = {
         "verify": verify.command,
         "compare": compare.command,
         "models": models.command,
+        "serve": serve.command,
         "doctor": doctor.command,
     },
     "Research": {

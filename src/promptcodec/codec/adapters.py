@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -40,6 +40,10 @@ class Request:
                 others[name] = value
         return Request(tuple(adapters), scalars, planes)
 
+    def with_settings(self, settings: Mapping[str, float]) -> Request:
+        """With some scalars replaced, or added."""
+        return replace(self, settings={**self.settings, **settings})
+
     def __bool__(self) -> bool:
         """Whether anything is wanted."""
         return bool(self.adapters or self.settings or self.maps)
@@ -56,12 +60,23 @@ class AttachedAdapters(Protocol):
     def records(self) -> tuple[AdapterRecord, ...]:
         """Those that a decoder needs, with what they signal."""
 
+    @property
+    def analysis_key(self) -> Hashable:
+        """What of them acts in the analysis: the same picture gives the same latents where two keys are equal. That of
+        adapters which only act behind it is ()."""
+
     def within(self, part: Rect) -> AttachedAdapters:
         """The same for a part of the picture: what was asked for pixel by pixel is cut out."""
 
 
 class AdapterLibrary(Protocol):
     """All adapters that a codec may attach: those of the package, and those that a request names."""
+
+    def with_maps_read(self, request: Request, height: int, width: int) -> Request:
+        """The request with its maps at the picture's size, in memory, for many calls of ``attach``.
+
+        Raises UsageError and ImageError for what is no map.
+        """
 
     def attach(self, request: Request, rgb: NDArray[np.uint8], q: float, effort: Effort) -> AttachedAdapters | None:
         """Those that ``request`` takes, for a picture (H, W, 3) at the rate q in [0, 1]; None for none.
@@ -75,9 +90,17 @@ class AdapterLibrary(Protocol):
         Raises ModelMismatchError where one is missing, UsageError for settings that cannot be set.
         """
 
+    def signalled(self, records: tuple[AdapterRecord, ...]) -> dict[str, float]:
+        """The scalars that those of a file signal, by name, such as its look. Raises ModelMismatchError."""
+
 
 class NoAdapters:
     """The library of a codec without adapters: files that need none decode, and nothing can be asked for."""
+
+    def with_maps_read(self, request: Request, height: int, width: int) -> Request:
+        """The empty request. Raises UsageError where anything is wanted."""
+        self._refuse(request)
+        return request
 
     def attach(self, request: Request, rgb: NDArray[np.uint8], q: float, effort: Effort) -> None:
         """Nothing. Raises UsageError where anything is wanted."""
@@ -89,6 +112,11 @@ class NoAdapters:
         if records:
             names = ", ".join(record.name for record in records)
             raise UsageError(f"the file needs the adapters {names}, and this codec has none; open it with load()")
+
+    def signalled(self, records: tuple[AdapterRecord, ...]) -> dict[str, float]:
+        """Nothing. Raises UsageError for a file that has some."""
+        self.open(records, Request())
+        return {}
 
     def _refuse(self, request: Request) -> None:
         if request:

@@ -59,7 +59,7 @@ def tile_size(height: int, width: int, config: Model, memory: int, gradients: bo
 def _warn_of_little(memory: int, what: str, needed: float, config: Model) -> None:
     warnings.warn(
         f"{memory / 2**20:.3g} MiB of memory are too few for {config.name}: {what} {needed / 2**20:.3g} MiB",
-        stacklevel=4,
+        stacklevel=7,
     )
 
 

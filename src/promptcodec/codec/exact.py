@@ -105,8 +105,10 @@ def quantise_parameters(log_sigma: Float64s, mean: Float64s, offsets: bytes) -> 
     flat_mean = mean.reshape(-1)
     for i, offset in enumerate(offsets):
         part = slice(i * PIECE, (i + 1) * PIECE)
-        grid = np.floor(flat_mean[part] * GRID + (0.5 + _shift(offset)))
-        if not (np.abs(grid) < 2**30).all():
+        grid = flat_mean[part] * GRID
+        grid += 0.5 + _shift(offset)
+        np.floor(grid, out=grid)
+        if not -(2**30) < grid.min(initial=0) <= grid.max(initial=0) < 2**30:
             raise UnstableParametersError("the model's means are out of range; its weights are damaged")
         means[part] = grid
     return Quantised(bins, means.reshape(mean.shape))
@@ -123,13 +125,18 @@ def scale_bins(log_sigma: Float64s, offsets: bytes) -> NDArray[np.uint8]:
     bins, flat = np.empty(count, np.uint8), log_sigma.reshape(-1)
     for i, offset in enumerate(offsets):
         part = slice(i * PIECE, (i + 1) * PIECE)
-        position = _bin_position(flat[part]).clip(-1, BINS)
-        bins[part] = np.floor(position + (0.5 + _shift(offset))).clip(0, BINS - 1)
+        position = _bin_position(flat[part])
+        np.clip(position, -1, BINS, out=position)
+        position += 0.5 + _shift(offset)
+        np.floor(position, out=position)
+        bins[part] = np.clip(position, 0, BINS - 1, out=position)
     return bins.reshape(log_sigma.shape)
 
 
 def _bin_position(log_sigma: Float64s) -> Float64s:
-    return (log_sigma - math.log(SIGMA_MIN)) / _BIN_WIDTH
+    position = log_sigma - math.log(SIGMA_MIN)
+    position /= _BIN_WIDTH
+    return position
 
 
 def _shift(offset: int) -> float:
@@ -139,4 +146,9 @@ def _shift(offset: int) -> float:
 
 def _clear(position: Float64s, margin: float) -> bool:
     """Whether no position is within ``margin`` of a border, which lie at half-integers."""
-    return not (np.abs(position - np.floor(position) - 0.5) < margin).any()
+    if not position.size:
+        return True
+    distance = np.floor(position)
+    np.subtract(position, distance, out=distance)
+    distance -= 0.5
+    return not np.abs(distance, out=distance).min() < margin

@@ -49,11 +49,15 @@ class CodedLatents:
 
 @dataclass(frozen=True)
 class QuantisedLatents:
-    """As ``CodedLatents``, with the symbols before they are coded: those of z, then those of y."""
+    """As ``CodedLatents``, with the symbols before they are coded: those of z, then those of y.
+
+    ``decoded``: ẑ and ŷ, as ``decode_both`` will give them.
+    """
 
     steps: tuple[CoderStep, ...]
     offsets: bytes
     checksum: int
+    decoded: tuple[Float64s, Float64s]
 
     def coded(self) -> CodedLatents:
         """With the symbols as a stream."""
@@ -90,7 +94,8 @@ class LatentCoder:
 
         y_hat = run(self.hyper.schedule(z_symbols, q, attached), code, y.shape)
         packed = pack_offsets(bytes(offsets), self.sparse_offsets)
-        return QuantisedLatents(tuple(coded), packed, _checksum(z_symbols, y_hat))
+        decoded = z_hat(self.hyper, z_symbols, gains), y_hat.astype(np.float64, copy=False)
+        return QuantisedLatents(tuple(coded), packed, _checksum(z_symbols, y_hat), decoded)
 
     def encode(self, latents: Analysis, q: float, attached: Attached = None) -> CodedLatents:
         """As ``quantise``, and code the symbols."""

@@ -55,14 +55,15 @@ class SymbolCoder:
     def __init__(self, hyper: HyperNetworks) -> None:
         self.hyper, self.tables = hyper, gaussian_tables()
 
-    def quantise(self, symbols: Symbols, log_sigma: Float64s) -> QuantisedLatents:
-        """``symbols`` with their tables. Raises PromptcodecError where no border offset is safe."""
+    def quantise(self, symbols: Symbols, log_sigma: Float64s, decoded: tuple[Float64s, Float64s]) -> QuantisedLatents:
+        """``symbols`` with their tables, and what they decode to. Raises PromptcodecError where no border offset is
+        safe."""
         offsets = choose_scale_offsets(log_sigma)
         steps: tuple[CoderStep, ...] = (
             (flat(symbols.z), channels(symbols.z), self.hyper.tables),
             (flat(symbols.y), scale_bins(log_sigma, offsets).reshape(-1), self.tables),
         )
-        return QuantisedLatents(steps, offsets, symbols.checksum)
+        return QuantisedLatents(steps, offsets, symbols.checksum, decoded)
 
     def decode(
         self, coded: CodedLatents, height: int, width: int, q: float, attached: Attached = None
@@ -104,8 +105,9 @@ class OneShotCoder:
             residual[step.where] = symbols
             return symbols.astype(np.float32) + step.mean
 
-        self._means(z_symbols, log_sigma, q, attached, code)
-        return self.symbols.quantise(Symbols(z_symbols, residual), log_sigma)
+        y_hat = self._means(z_symbols, log_sigma, q, attached, code)
+        decoded = z_hat(self.hyper, z_symbols, gains), y_hat.astype(np.float64)
+        return self.symbols.quantise(Symbols(z_symbols, residual), log_sigma, decoded)
 
     def encode(self, latents: Analysis, q: float, attached: Attached = None) -> CodedLatents:
         """As ``quantise``, and code the symbols."""

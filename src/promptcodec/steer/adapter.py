@@ -76,6 +76,11 @@ class Adapter(nn.Module):
         return any(getattr(type(self), half) is not getattr(Adapter, half) for half in halves)
 
     @property
+    def encodes(self) -> bool:
+        """Whether it acts in the analysis, whose latents then depend on what it is given."""
+        return any(getattr(type(self), half) is not getattr(Adapter, half) for half in ("for_encoder", "for_hyper"))
+
+    @property
     def takes(self) -> set[str]:
         """The scalars that it needs."""
         return {*self.signals, *self.scalars}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 from torch import Tensor
@@ -57,6 +58,15 @@ class FileAdapters:
         signalled = [stored.adapter.read(signal) for stored, signal in pairs]
         return FileAdapters(base, adapters, records, signalled, controls)
 
+    @property
+    def analysis_key(self) -> Hashable:
+        """The adapters with an encoder half, in their order, and all that such a half is given: scalars and maps."""
+        acting = tuple(stored.adapter for stored in self._adapters if stored.adapter.encodes)
+        if not acting or self._controls is None:
+            return ()
+        controls = (*self._controls.scalars.items(), *self._controls.maps.items())
+        return acting, tuple(sorted((name, _digest(value)) for name, value in controls))
+
     def within(self, part: Rect) -> FileAdapters:
         """The same for a part of the picture. Raises FormatError where a map of the file does not reach so far."""
         controls = self._controls.within(part.rows, part.columns) if self._controls is not None else None
@@ -73,6 +83,10 @@ class FileAdapters:
     def latents(self) -> LatentSteering:
         """What decides the coding, float64 on the CPU, and what decides its means."""
         return LatentSteering(self._exact.gains(), self._exact.for_entropy, self.for_entropy)
+
+
+def _digest(values: Tensor) -> bytes:
+    return hashlib.sha256(values.detach().cpu().contiguous().numpy().tobytes()).digest()
 
 
 def _places(plane: Tensor, part: Rect, name: str) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,10 @@ class AdapterLibrary:
     def __init__(self, network: CompressionModel, device: str | torch.device = "cpu") -> None:
         self._network, self._device = network, torch.device(device)
         self.files = LoadedAdapters(network)
+
+    def with_maps_read(self, request: Request, height: int, width: int) -> Request:
+        """The request with its maps as tensors (1, 1, height, width) in [0, 1]. Raises UsageError and ImageError."""
+        return replace(request, maps={k: region_map(source, height, width) for k, source in request.maps.items()})
 
     def attach(self, request: Request, rgb: NDArray[np.uint8], q: float, effort: Effort) -> FileAdapters | None:
         """The adapters that ``request`` takes, for a picture (H, W, 3) at the rate q in [0, 1].
@@ -77,6 +82,11 @@ class AdapterLibrary:
             except OtherBaseError as error:
                 left_out.append(str(error))
         return self._open(records, request.settings, named, left_out)
+
+    def signalled(self, records: tuple[AdapterRecord, ...]) -> dict[str, float]:
+        """The scalars that a file's adapters signal, by name, such as its look. Raises ModelMismatchError."""
+        read = (self._find(record, (), ()).adapter.read(record.signal) for record in records)
+        return {name: float(value) for controls in read for name, value in controls.scalars.items()}
 
     def load(self, sources: Sequence[Any]) -> list[StoredAdapter]:
         """Adapters in files, by name, or loaded already. Raises ModelMismatchError, OtherBaseError, UsageError."""

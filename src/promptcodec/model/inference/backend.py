@@ -111,7 +111,8 @@ class TorchBackend:
 
 
 def _analysis(y: Tensor, z: Tensor, steer: Steering) -> Analysis:
-    return Analysis(y.float().cpu().numpy(), z.float().cpu().numpy(), _mask(steer.keep_y), _mask(steer.keep_z))
+    latents = (latent.float().cpu().contiguous().numpy() for latent in (y, z))  # in the order in which they are coded
+    return Analysis(*latents, _mask(steer.keep_y), _mask(steer.keep_z))
 
 
 def _mask(keep: Tensor | None) -> NDArray[np.bool_] | None:

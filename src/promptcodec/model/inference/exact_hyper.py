@@ -78,7 +78,8 @@ class ExactHyper:
         """log σ and means of the gained y (1, M, h/16, w/16), of models without context."""
         steering = latent_steering(attached)
         gains = self._gains(q, steering)
-        scales, means = self._output(z_symbols, gains, steering).chunk(2, 1)
+        # In the order in which they are coded, or every step of that would copy them into it.
+        scales, means = self._output(z_symbols, gains, steering).contiguous().chunk(2, 1)
         return self._log_sigma(scales, gains.y).numpy(), (means * gains.y).numpy()
 
     @torch.inference_mode()

@@ -77,6 +77,11 @@ class Beta(Adapter, kind="beta"):
         return half(self.embedding(value))  # type: ignore[no-any-return]
 
     @property
+    def encodes(self) -> bool:
+        """Whether there is an encoder half."""
+        return self.encoder is not None
+
+    @property
     def decodes(self) -> bool:
         """Whether there is a decoder half."""
         return self.decoder is not None

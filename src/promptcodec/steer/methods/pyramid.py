@@ -91,6 +91,11 @@ class Pyramid(Adapter, kind="pyramid"):
                 half.start_neutral()
 
     @property
+    def encodes(self) -> bool:
+        """Whether there is an encoder half."""
+        return self.encoder is not None
+
+    @property
     def decodes(self) -> bool:
         """Whether there is a decoder half."""
         return self.decoder is not None
