@@ -31,6 +31,7 @@ export class Picture {
     this.curve = null; // {key, points}
     this.history = []; // {codec, bpp, psnr}: what peers reached at other sizes
     this.thumbnail = null; // a canvas
+    this.coding = false; // whether it is being coded at full size
   }
 
   /** Take the service's description of this picture. */

@@ -21,7 +21,7 @@ export class Brush {
     byId("undo").addEventListener("click", () => this.edit((region) => region.undo()));
     byId("clear").addEventListener("click", () => this.edit((region) => region.clear()));
     byId("save-mask").addEventListener("click", async () =>
-      save(await this.region.png(), `${this.album.selected.stem}-mask.png`),
+      save(await this.region.png(this.region.strength), `${this.album.selected.stem}-mask.png`),
     );
     viewer.addEventListener("view", () => this.place());
     album.on("select state coded", () => this.refresh());
@@ -173,13 +173,14 @@ export class Brush {
     for (const control of document.querySelectorAll("#region-section button, #region-section input"))
       control.disabled = !this.usable;
     const painted = this.usable && this.region.steps.length > 0;
+    byId("brush-settings").hidden = !this.on && !painted;
     for (const name of ["undo", "clear", "save-mask"]) byId(name).disabled = !painted;
     this.viewer.stage.classList.toggle("painting", this.on);
     if (this.region) {
       byId("strength").value = this.region.strength;
       byId("strength-value").textContent = plain(this.region.strength, 2);
     }
-    byId("region-hint").textContent = text(this.usable || !this.album.selected ? "region_hint" : "region_none");
+    byId("region-hint").textContent = text(this.usable || this.album.selected?.state !== "ready" ? "region_hint" : "region_none");
     this.viewer.show("region", this.usable ? this.region.canvas : null);
     this.place();
   }

@@ -95,8 +95,8 @@ export class Coder {
       const request = wish(picture, run.sequence);
       const view = await this.patiently(picture, () => api.code(picture.facts.token, request, controller.signal));
       view.request = request;
-      view.image =
-        picture === this.album.selected ? await api.bitmap(api.pictureAddress(view.view), controller.signal) : null;
+      const seen = picture === this.album.selected || !picture.thumbnail;
+      view.image = seen ? await api.bitmap(api.pictureAddress(view.view), controller.signal) : null;
       picture.view?.image?.close();
       Object.assign(picture, { view, metrics: null, peers: null, full: null, error: "" });
       picture.done = run.sequence;

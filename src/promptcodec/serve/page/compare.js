@@ -70,7 +70,7 @@ export class Comparison extends EventTarget {
 
   row(row, best, stale) {
     const own = row.codec === "promptcodec";
-    const node = element("tr", { class: own ? "own" : stale ? "stale" : "" });
+    const node = element("tr", { class: own ? "own" : row.error ? "without" : stale ? "stale" : "" });
     node.append(this.head(row.codec, row.label ?? row.codec, !own && !row.error));
     if (row.error) {
       node.append(element("td", { colspan: "4", class: "reason" }, text("peer_missing", { reason: row.error })));
@@ -86,8 +86,7 @@ export class Comparison extends EventTarget {
   }
 
   head(codec, label, choosable) {
-    const mark = element("span", { class: `dot codec-${codec}`, "aria-hidden": "true" });
-    if (!choosable) return element("th", { scope: "row" }, element("span", { class: "choice" }, mark, label));
+    if (!choosable) return element("th", { scope: "row" }, element("span", { class: "choice" }, label));
     const radio = element("input", {
       type: "radio",
       name: "other",
@@ -96,7 +95,7 @@ export class Comparison extends EventTarget {
       "aria-label": text("show_codec", { codec: label }),
       onchange: () => this.choose(codec),
     });
-    return element("th", { scope: "row" }, element("label", { class: "choice" }, radio, mark, label));
+    return element("th", { scope: "row" }, element("label", { class: `choice codec-${codec}` }, radio, label));
   }
 }
 

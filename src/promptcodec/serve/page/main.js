@@ -21,14 +21,14 @@ const album = new Album();
 const coder = new Coder(album);
 const viewer = new Viewer();
 const panel = new Panel(album);
-const strip = new Strip(album, coder);
+new Strip(album, coder);
 const comparison = new Comparison(album);
 const measurer = new Measurer(album, coder, viewer);
 const brush = new Brush(album, viewer, (picture) => {
   album.emit("region", picture);
   coder.request(picture);
 });
-const screen = new Screen({ album, coder, viewer, comparison, measurer, strip, panel });
+const screen = new Screen({ album, coder, viewer, comparison, measurer, panel });
 new Gestures(viewer, brush);
 new Downloads(album, coder);
 listenToKeys({ album, viewer, brush });
@@ -68,9 +68,9 @@ addEventListener("pagehide", (event) => {
 });
 
 try {
-  const known = await api.models();
-  model = screen.defaultModel = known.default;
-  panel.offer(known.models);
+  const models = await api.models();
+  model = screen.defaultModel = (models.find((one) => one.default) ?? models[0]).name;
+  panel.offer(models);
   for (const picture of album.pictures) picture.settings.model ||= model;
 } catch (error) {
   byId("stage-sentence").textContent = error.message;

@@ -106,6 +106,9 @@ export class Panel {
     byId("target-kind").value = settings.targetKind;
     Object.assign(target, { min: TARGETS[settings.targetKind].min, step: "any" });
     if (target !== document.activeElement) target.value = plain(settings.targetValue);
+    const { view } = selected;
+    const reached = view?.request?.target && Number.isFinite(view.quality);
+    byId("target-result").textContent = reached ? text("target_result", { quality: plain(view.quality, 1) }) : "";
     if (settings.model) byId("model").value = settings.model;
   }
 }

@@ -3,7 +3,7 @@
 import { canvasBlob } from "./dom.js";
 
 const MOST_STEPS = 100; // that can be undone; each keeps what it changed
-const PAINT = "#ff7a1a"; // how the mask is shown; its alpha is what counts
+const PAINT = "#8b3dff"; // how the mask is shown; its alpha is what counts
 
 export class RegionMask {
   version = 0; // rises with every change
@@ -103,14 +103,15 @@ export class RegionMask {
     for (const step of this.steps) draw(this.context, step);
   }
 
-  /** A PNG of the mask: white matters, black does not. */
-  async png() {
+  /** A PNG of the mask: black does not matter, white does; all of it is weakened to a strength. */
+  async png(strength = 1) {
     const canvas = document.createElement("canvas");
     [canvas.width, canvas.height] = [this.width, this.height];
     const context = canvas.getContext("2d");
     context.drawImage(this.canvas, 0, 0);
     context.globalCompositeOperation = "source-in";
-    context.fillStyle = "#fff";
+    const level = Math.round(255 * strength);
+    context.fillStyle = `rgb(${level} ${level} ${level})`;
     context.fillRect(0, 0, this.width, this.height);
     context.globalCompositeOperation = "destination-over";
     context.fillStyle = "#000";

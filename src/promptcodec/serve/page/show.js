@@ -7,11 +7,12 @@ import { drawPlot } from "./plot.js";
 import { command, pythonCall } from "./snippets.js";
 
 export class Screen {
-  otherShown = null; // what the other layer holds: a key
+  otherShown = null; // what the other layer holds: {address, label, bytes}
+  begun = null; // the picture whose original was asked for as soon as the service had it
   loading = null; // AbortController of pictures on their way
 
-  constructor({ album, coder, viewer, comparison, measurer, strip, panel }) {
-    Object.assign(this, { album, coder, viewer, comparison, measurer, strip, panel });
+  constructor({ album, coder, viewer, comparison, measurer, panel }) {
+    Object.assign(this, { album, coder, viewer, comparison, measurer, panel });
     this.defaultModel = "";
     const ours = (picture) => picture === album.selected;
     album.on("select", () => this.changeTo());
@@ -32,15 +33,13 @@ export class Screen {
   async changeTo() {
     this.loading?.abort();
     const picture = this.album.selected;
-    this.otherShown = null;
+    this.otherShown = this.begun = null;
     for (const layer of ["other", "coded", "bits"]) this.viewer.show(layer, null);
     byId("bits-legend").hidden = true;
-    if (!picture) this.viewer.resize(0, 0);
+    if (picture?.state !== "ready") this.viewer.resize(0, 0);
     this.state();
     this.measured();
-    if (picture?.state !== "ready") return;
-    this.viewer.resize(picture.facts.view_width, picture.facts.view_height);
-    if (picture.view) await this.again(picture);
+    if (picture?.view) await this.again(picture);
   }
 
   /** A picture that was coded before is shown again. */
@@ -63,7 +62,6 @@ export class Screen {
     this.viewer.show("coded", view.image);
     if (!this.measurer.bits) this.viewer.show("bits", null);
     this.otherSide();
-    this.strip.picture(picture, view.image);
     this.state();
     this.measured();
   }
@@ -73,27 +71,36 @@ export class Screen {
     this.facts();
     const picture = this.album.selected;
     drawPlot(byId("plot"), picture?.view ? picture : null, (quality) => this.panel.set({ rate: "quality", quality }));
-    if (this.comparison.peer && this.otherShown !== this.comparison.peer.picture) this.otherSide();
+    if (picture?.peers) this.otherSide();
+  }
+
+  /** What belongs into the other layer; null: what is there stays until the peers are measured. */
+  get wantedOther() {
+    const picture = this.album.selected;
+    const { peer, other } = this.comparison;
+    if (peer && !picture.coded) return { address: peer.picture, label: peer.label ?? other, bytes: peer.bytes };
+    if (other !== "original" && !picture.coded && !picture.peers && this.otherShown) return null;
+    const address = api.originalAddress(picture.facts.token);
+    if (picture.coded) return { address, label: text("stored_look"), bytes: null };
+    return { address, label: text("original"), bytes: picture.facts.bytes };
   }
 
   /** Fill the other layer: the original, or a peer's picture; what it holds stays until the next is there. */
   async otherSide() {
     const picture = this.album.selected;
     if (!picture?.facts) return;
-    const { peer } = this.comparison;
-    const original = this.comparison.other === "original" || picture.coded;
+    const wanted = this.wantedOther;
     this.texts();
-    if (!original && !peer) return;
-    const address = original ? api.originalAddress(picture.facts.token) : peer.picture;
-    if (this.otherShown === address) return;
+    if (!wanted || this.otherShown?.address === wanted.address) return;
     this.loading?.abort();
     const { signal } = (this.loading = new AbortController());
     try {
-      const image = await api.bitmap(address, signal);
+      const image = await api.bitmap(wanted.address, signal);
       if (picture !== this.album.selected || signal.aborted) return;
-      this.otherShown = address;
+      this.otherShown = wanted;
       this.viewer.show("other", image);
       image.close();
+      this.texts();
     } catch (error) {
       if (!api.cancelled(error) && !error.gone) this.report(picture, error);
     }
@@ -107,12 +114,9 @@ export class Screen {
   /** Badges, buttons and snippets: what depends on settings alone. */
   texts() {
     const picture = this.album.selected;
-    const label = picture?.coded ? text("stored_look") : this.comparison.label;
-    byId("mode-other").textContent = label;
-    const peer = this.comparison.other === "original" ? null : this.comparison.peer;
-    const cost = peer ? peer.bytes : picture?.coded ? null : picture?.facts?.bytes;
-    badge(byId("badge-other"), label, picture?.view && cost ? format.bytes(cost) : "");
-    badge(byId("badge-coded"), text("decoded"), picture?.view ? format.bytes(picture.view.bytes) : "");
+    byId("mode-other").textContent = picture?.coded ? text("stored_look") : this.comparison.label;
+    badge(byId("badge-other"), this.otherShown?.label, this.otherShown?.bytes);
+    badge(byId("badge-coded"), picture?.view && text("decoded"), picture?.view?.bytes);
     const ready = picture?.state === "ready";
     byId("command").textContent = ready ? command(picture, this.defaultModel) : "";
     byId("python").textContent = ready ? pythonCall(picture, this.defaultModel) : "";
@@ -171,7 +175,15 @@ export class Screen {
     sentence.hidden = !(nothing || opening || failed);
     sentence.classList.toggle("failed", Boolean(failed));
     sentence.replaceChildren(...(failed ? [icon("warn")] : []), element("p", {}, failed || opening || nothing));
+    const note = byId("stage-note");
+    note.hidden = !(picture?.view && picture.error);
+    if (note.textContent !== picture?.error) note.replaceChildren(icon("warn"), element("span", {}, picture?.error ?? ""));
     this.notes(picture);
+    if (picture?.state === "ready" && this.begun !== picture) {
+      this.begun = picture;
+      this.viewer.resize(picture.facts.view_width, picture.facts.view_height);
+      this.otherSide();
+    }
     const usable = Boolean(picture?.view);
     for (const name of ["download", "save-png"]) byId(name).disabled = !usable || Boolean(picture.coding);
     byId("bits").disabled = !usable;
@@ -182,10 +194,9 @@ export class Screen {
 
   notes(picture) {
     const notes = byId("notes");
-    const error = picture?.error && picture.view ? [[picture.error, "failed"]] : [];
-    const facts = [...(picture?.facts?.warnings ?? []), ...(picture?.view?.warnings ?? [])].map((one) => [one, "warning"]);
+    const warnings = [...(picture?.facts?.warnings ?? []), ...(picture?.view?.warnings ?? [])].map((one) => [one, "warning"]);
     const kept = (picture?.facts?.metadata ?? []).map((one) => [one, ""]);
-    const words = [...error, ...facts, ...kept];
+    const words = [...warnings, ...kept];
     const shown = words.map(([sentence, kind]) =>
       element("p", { class: `note ${kind}` }, kind ? icon("warn") : null, element("span", {}, sentence)),
     );
@@ -210,6 +221,6 @@ export class Screen {
 }
 
 function badge(node, label, cost) {
-  node.replaceChildren(element("span", {}, label), ...(cost ? [element("b", {}, cost)] : []));
-  node.hidden = !cost && !label;
+  node.hidden = !label;
+  node.replaceChildren(element("span", {}, label ?? ""), ...(cost ? [element("b", {}, format.bytes(cost))] : []));
 }

@@ -12,7 +12,7 @@ const python = (value) => JSON.stringify(value);
 function region(picture) {
   if (!picture.region || picture.region.empty || !picture.facts.controls?.roi) return null;
   const area = picture.region.rectangle;
-  if (!area) return `${picture.stem}-mask.png`;
+  if (!area || picture.region.strength < 1) return `${picture.stem}-mask.png`;
   const factor = picture.facts.width / picture.facts.view_width;
   return area.map((value) => Math.round(value * factor)).join(",");
 }
@@ -27,7 +27,6 @@ export function command(picture, defaultModel) {
   if (settings.look) words.push(`--look ${plain(settings.look)}`);
   const roi = region(picture);
   if (roi) words.push(`--roi ${shell(roi)}`);
-  if (roi && picture.region.strength < 1) words.push(`--set background=${background(picture)}`);
   if (settings.effort) words.push(`--effort ${settings.effort}`);
   if (settings.model && settings.model !== defaultModel) words.push(`--model ${shell(settings.model)}`);
   return words.join(" ");
@@ -43,7 +42,6 @@ export function pythonCall(picture, defaultModel) {
   if (settings.look) given.push(`look=${plain(settings.look)}`);
   const roi = region(picture);
   if (roi) given.push(`roi=${python(roi)}`);
-  if (roi && picture.region.strength < 1) given.push(`settings={"background": ${background(picture)}}`);
   if (settings.effort) given.push(`effort=${settings.effort}`);
   if (settings.model && settings.model !== defaultModel) given.push(`model=${python(settings.model)}`);
   return `import promptcodec\n\ndata = promptcodec.encode(${[python(name), ...given].join(", ")})`;
@@ -53,5 +51,3 @@ function rate({ rate, quality, targetKind, targetValue }) {
   if (rate === "quality") return [["quality", plain(quality)]];
   return [[targetKind, targetKind === "size" ? String(Math.round(targetValue * 1000)) : plain(targetValue)]];
 }
-
-const background = (picture) => plain(1 - picture.region.strength, 2);

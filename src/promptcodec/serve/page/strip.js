@@ -13,6 +13,7 @@ export class Strip {
     this.list = byId("thumbs");
     album.on("list", () => this.arrange());
     album.on("select state coded", () => this.refresh());
+    album.on("coded", (picture) => this.picture(picture));
   }
 
   arrange() {
@@ -50,10 +51,11 @@ export class Strip {
     (neighbour ?? byId("open")).focus();
   }
 
-  /** A thumbnail from a bitmap of the picture. */
-  picture(picture, bitmap) {
+  /** A thumbnail of a picture that is coded for the first time. */
+  picture(picture) {
     const item = this.items.get(picture);
-    if (!item || picture.thumbnail) return;
+    const bitmap = picture.view?.image;
+    if (!item || !bitmap || picture.thumbnail) return;
     const scale = SIDE / Math.max(bitmap.width, bitmap.height);
     item.canvas.width = Math.max(Math.round(bitmap.width * scale), 1);
     item.canvas.height = Math.max(Math.round(bitmap.height * scale), 1);

@@ -5,7 +5,8 @@ import { byId, press, text } from "./dom.js";
 const MOST_ZOOM = 32; // screen pixels a picture pixel
 const PIXELATED = 2; // beyond this zoom pixels have edges
 const LARGEST_FIT = 3; // how far a small picture grows to fill the window, in screen pixels a pixel
-const BELOW = 64; // CSS pixels below the picture for the tools
+const ABOVE = 46; // CSS pixels above the picture for the badges, where there is room
+const BELOW = 66; // below it for the tools
 
 /** Events: "view" when zoom, position, mode or border changed. */
 export class Viewer extends EventTarget {
@@ -58,17 +59,18 @@ export class Viewer extends EventTarget {
     const { clientWidth, clientHeight } = this.stage;
     if (!width || !clientWidth) return;
     const margin = clientWidth < 600 ? 8 : 24;
-    const room = [clientWidth - 2 * margin, clientHeight - margin - BELOW];
+    const above = clientHeight < 500 ? 8 : ABOVE;
+    const room = [clientWidth - 2 * margin, clientHeight - above - BELOW];
     const scale = Math.min(room[0] / width, room[1] / height, LARGEST_FIT / this.density);
     this.scale = Math.max(scale, 0.01);
-    this.place = [(clientWidth - width * this.scale) / 2, margin + (room[1] - height * this.scale) / 2];
+    this.place = [(clientWidth - width * this.scale) / 2, above + (room[1] - height * this.scale) / 2];
     this.fitted = true;
     this.apply();
   }
 
   /** Zoom by a factor; the point of the stage (CSS pixels) stays where it is, the middle by default. */
   zoom(factor, point = [this.stage.clientWidth / 2, this.stage.clientHeight / 2]) {
-    const least = Math.min(16 / Math.max(...this.size, 1), 1) ;
+    const least = Math.min(16 / Math.max(...this.size, 1), 1);
     const scale = Math.min(Math.max(this.scale * factor, least), MOST_ZOOM / this.density);
     this.place = this.place.map((value, axis) => point[axis] - (point[axis] - value) * (scale / this.scale));
     this.scale = scale;
