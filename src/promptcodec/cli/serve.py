@@ -34,6 +34,9 @@ def command(
     max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, help="Refuse larger pictures.")] = 2**26,
     max_upload: Annotated[str, typer.Option("--max-upload", help="Most bytes of one body, such as 64M.")] = "128MiB",
     max_seconds: Annotated[float, typer.Option("--max-seconds", min=0.1, help="Of work on one request.")] = 120.0,
+    idle_seconds: Annotated[
+        float, typer.Option("--idle-seconds", min=0.1, help="Between two pieces of an upload.")
+    ] = 10.0,
     memory: Annotated[str, typer.Option("--memory", help="Most memory of one worker, such as 2G.")] = "3GiB",
     picture_memory: Annotated[
         str, typer.Option("--picture-memory", help="For the pictures of the page, all together.")
@@ -53,7 +56,7 @@ def command(
 
     settings = Settings(
         workers=workers or DEFAULT_WORKERS, threads=threads, max_queue=max_queue, max_pixels=max_pixels,
-        max_upload=int(options.parse_size(max_upload)), max_seconds=max_seconds,
+        max_upload=int(options.parse_size(max_upload)), max_seconds=max_seconds, idle_seconds=idle_seconds,
         worker_memory=int(options.parse_size(memory)), picture_memory=int(options.parse_size(picture_memory)),
         picture_seconds=60 * picture_minutes, hosts=tuple(allow_host or ()),
     )  # fmt: skip

@@ -22,7 +22,7 @@ from promptcodec.codec.one_shot import OneShotCoder
 from promptcodec.codec.picture_encoder import FileOptions, PictureEncoder
 from promptcodec.codec.search import Target
 from promptcodec.codec.tile_latents import Coder, Progress, dequantised
-from promptcodec.model.arrays import Analysis, Floats
+from promptcodec.model.arrays import Analysis, Float64s, Floats
 from promptcodec.model.config import ContextualMean, Model
 from promptcodec.model.effort import Effort, effort_of
 from promptcodec.picture.picture import Picture
@@ -186,6 +186,19 @@ class Codec:
         """
         with self.backend.default_settings():
             self._decoder.verify(reader(data, max_pixels), Request(tuple(adapters)))
+
+    def bit_allocation(
+        self, data: bytes | PtcReader, *, adapters: Sequence[Any] = (), max_pixels: int | None = MAX_PIXELS
+    ) -> Float64s:
+        """Where a file's bits go: those of each block of 16 x 16 pixels, float64 (H/16, W/16), both rounded up.
+
+        They are -log2 p of the integers that the file holds, by the very tables that coded them; those of z, which
+        stand for 64 x 64 pixels, are spread over their blocks. Their sum is the file's size in bits, less its header,
+        metadata, alpha, and the bytes of integers beyond their table, of which photos have next to none. Raises as
+        ``decode_picture`` does.
+        """
+        with self.backend.default_settings():
+            return self._decoder.bit_allocation(reader(data, max_pixels), Request(tuple(adapters)))
 
     def decode_preview(self, header: Header, preview: Preview) -> Picture:
         """The picture in small. Raises as ``decode`` does."""

@@ -15,8 +15,10 @@ from promptcodec.codec.backend import Backend
 from promptcodec.codec.budget import synthesis_halo
 from promptcodec.codec.latents import CodedLatents
 from promptcodec.codec.search import Q_STEPS
-from promptcodec.codec.tile_latents import Coder, DecodedLatents, DecodedTiles, Progress, dequantised
+from promptcodec.codec.tile_latents import PLACE, Coder, DecodedLatents, DecodedTiles, Progress, dequantised
 from promptcodec.errors import ModelMismatchError
+from promptcodec.model.arrays import Float64s
+from promptcodec.model.config import LATENTS_A_SIDE
 from promptcodec.picture.alpha import decode_alpha
 from promptcodec.picture.picture import Picture
 from promptcodec.store.versions import described, remedy
@@ -78,6 +80,24 @@ class Decoder:
         if len(wanted) > 1:
             give_back()
         return Picture(rgb=rgb, grey=header.grey, alpha=alpha, icc=metadata.icc, exif=metadata.exif, xmp=metadata.xmp)
+
+    def bit_allocation(self, file: PtcReader, request: Request) -> Float64s:
+        """Where a file's bits go: see ``Codec.bit_allocation``. Raises as ``decode`` does."""
+        latents, grid = DecodedTiles(self.coder, file, self._opened(file, request)), file.header.grid
+        file.check_tiles()
+        rows, columns = (-(-side // PLACE) for side in (grid.height, grid.width))
+        bits = np.zeros((rows, columns))
+        for index in range(grid.count):
+            tile = grid.tile(index)
+            z, y = latents.bits(index)
+            spread = z.sum(axis=(0, 1)).repeat(LATENTS_A_SIDE, 0).repeat(LATENTS_A_SIDE, 1) / LATENTS_A_SIDE**2
+            places = spread + y.sum(axis=(0, 1))
+            # What pads a tile to whole blocks costs bits too: they are those of the last places in the picture.
+            down, across = (np.arange(count) for count in places.shape)
+            last = -(-tile.bottom // PLACE) - 1, -(-tile.right // PLACE) - 1
+            where = np.minimum(down + tile.top // PLACE, last[0]), np.minimum(across + tile.left // PLACE, last[1])
+            np.add.at(bits, (where[0][:, None], where[1]), places)
+        return bits
 
     def verify(self, file: PtcReader, request: Request) -> None:
         """All of ``decode`` that can fail, without the synthesis, and the preview. Raises as ``decode`` does."""

@@ -114,20 +114,46 @@ class LatentCoder:
         in pixels. Raises FormatError unless the stream is consumed exactly, ends in the coder's initial state and gives
         the integers that the encoder saw.
         """
+        return self._decoded(coded, height, width, q, attached, lambda *_: None)
+
+    def bits(
+        self, coded: CodedLatents, height: int, width: int, q: float, attached: Attached = None
+    ) -> tuple[Float64s, Float64s]:
+        """-log2 p of every symbol by the tables that coded it: of z (1, N, h/64, w/64), and of y (1, M, h/16, w/16).
+
+        Raises as ``decode_both`` does.
+        """
+        of_y = np.zeros(self._shape_of_y(height, width))
+
+        def add(where: Where, symbols: Symbols, bins: NDArray[np.uint8]) -> None:
+            of_y[where] = self.tables.symbol_bits(symbols, bins)
+
+        z_symbols = pull_z(self.hyper, Decoder(coded.stream), height, width)
+        self._decoded(coded, height, width, q, attached, add)
+        return bits_of_z(self.hyper, z_symbols), of_y
+
+    def _decoded(
+        self, coded: CodedLatents, height: int, width: int, q: float, attached: Attached,
+        report: Callable[[Where, Symbols, NDArray[np.uint8]], None],
+    ) -> tuple[Float64s, Float64s]:  # fmt: skip
+        """``report`` is told of every step's places with their symbols and bins."""
         decoder, offsets = Decoder(coded.stream), OffsetReader(coded.offsets, self.sparse_offsets)
         z_symbols = pull_z(self.hyper, decoder, height, width)
 
         def code(step: Step) -> Float64s:
             quantised = quantise_parameters(step.log_sigma, step.mean, offsets.take(pieces(step.mean.size)))
             symbols = decoder.pull(quantised.bins.reshape(-1), self.tables).reshape(quantised.means.shape)
+            report(step.where, symbols, quantised.bins)
             return symbols + quantised.means / np.float64(GRID)
 
-        rows, columns = z_symbols.shape[2:]
-        shape = (1, self.config.latent_channels, rows * LATENTS_A_SIDE, columns * LATENTS_A_SIDE)
-        y_hat = run(self.hyper.schedule(z_symbols, q, attached), code, shape)
+        y_hat = run(self.hyper.schedule(z_symbols, q, attached), code, self._shape_of_y(height, width))
         decoder.finish()
         check_decoded(offsets, _checksum(z_symbols, y_hat), coded)
         return z_hat(self.hyper, z_symbols, self.hyper.gains(q, attached)), y_hat.astype(np.float64, copy=False)
+
+    def _shape_of_y(self, height: int, width: int) -> tuple[int, int, int, int]:
+        rows, columns = (-(-side // STRIDE) * LATENTS_A_SIDE for side in (height, width))
+        return 1, self.config.latent_channels, rows, columns
 
 
 def check_decoded(offsets: OffsetReader, checksum: int, coded: CodedLatents) -> None:
@@ -177,6 +203,11 @@ def symbols_of_z(hyper: HyperNetworks, latents: Analysis, gains: Gains) -> Symbo
 def z_hat(hyper: HyperNetworks, z_symbols: Symbols, gains: Gains) -> Float64s:
     """ẑ as the hyper synthesis sees it, (1, N, h/64, w/64)."""
     return (z_symbols + hyper.medians) * gains.z_inverse
+
+
+def bits_of_z(hyper: HyperNetworks, z_symbols: Symbols) -> Float64s:
+    """-log2 p of the integers of z by their tables, of their shape."""
+    return hyper.tables.symbol_bits(z_symbols, channels(z_symbols).reshape(z_symbols.shape))
 
 
 def pull_z(hyper: HyperNetworks, decoder: Decoder, height: int, width: int) -> Symbols:

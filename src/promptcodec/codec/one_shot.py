@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from promptcodec.bitstream.offsets import OffsetReader
 from promptcodec.bitstream.rans import Decoder
@@ -21,6 +22,7 @@ from promptcodec.codec.exact import choose_scale_offsets, pieces, scale_bins
 from promptcodec.codec.latents import (
     CodedLatents,
     QuantisedLatents,
+    bits_of_z,
     channels,
     check_decoded,
     flat,
@@ -69,6 +71,20 @@ class SymbolCoder:
         self, coded: CodedLatents, height: int, width: int, q: float, attached: Attached = None
     ) -> tuple[Symbols, Float64s]:
         """The symbols of a tile of ``height`` x ``width`` pixels, and log σ. Raises as ``decode_both`` does."""
+        symbols, log_sigma, _ = self._decoded(coded, height, width, q, attached)
+        return symbols, log_sigma
+
+    def bits(
+        self, coded: CodedLatents, height: int, width: int, q: float, attached: Attached = None
+    ) -> tuple[Float64s, Float64s]:
+        """-log2 p of every symbol by the tables that coded it, of z and of y. Raises as ``decode_both`` does."""
+        symbols, _, bins = self._decoded(coded, height, width, q, attached)
+        return bits_of_z(self.hyper, symbols.z), self.tables.symbol_bits(symbols.y, bins)
+
+    def _decoded(
+        self, coded: CodedLatents, height: int, width: int, q: float, attached: Attached
+    ) -> tuple[Symbols, Float64s, NDArray[np.uint8]]:
+        """Symbols, log σ, and the bins of y."""
         decoder, offsets = Decoder(coded.stream), OffsetReader(coded.offsets, sparse=False)
         z_symbols = pull_z(self.hyper, decoder, height, width)
         log_sigma = self.hyper.log_scales(z_symbols, q, attached)
@@ -77,7 +93,7 @@ class SymbolCoder:
         decoder.finish()
         symbols = Symbols(z_symbols, y_symbols)
         check_decoded(offsets, symbols.checksum, coded)
-        return symbols, log_sigma
+        return symbols, log_sigma, bins
 
 
 class OneShotCoder:
@@ -116,6 +132,12 @@ class OneShotCoder:
     def verify(self, coded: CodedLatents, height: int, width: int, q: float, attached: Attached = None) -> None:
         """Raise as ``decode_both`` does, without making means."""
         self.symbols.decode(coded, height, width, q, attached)
+
+    def bits(
+        self, coded: CodedLatents, height: int, width: int, q: float, attached: Attached = None
+    ) -> tuple[Float64s, Float64s]:
+        """As ``LatentCoder.bits``."""
+        return self.symbols.bits(coded, height, width, q, attached)
 
     def decode_both(
         self, coded: CodedLatents, height: int, width: int, q: float, attached: Attached = None

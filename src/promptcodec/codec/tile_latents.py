@@ -97,6 +97,10 @@ class DecodedTiles:
         """Decode one tile's symbols and keep nothing. Raises FormatError where their checksum is not the file's."""
         self._proven(index, self._coder.verify)
 
+    def bits(self, index: int) -> tuple[Float64s, Float64s]:
+        """Bits of one tile's symbols: see ``LatentCoder.bits``. Raises as ``check`` does."""
+        return self._proven(index, self._coder.bits)
+
     def region(self, region: Rect) -> tuple[Floats, Floats]:
         """ŷ (1, M, h/16, w/16) and ẑ (1, N, h/64, w/64) as the synthesis sees them, float32, of a part of the picture.
 

@@ -14,8 +14,9 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
-import promptcodec
+from promptcodec import __version__
 from promptcodec.errors import PromptcodecError
 from promptcodec.serve import page_routes, public
 from promptcodec.serve.gate import Gate, problem_response
@@ -24,14 +25,21 @@ from promptcodec.serve.service import Service
 from promptcodec.serve.settings import Settings
 
 PAGE = Path(__file__).parent / "page"
+MOST_REQUESTS = 256  # at once, beside those that wait for a worker
 _DESCRIPTION = """
 Pictures to .ptc files and back. Bodies are files as they are: `curl --data-binary @photo.jpg`. Errors are
 `application/problem+json`; where too much waits, 503 says in `Retry-After` when to try again.
 """
 
 
-def make_app(settings: Settings) -> FastAPI:
+def make_app(settings: Settings) -> ASGIApp:
     """The application of a service, which begins and ends with it."""
+    service = Service(settings)
+    return Gate(make_routes(service), settings.hosts, service.telemetry, MOST_REQUESTS + settings.max_queue)
+
+
+def make_routes(service: Service) -> FastAPI:
+    """Routes and errors of a service."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -39,21 +47,20 @@ def make_app(settings: Settings) -> FastAPI:
         yield
         await service.close()
 
-    service = Service(settings)
     app = FastAPI(
-        title="promptcodec", version=promptcodec.__version__, description=_DESCRIPTION, docs_url=None, redoc_url=None,
+        title="promptcodec", version=__version__, description=_DESCRIPTION, docs_url=None, redoc_url=None,
         lifespan=lifespan,
     )  # fmt: skip
     app.state.service = service
     app.include_router(public.router)
     app.include_router(page_routes.router)
     _add_operations(app, service)
+    _add_problem_schema(app)
     _add_errors(app)
     if PAGE.is_dir():
         for suffix, media_type in ((".js", "text/javascript"), (".css", "text/css"), (".svg", "image/svg+xml")):
             mimetypes.add_type(media_type, suffix)  # some systems know others
         app.mount("/", _PageFiles(directory=PAGE, html=True))
-    app.add_middleware(Gate, hosts=settings.hosts, telemetry=service.telemetry)
     return app
 
 
@@ -80,6 +87,15 @@ def _add_operations(app: FastAPI, service: Service) -> None:
     @app.get("/metrics", summary="Counters for Prometheus", response_class=Response)
     async def metrics() -> Response:
         return Response(service.telemetry.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _add_problem_schema(app: FastAPI) -> None:
+    """What error answers refer to; FastAPI itself would have them as plain JSON, and its own 422."""
+    document = app.openapi()
+    schemas = document["components"]["schemas"]
+    schemas["Problem"] = public.Problem.model_json_schema()
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
 
 
 def _add_errors(app: FastAPI) -> None:

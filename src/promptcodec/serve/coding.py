@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from promptcodec.api import codec_for, info, load, opened
 from promptcodec.bitstream.tiling import Rect
@@ -14,15 +14,7 @@ from promptcodec.errors import UsageError
 from promptcodec.picture.picture import Picture
 from promptcodec.picture.read import read
 from promptcodec.picture.write import write
-from promptcodec.serve.messages import Message
-
-if TYPE_CHECKING:
-    from promptcodec.serve.worker import Operation
-
-Arguments = dict[str, Any]
-Blobs = dict[str, bytes]
-Check = Callable[[], None]
-"""To be called now and then: raises where nobody waits for the answer any more."""
+from promptcodec.serve.messages import Arguments, Blobs, Check, Message, Operation
 
 
 class Coding:

@@ -29,6 +29,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "X-Frame-Options": "DENY",
 }
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 _LINGER_BYTES, _LINGER_SECONDS = 16 * 2**20, 2.0
 
 
@@ -40,8 +41,9 @@ class Gate:
     most open the page.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Sequence[str], telemetry: Telemetry) -> None:
-        self._app, self._telemetry = app, telemetry
+    def __init__(self, app: ASGIApp, hosts: Sequence[str], telemetry: Telemetry, most: int) -> None:
+        """``most``: requests at once."""
+        self._app, self._telemetry, self._most, self._present = app, telemetry, most, 0
         self._hosts = {"localhost", *(host.lower() for host in hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,18 +51,22 @@ class Gate:
             await self._app(scope, receive, send)
             return
         begin, exchange = time.perf_counter(), _Exchange(scope, receive, send)
-        problem = self._refusal(scope)
-        if problem is not None:
-            await problem_response(problem)(scope, exchange.receive, exchange.send)
-        else:
-            await self._app(scope, exchange.receive, exchange.send)
-        await exchange.finish()
-        route = scope.get("route")
-        self._telemetry.answered(
-            getattr(route, "path", "other"), scope["method"], exchange.status, time.perf_counter() - begin
-        )
+        problem, self._present = self._refusal(scope), self._present + 1
+        try:
+            if problem is not None:
+                await problem_response(problem)(scope, exchange.receive, exchange.send)
+            else:
+                await self._app(scope, exchange.receive, exchange.send)
+        finally:
+            self._present -= 1
+            await exchange.finish()
+            route, seconds = getattr(scope.get("route"), "path", "other"), time.perf_counter() - begin
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            self._telemetry.answered(route, method, exchange.status, seconds)
 
     def _refusal(self, scope: Scope) -> ServiceError | None:
+        if self._present >= self._most:
+            return ServiceError("busy", f"{self._most} requests are at work already; try again in a moment", 2)
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if not self._is_ours(host):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +14,9 @@ from promptcodec.quality.ms_ssim import ms_ssim_of_pixels
 from promptcodec.quality.pixels import Pixels
 from promptcodec.quality.psnr import psnr
 from promptcodec.quality.ssimulacra2 import ssimulacra2
-from promptcodec.serve.messages import Message
+from promptcodec.serve.messages import Arguments, Blobs, Check, Message, Operation
 
-if TYPE_CHECKING:
-    from promptcodec.serve.worker import Operation
-
-PEERS = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "jpegxl": "JPEG XL"}
 CURVE_QUALITIES = (5, 20, 40, 60, 80, 95)
-
-Check = Callable[[], None]
 
 
 def operations() -> dict[str, Operation]:
@@ -33,12 +25,12 @@ def operations() -> dict[str, Operation]:
     return {"metrics": metrics, "peer": peer, "curve": curve}
 
 
-def metrics(arguments: dict[str, Any], blobs: dict[str, bytes], check: Check) -> Message:
+def metrics(arguments: Arguments, blobs: Blobs, check: Check) -> Message:
     """Measures of the blob ``picture`` against the blob ``original``."""
     return Message(_measured(_pixels(blobs["original"]), _pixels(blobs["picture"])))
 
 
-def peer(arguments: dict[str, Any], blobs: dict[str, bytes], check: Check) -> Message:
+def peer(arguments: Arguments, blobs: Blobs, check: Check) -> Message:
     """The blob ``original`` by the codec ``codec``, in about ``bytes`` bytes: measures, and the blob ``picture``."""
     from promptcodec.evaluate.codecs.registry import open_codec
     from promptcodec.evaluate.compare import closest_setting
@@ -52,7 +44,7 @@ def peer(arguments: dict[str, Any], blobs: dict[str, bytes], check: Check) -> Me
     return Message({"bytes": len(data)} | _measured(original, decoded), {"picture": file.getvalue()})
 
 
-def curve(arguments: dict[str, Any], blobs: dict[str, bytes], check: Check) -> Message:
+def curve(arguments: Arguments, blobs: Blobs, check: Check) -> Message:
     """Rate and PSNR of the blob ``original`` over the quality, by ``model``."""
     original, codec = _pixels(blobs["original"]), load(arguments.get("model"))
     points = []

@@ -6,7 +6,7 @@ A worker reads files of strangers. What it answers is data, and can be nothing e
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
@@ -22,6 +22,14 @@ class Message:
 
     facts: dict[str, Any]
     blobs: Mapping[str, bytes] = field(default_factory=dict)
+
+
+Arguments = dict[str, Any]
+Blobs = dict[str, bytes]
+Check = Callable[[], None]
+"""To be called now and then: raises where nobody waits for the answer any more."""
+Operation = Callable[[Arguments, Blobs, Check], Message]
+"""Something that a worker can do."""
 
 
 def send(connection: Connection, message: Message) -> None:

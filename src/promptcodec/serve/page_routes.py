@@ -18,7 +18,6 @@ from pydantic import BaseModel, Field
 
 from promptcodec.codec.search import DEFAULT_QUALITY, Target
 from promptcodec.serve import options
-from promptcodec.serve.measuring import PEERS
 from promptcodec.serve.messages import Message
 from promptcodec.serve.pictures import PageDocument, View, new_token
 from promptcodec.serve.pool import Job
@@ -28,6 +27,7 @@ from promptcodec.serve.service import Service
 
 router = APIRouter(prefix="/api", include_in_schema=False)
 
+PEERS = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "jpegxl": "JPEG XL"}
 _PHOTOS = (Path(__file__).parent / "photo.jpg", Path(__file__).parents[3] / "examples" / "photo.jpg")
 
 
@@ -230,7 +230,8 @@ async def view_peers(request: Request, service: Here, view: str) -> list[dict[st
                 raise
             return {"codec": codec, "label": label, "error": problem.detail}
         found.blobs[key] = answer.blobs["picture"]
-        return {"codec": codec, "label": label, "picture": f"/api/views/{view}/peers/{codec}"} | answer.facts["facts"]
+        facts: dict[str, Any] = answer.facts["facts"]
+        return {"codec": codec, "label": label, "picture": f"/api/views/{view}/peers/{codec}"} | facts
 
     return list(await asyncio.gather(*(one(*item) for item in PEERS.items())))
 

@@ -121,6 +121,11 @@ class Pool:
         """Jobs in the queue."""
         return len(self._waiting)
 
+    @property
+    def busy(self) -> int:
+        """Jobs that workers have in hand."""
+        return len(self._running)
+
     def check_room(self) -> None:
         """Raise ServiceError where no further job is taken."""
         if len(self._waiting) >= self.max_queue:

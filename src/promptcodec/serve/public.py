@@ -23,7 +23,7 @@ Set = Annotated[
 ]
 
 
-class ProblemDocument(BaseModel):
+class Problem(BaseModel):
     """An error, as RFC 9457 has it."""
 
     type: str = Field(examples=["/problems/not-a-picture"])
@@ -47,7 +47,7 @@ def problems(*statuses: int) -> Responses:
         503: "Too much is waiting: try again after the seconds in Retry-After.",
         504: "It took longer than a request may.",
     }  # fmt: skip
-    schema = {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}
+    schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
     return {status: {"description": texts[status], "content": {MEDIA_TYPE: schema}} for status in statuses}
 
 

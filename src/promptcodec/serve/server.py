@@ -12,6 +12,7 @@ import uvicorn
 
 from promptcodec.errors import UsageError
 from promptcodec.serve.app import make_app
+from promptcodec.serve.connections import bounded_protocol
 from promptcodec.serve.settings import Settings
 
 
@@ -26,11 +27,11 @@ def run(settings: Settings, host: str, port: int, tell: Callable[[str, int], Non
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
     config = uvicorn.Config(
         make_app(settings), log_config=None, access_log=False, server_header=False, proxy_headers=False, ws="none",
-        timeout_graceful_shutdown=int(settings.max_seconds) + 1,
+        http=bounded_protocol(settings.idle_seconds), timeout_graceful_shutdown=int(settings.max_seconds) + 1,
     )  # fmt: skip
     server = uvicorn.Server(config)
-    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again when it has ended
-        signal.signal(number, lambda *_: None)
+    for number in (signal.SIGINT, signal.SIGTERM):  # before uvicorn does, which raises them again when it has ended
+        signal.signal(number, server.handle_exit)
     tell(address, port)
     if browser:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

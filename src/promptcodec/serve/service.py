@@ -39,6 +39,7 @@ class Service:
         for pool in (self.coding, self.measuring):
             kind = pool.settings.kind
             watch(f"{kind}_workers", f"Workers that are ready for {kind}.", partial(getattr, pool, "alive"))
+            watch(f"{kind}_busy", f"Jobs that workers have in hand for {kind}.", partial(getattr, pool, "busy"))
             watch(f"{kind}_queue", f"Jobs that wait for {kind}.", partial(getattr, pool, "waiting"))
         watch("pictures", "Pictures of the page in memory.", lambda: len(self.pictures))
         watch("pictures_bytes", "Bytes of the page's pictures in memory.", lambda: self.pictures.nbytes)

@@ -20,12 +20,11 @@ from promptcodec.picture.metadata_facts import metadata_facts
 from promptcodec.picture.picture import Picture
 from promptcodec.picture.read import read
 from promptcodec.picture.write import to_pil
-from promptcodec.serve.coding import Arguments, Blobs, Check, decoded, target_of
-from promptcodec.serve.messages import Message, SourceNeededError
+from promptcodec.serve.coding import decoded, target_of
+from promptcodec.serve.messages import Arguments, Blobs, Check, Message, Operation, SourceNeededError
 
 if TYPE_CHECKING:
     from promptcodec.codec.analysed_picture import AnalysedPicture
-    from promptcodec.serve.worker import Operation
 
 VIEW_PIXELS = 2_000_000  # of a view, at most: about a screen's
 _WEBP_SIDE = 16_383  # pixels that WebP takes a side

@@ -8,18 +8,13 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
-from typing import Any
 
 from promptcodec.errors import PromptcodecError
-from promptcodec.serve.messages import Message, SourceNeededError, receive, send
+from promptcodec.serve.messages import Message, Operation, SourceNeededError, receive, send
 from promptcodec.system.allocator import give_back, keep_large_blocks
-
-Operation = Callable[[dict[str, Any], dict[str, bytes], Callable[[], None]], Message]
-"""Takes arguments, blobs, and what is to be called now and then: it raises CancelledError where nobody waits."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +58,10 @@ def _prepared(settings: Worker) -> dict[str, Operation]:
     import torch
     from PIL import Image
 
+    from promptcodec.bitstream.container import MAX_PIXELS
+
     torch.set_num_threads(settings.threads)
-    Image.MAX_IMAGE_PIXELS = settings.max_pixels
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's own; ``settings`` has ours
     if settings.kind == "coding":
         from promptcodec.serve.coding import Coding
         from promptcodec.serve.views import Views

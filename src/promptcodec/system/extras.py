@@ -31,6 +31,9 @@ EXTRAS = (
           {"scipy": "scipy", "matplotlib": "matplotlib", "ssimulacra2": "ssimulacra2", "imagecodecs": "imagecodecs"}),
     Extra("peers", "the codecs heic and vvc in eval and compare (their encoders are under the GPL)",
           {"pillow-heif": "pillow_heif", "imageio-ffmpeg": "imageio_ffmpeg"}),
+    Extra("serve", "the page in the browser and the HTTP interface of `promptcodec serve`",
+          {"fastapi": "fastapi", "uvicorn": "uvicorn", "python-multipart": "python_multipart",
+           "prometheus-client": "prometheus_client", "ssimulacra2": "ssimulacra2", "imagecodecs": "imagecodecs"}),
     Extra("stream", "training data from s3:// and other addresses (http and https need nothing)",
           {"fsspec": "fsspec"}),
 )  # fmt: skip
