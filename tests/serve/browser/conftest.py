@@ -66,7 +66,7 @@ def visit(browser: Browser, address: str) -> Iterator[Visit]:
     contexts, said, hosts, pages = [], [], set(), []
 
     def heard(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
+        if message.type == "error":
             said.append(message.text)
 
     def visit(width: int = 1280, height: int = 900, coded: bool = True, **options: object) -> Page:

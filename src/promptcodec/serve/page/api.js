@@ -82,6 +82,7 @@ export const bitsLegend = (view, signal) => json(`/api/views/${path(view)}/bits.
 export const curve = (token, model, signal) =>
   json(`/api/pictures/${path(token)}/curve?model=${path(model)}`, { signal });
 
+export const regionAddress = (token) => `/api/pictures/${path(token)}/region`;
 export const originalAddress = (token) => `/api/pictures/${path(token)}/original?view=1`;
 export const pictureAddress = (view) => `/api/views/${path(view)}/picture`;
 export const fileAddress = (view) => `/api/views/${path(view)}/file`;

@@ -1,6 +1,6 @@
 // The tool that paints a region: by pointer, or by keys with a cursor of its own. Its controls in the panel.
 
-import { announce, byId, press, save, text } from "./dom.js";
+import { announce, byId, press, text } from "./dom.js";
 import { plain } from "./format.js";
 
 export class Brush {
@@ -20,9 +20,6 @@ export class Brush {
     byId("strength").addEventListener("input", (event) => this.weigh(Number(event.target.value)));
     byId("undo").addEventListener("click", () => this.edit((region) => region.undo()));
     byId("clear").addEventListener("click", () => this.edit((region) => region.clear()));
-    byId("save-mask").addEventListener("click", async () =>
-      save(await this.region.png(this.region.strength), `${this.album.selected.stem}-mask.png`),
-    );
     viewer.addEventListener("view", () => this.place());
     album.on("select state coded", () => this.refresh());
   }

@@ -39,6 +39,7 @@ export class Downloads {
     Object.assign(this, { album, coder });
     byId("download").addEventListener("click", () => this.one());
     byId("save-png").addEventListener("click", () => this.decoded());
+    byId("save-mask").addEventListener("click", () => this.mask());
     byId("save-zip").addEventListener("click", () => this.all());
     byId("full-code").addEventListener("click", () => this.guarded(album.selected, () => this.finished(album.selected)));
     for (const button of document.querySelectorAll("[data-copy]"))
@@ -81,6 +82,15 @@ export class Downloads {
     return this.guarded(picture, async () => {
       const view = await this.finished(picture);
       save(api.pictureAddress(view.view), `${picture.stem}.png`);
+    });
+  }
+
+  /** The region as the service has it, its strength included: what `--roi` takes. */
+  mask() {
+    const picture = this.album.selected;
+    return this.guarded(picture, async () => {
+      await this.coder.sendRegion(picture);
+      save(api.regionAddress(picture.facts.token), `${picture.stem}-mask.png`);
     });
   }
 

@@ -103,15 +103,14 @@ export class RegionMask {
     for (const step of this.steps) draw(this.context, step);
   }
 
-  /** A PNG of the mask: black does not matter, white does; all of it is weakened to a strength. */
-  async png(strength = 1) {
+  /** A PNG of the mask: white matters, black does not. */
+  async png() {
     const canvas = document.createElement("canvas");
     [canvas.width, canvas.height] = [this.width, this.height];
     const context = canvas.getContext("2d");
     context.drawImage(this.canvas, 0, 0);
     context.globalCompositeOperation = "source-in";
-    const level = Math.round(255 * strength);
-    context.fillStyle = `rgb(${level} ${level} ${level})`;
+    context.fillStyle = "#fff";
     context.fillRect(0, 0, this.width, this.height);
     context.globalCompositeOperation = "destination-over";
     context.fillStyle = "#000";
