@@ -129,10 +129,11 @@ def tab_through(page: Page) -> list[str]:
                 const thumb = seen("::-webkit-slider-thumb").outlineStyle;
                 const grip = node.firstElementChild && getComputedStyle(node.firstElementChild).outlineStyle;
                 const shown = [seen().outlineStyle, node.type === "range" && "thumb", node.id === "handle" && grip];
+                if (node === document.body) return ["", true]; // around
                 return [node.id || node.textContent.trim(), shown.some((style) => style && style !== "none")];
             }"""
         )
-        if name in reached[:1]:
+        if not name or name in reached[:1]:
             break
         assert outline, f"{name} does not show the focus"
         reached.append(name)

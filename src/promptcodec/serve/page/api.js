@@ -79,8 +79,8 @@ export const code = (token, settings, signal) => json(`/api/pictures/${path(toke
 export const metrics = (view, signal) => json(`/api/views/${path(view)}/metrics`, { signal });
 export const peers = (view, signal) => json(`/api/views/${path(view)}/peers`, { signal });
 export const bitsLegend = (view, signal) => json(`/api/views/${path(view)}/bits.json`, { signal });
-export const curve = (token, model, signal) =>
-  json(`/api/pictures/${path(token)}/curve?model=${path(model)}`, { signal });
+export const curve = (token, model, look, signal) =>
+  json(`/api/pictures/${path(token)}/curve?model=${path(model)}&look=${look}`, { signal });
 
 export const regionAddress = (token) => `/api/pictures/${path(token)}/region`;
 export const originalAddress = (token) => `/api/pictures/${path(token)}/original?view=1`;

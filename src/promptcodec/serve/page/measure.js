@@ -71,9 +71,10 @@ export class Measurer {
   }
 
   async trace(picture, signal) {
-    const key = `${picture.settings.model} ${picture.regionSent}`;
+    const { model, look } = picture.settings;
+    const key = `${model} ${look} ${picture.regionSent}`;
     if (picture.curve?.key === key) return;
-    const points = await api.curve(picture.facts.token, picture.settings.model, signal);
+    const points = await api.curve(picture.facts.token, model, look, signal);
     picture.curve = { key, points };
     this.album.emit("measured", picture);
   }
