@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    MapSource = str | Path | float | Image.Image | NDArray[Any] | Tensor
+    from promptcodec.picture.picture import Picture
+
+    MapSource = str | Path | float | Image.Image | NDArray[Any] | Tensor | Picture
     """A map over the picture, such as a region of interest; see ``steer.region_map``."""
 
 
