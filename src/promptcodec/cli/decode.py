@@ -68,10 +68,10 @@ def command(
     """Decode .ptc files to pictures, PNG unless told otherwise."""
     options.one_choice(overwrite, skip_existing)
     suffix = "." + (format or "png").lower().lstrip(".")
-    _check_writable(suffix)
+    check_writable(suffix)
     planned = jobs.plan(inputs, output, suffix, (".ptc",), recursive)
     if output not in (None, jobs.PIPE) and len(planned) == 1 and planned[0].target == output and format is None:
-        _check_writable("." + (_format_of(planned[0].target) or Path(str(output)).suffix.lstrip(".")))
+        check_writable("." + (_format_of(planned[0].target) or Path(str(output)).suffix.lstrip(".")))
     for job in planned:
         streams.refuse_terminal(job.target, force)
     scalars = options.settings_of(look, set_)
@@ -130,7 +130,7 @@ def _newer(job: jobs.Job) -> bool:
     return Path(job.target).stat().st_mtime >= Path(job.source).stat().st_mtime
 
 
-def _check_writable(suffix: str) -> None:
+def check_writable(suffix: str) -> None:
     """Raise UsageError for extensions that Pillow does not write."""
     from PIL import Image
 
