@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from data_sets import KILLER, KillingSettings, jpeg, read_tar, samples, tree, write_tar
+from data_sets import KILLER, KillingSettings, read_tar, samples, tree, write_tar
 
 from promptcodec.batch.addresses import normalised
 from promptcodec.batch.job import run_job

@@ -6,7 +6,7 @@ import pytest
 from data_sets import BROKEN, InlineEngine, jpeg, samples, write_tar
 
 from promptcodec import batch
-from promptcodec.batch import addresses
+from promptcodec.batch import addresses, process
 from promptcodec.batch.manifest import Manifest
 from promptcodec.batch.storage import open_storage
 from promptcodec.errors import DestinationError, SourceError, UsageError
@@ -28,19 +28,24 @@ def bucket(monkeypatch):
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    addresses.file_system.cache_clear()
+    _forget()
     system = s3fs.S3FileSystem()
     system.mkdir("bucket")
     yield system
     system.rm("bucket", recursive=True)  # stand-ins in one process share what they store
-    addresses.file_system.cache_clear()
-    s3fs.S3FileSystem.clear_instance_cache()
+    _forget()
     standin.stop()
 
 
+def _forget():
+    """Drop the connections to an earlier stand-in, which a process keeps."""
+    s3fs.S3FileSystem.clear_instance_cache()
+    addresses.file_system.cache_clear()
+    process._storage.cache_clear()
+
+
 def encode(source, target, **options):
-    return batch.encode(source, target, engine=InlineEngine(), verify=False, workers=1, **options)
+    return batch.encode(source, target, engine=InlineEngine(), verify=False, workers=2, **options)
 
 
 def test_a_job_from_bucket_to_bucket_equals_one_on_disk(bucket, tmp_path):
@@ -89,18 +94,18 @@ def _refuse(*_, **__):
 def test_refused_keys_are_a_line_and_end_the_job(bucket, monkeypatch):
     for number in range(8):
         bucket.pipe_file(f"bucket/in/{number}.jpg", jpeg(number))
-    with monkeypatch.context() as patch:
-        patch.setattr(s3fs.S3FileSystem, "_pipe_file", _refuse)
-        with pytest.raises(DestinationError, match=r"s3://bucket/out/.*access is refused .Access Denied.; check the keys"):
-            encode("s3://bucket/in", "s3://bucket/out")
-    with monkeypatch.context() as patch:
-        patch.setattr(s3fs.S3FileSystem, "_open", _refuse)
-        with pytest.raises(SourceError, match=r"cannot be read: access is refused .*so it was with 4 shards|5 shards"):
-            encode("s3://bucket/in", "s3://bucket/out")
-    assert not Manifest("s3://bucket/out").done().records
-    with monkeypatch.context() as patch:
-        patch.setattr(s3fs.S3FileSystem, "_find", _refuse)
-        with pytest.raises(SourceError, match="s3://bucket/in cannot be read: access is refused"):
-            encode("s3://bucket/in", "s3://bucket/out")
+    system = addresses.file_system("s3")
+    line = "access is refused .Access Denied.; check the keys"
+    for method, error, told in (
+        ("pipe_file", DestinationError, f"s3://bucket/out/.* cannot be written: {line}"),
+        ("open", SourceError, f"s3://bucket/in/.* cannot be read: {line}.*; so it was with 5 shards in a row"),
+        ("find", SourceError, f"s3://bucket/in cannot be read: {line}"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(system, method, _refuse)
+            with pytest.raises(error, match=told):
+                encode("s3://bucket/in", "s3://bucket/out")
+        assert not Manifest("s3://bucket/out").done().records
     with pytest.raises(UsageError, match="nope:// cannot be opened"):
         encode("nope://bucket/in", "s3://bucket/out")
+    assert encode("s3://bucket/in", "s3://bucket/out").complete

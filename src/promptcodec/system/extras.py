@@ -33,6 +33,8 @@ EXTRAS = (
           {"pillow-heif": "pillow_heif", "imageio-ffmpeg": "imageio_ffmpeg"}),
     Extra("stream", "training data from s3:// and other addresses (http and https need nothing)",
           {"fsspec": "fsspec"}),
+    Extra("batch", "batch jobs on Parquet files, and from and to s3:// (with s3fs) and other addresses",
+          {"fsspec": "fsspec", "pyarrow": "pyarrow"}),
 )  # fmt: skip
 
 
