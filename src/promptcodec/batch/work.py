@@ -181,10 +181,10 @@ def run(
     running: Running = Running(),
 ) -> Summary:
     """Run a job with ``settings``; see ``encode``."""
+    engine = running.open_engine(settings)  # one that there is not leaves nothing in the destination
     plan, manifest, job = prepare(sources, destination, settings, extensions, column, running)
     done = manifest.done()
     left = done.remaining(plan.shards)
-    engine = running.open_engine(settings)
     return run_job(job, left, manifest, done, engine, running.watcher, plan.problems)
 
 
