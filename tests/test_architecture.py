@@ -52,6 +52,7 @@ def test_errors_are_one_public_tree():
         "UnstableParametersError",
         "TiffError",
         "DiskFullError",
+        "StoppedError",
     }
 
 

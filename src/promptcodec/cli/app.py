@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 import promptcodec
 from promptcodec.cli import (
+    batch,
     bench,
     compare,
     curves,
@@ -65,7 +66,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-VERBS: dict[str, dict[str, Callable[..., None]]] = {
+VERBS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
     "Files": {
         "encode": encode.command,
         "decode": decode.command,
@@ -75,6 +76,7 @@ VERBS: dict[str, dict[str, Callable[..., None]]] = {
         "models": models.command,
         "serve": serve.command,
         "doctor": doctor.command,
+        "batch": batch.app,
     },
     "Research": {
         "train": train.command,
@@ -91,7 +93,10 @@ VERBS: dict[str, dict[str, Callable[..., None]]] = {
 
 for _group, _verbs in VERBS.items():
     for _name, _command in _verbs.items():
-        app.command(_name, rich_help_panel=_group)(_command)
+        if isinstance(_command, typer.Typer):
+            app.add_typer(_command, name=_name, rich_help_panel=_group)
+        else:
+            app.command(_name, rich_help_panel=_group)(_command)
 
 
 def _version(show: bool) -> None:

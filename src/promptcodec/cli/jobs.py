@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import signal
 import warnings
 from collections import Counter
@@ -17,20 +16,17 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from promptcodec.batch.errors import DIRECTORY_NOISE, explain
 from promptcodec.cli import streams
 from promptcodec.cli.inputs import find
-from promptcodec.cli.interrupts import interrupts_blocked
 from promptcodec.cli.progress import ProgressBar
 from promptcodec.cli.streams import say, say_record
 from promptcodec.errors import PromptcodecError, UnfitError, UsageError
 from promptcodec.system.import_path import SafeChildren
+from promptcodec.system.interrupts import interrupts_blocked
 from promptcodec.system.special_files import descriptor, is_stream
 
 PIPE = streams.PIPE
-# What Pillow says of each bad tag in metadata.
-_DIRECTORY_NOISE = re.compile(
-    "Possibly corrupt EXIF|Corrupt EXIF|Metadata Warning|Tag data larger|Tag offset too large"
-)
 
 
 @dataclass(frozen=True)
@@ -230,26 +226,12 @@ def _attempt(work: Callable[[Job], Outcome], job: Job) -> Outcome:
                 raise
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise DiskFullError(f"{display_name(job.source)}: {error.strerror}") from None
-            outcome = Outcome(job.source, job.target, "failed", _explain(error, job))
+            outcome = Outcome(job.source, job.target, "failed", explain(error, job.source))
     for warning in caught:
-        if _DIRECTORY_NOISE.match(str(warning.message)):  # said once already, in words that name what is lost
+        if DIRECTORY_NOISE.match(str(warning.message)):  # said once already, in words that name what is lost
             continue
         say(f"promptcodec: {display_name(job.source)}: {warning.message}", error=True)
     return outcome
-
-
-def _explain(error: Exception, job: Job) -> str:
-    """Return one line for people."""
-    text = " ".join(str(error).split())
-    if isinstance(error, PromptcodecError):
-        return text
-    if isinstance(error, OSError):
-        where = f": {error.filename}" if error.filename not in (None, job.source) else ""
-        return (error.strerror + where) if error.strerror else text
-    # torch has no other type for an allocation that failed on the CPU
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and ("alloc" in text or "memory" in text)):
-        return "not enough memory for this picture"
-    return f"unexpected {type(error).__name__}: {text}; please report it with the file"
 
 
 def display_name(source: str) -> str:

@@ -36,6 +36,8 @@ EXTRAS = (
            "prometheus-client": "prometheus_client", "ssimulacra2": "ssimulacra2", "imagecodecs": "imagecodecs"}),
     Extra("stream", "training data from s3:// and other addresses (http and https need nothing)",
           {"fsspec": "fsspec"}),
+    Extra("batch", "batch jobs on Parquet files, and from and to s3:// (with s3fs) and other addresses",
+          {"fsspec": "fsspec", "pyarrow": "pyarrow"}),
 )  # fmt: skip
 
 
