@@ -33,6 +33,7 @@ EXTRAS = (
           {"pillow-heif": "pillow_heif", "imageio-ffmpeg": "imageio_ffmpeg"}),
     Extra("stream", "training data from s3:// and other addresses (http and https need nothing)",
           {"fsspec": "fsspec"}),
+    Extra("ray", "batches on many machines (batch --engine ray) and Ray Data pipelines", {"ray": "ray"}),
 )  # fmt: skip
 
 
