@@ -32,6 +32,7 @@ def test_errors_are_one_public_tree():
         "UnstableParametersError",
         "TiffError",
         "DiskFullError",
+        "StoppedError",
     }
 
 

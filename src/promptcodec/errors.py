@@ -1,5 +1,9 @@
 """Every error that promptcodec raises on purpose, so that callers can catch one family."""
 
+from __future__ import annotations
+
+from typing import Literal
+
 
 class PromptcodecError(Exception):
     """Base class of all errors that promptcodec raises on purpose."""
@@ -51,6 +55,25 @@ class ForkError(PromptcodecError):
 
 class VerificationError(PromptcodecError):
     """A file that was just made does not decode to what was encoded."""
+
+
+class DestinationError(PromptcodecError):
+    """Nothing more can be written to the destination of a job: it is full, or refuses. The job ends."""
+
+
+class SourceError(PromptcodecError):
+    """A source of a job cannot be read.
+
+    ``scope``: "file", this one is missing or damaged, and will be the next time; "access", the storage refuses, as it
+    probably will for others; "passing", another try may go better.
+    """
+
+    def __init__(self, message: str, scope: Literal["file", "access", "passing"] = "file") -> None:
+        super().__init__(message)
+        self.scope: Literal["file", "access", "passing"] = scope
+
+    def __reduce__(self) -> tuple[type[SourceError], tuple[str, str]]:
+        return SourceError, (str(self), self.scope)
 
 
 class ReportingWarning(RuntimeWarning):

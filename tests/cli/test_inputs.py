@@ -9,6 +9,7 @@ from PIL import Image
 
 from promptcodec.cli import inputs
 from promptcodec.errors import UsageError
+from promptcodec.picture.extensions import picture_extensions
 
 
 def relative(found):
@@ -16,7 +17,7 @@ def relative(found):
 
 
 def test_every_extension_that_pillow_reads_is_taken():
-    taken = inputs.picture_extensions()
+    taken = picture_extensions()
     assert {".jpe", ".mpo", ".apng", ".avifs", ".jpx", ".qoi", ".dds", ".psd", ".ico"} <= taken
     assert not {".ptc", ".h5", ".pdf", ".eps", ".mpg"} & taken
     Image.init()

@@ -12,8 +12,8 @@ from PIL import Image
 
 import promptcodec
 import promptcodec.pillow
+from promptcodec.batch import runtime
 from promptcodec.bitstream.container import pack, unpack
-from promptcodec.cli import runtime
 from promptcodec.errors import ModelMismatchError, OtherBaseError
 from promptcodec.evaluate.codecs.registry import open_codec
 from promptcodec.model.base import CompressionModel

@@ -270,9 +270,9 @@ class _RayWorker:
             return PromptcodecError(f"unexpected {type(error).__name__}: {error}; please report it")
 
     def progress(self, shard: str) -> Progress | None:
-        """What was done on this shard since the last call; None where the worker is at another by now."""
+        """What was done on this shard since the last call; None for nothing, or where it is at another by now."""
         with self._lock:
-            if shard != self._shard:
+            if shard != self._shard or self._progress == Progress():
                 return None
             done, self._progress = self._progress, Progress()
             return done

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from promptcodec.cli import options, runtime
+from promptcodec.batch import runtime
+from promptcodec.cli import options
 from promptcodec.cli.streams import say, say_record
 
 Picture = Annotated[Path, typer.Argument(help="The picture to encode.", show_default=False)]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptcodec.cli import completion, options, runtime
+from promptcodec.batch import runtime
+from promptcodec.cli import completion, options
 from promptcodec.cli.streams import say, say_record
 from promptcodec.codec.search import one_target
 from promptcodec.errors import UsageError

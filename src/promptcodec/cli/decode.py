@@ -14,9 +14,10 @@ import typer
 
 from promptcodec.api import model_of, opened
 from promptcodec.api import preview as decode_preview
+from promptcodec.batch import runtime
 from promptcodec.bitstream.container import MAX_PIXELS
 from promptcodec.bitstream.tiling import Rect
-from promptcodec.cli import jobs, options, runtime, streams
+from promptcodec.cli import jobs, options, streams
 from promptcodec.errors import UsageError
 from promptcodec.system.atomic import atomic_write
 from promptcodec.system.special_files import is_stream

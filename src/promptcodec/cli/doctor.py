@@ -10,7 +10,8 @@ from importlib.metadata import version as version_of
 from typing import TYPE_CHECKING
 
 import promptcodec
-from promptcodec.cli import options, runtime
+from promptcodec.batch import runtime
+from promptcodec.cli import options
 from promptcodec.cli.streams import say, say_record
 from promptcodec.system.extras import EXTRAS
 

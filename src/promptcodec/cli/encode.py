@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from promptcodec.batch import runtime
 from promptcodec.bitstream.container import HASH_BYTES, SIGNATURE, unpack
-from promptcodec.cli import jobs, options, runtime, streams
-from promptcodec.cli.inputs import picture_extensions
+from promptcodec.cli import jobs, options, streams
 from promptcodec.codec.budget import DEFAULT_MEMORY
 from promptcodec.codec.search import Target, one_target
 from promptcodec.errors import PromptcodecError, UsageError
 from promptcodec.model.effort import effort_of
+from promptcodec.picture.extensions import picture_extensions
 from promptcodec.store.shipped import DEFAULT, find_model, read_metadata
 from promptcodec.store.shipped_adapters import shipped_adapters
 from promptcodec.system.atomic import atomic_write

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptcodec.cli import completion, options, runtime
+from promptcodec.batch import runtime
+from promptcodec.cli import completion, options
 from promptcodec.cli.streams import say, say_record
 from promptcodec.errors import UsageError
 from promptcodec.system.printable import printable

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from promptcodec.cli.streams import PIPE, say
 from promptcodec.errors import UsageError
+from promptcodec.system.folders import search_folder
 from promptcodec.system.special_files import descriptor
 
-# Pillow knows the extensions of these and opens them with programs that are elsewhere, if at all; or they are data
-# or drawings rather than pictures. Named files of these kinds are tried.
-_NO_PICTURES = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "PTC", "WMF"})
 _PLAIN_EXTENSION = re.compile(r"\.[a-z0-9_-]{1,16}")
 
 
@@ -30,16 +27,6 @@ class Input:
     source: str
     relative: Path
     problem: str = ""
-
-
-@cache
-def picture_extensions() -> frozenset[str]:
-    """All extensions of pictures that Pillow reads, such as ``.png``."""
-    from PIL import Image
-
-    Image.init()
-    readable = set(Image.OPEN) - _NO_PICTURES | {"MPO"}  # which is opened as JPEG
-    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in readable)
 
 
 def find(
@@ -72,58 +59,13 @@ def _expand(
         path = Path(item)
         found = [Input(item, Path(path.name))]
         if item != PIPE and path.is_dir():
-            searched = list(_search(path, extensions, recursive, others))
+            searched = list(search_folder(path, extensions, recursive, others))
             found = [Input(str(file), file.relative_to(path), problem) for file, problem in searched]
         for one in found:
             key = one.source if one.source == PIPE else os.path.realpath(one.source)
             if key not in seen:  # a file that is named twice is coded once
                 seen.add(key)
                 yield one
-
-
-def _search(top: Path, extensions: frozenset[str], recursive: bool, others: Counter[str]) -> Iterator[tuple[Path, str]]:
-    """Files of these extensions, and what is wrong with them, in a fixed order: each under its own folder if it can."""
-    found: list[tuple[Path, str]] = []
-    links: list[tuple[Path, str]] = []
-    visited: set[str] = set()
-    folders, linked = deque([top]), deque[Path]()  # links last, so that files are found where they lie
-    while folders or linked:
-        folder = folders.popleft() if folders else linked.popleft()
-        real = os.path.realpath(folder)
-        if real in visited:
-            continue
-        visited.add(real)
-        try:
-            with os.scandir(folder) as entries:
-                listed = sorted(entries, key=lambda entry: entry.name)
-        except OSError as error:
-            found.append((folder, f"the folder cannot be read: {error.strerror or error}"))
-            continue
-        for entry in listed:
-            path = Path(entry.path)
-            if _is(entry, "dir"):
-                if recursive:
-                    (linked if entry.is_symlink() else folders).append(path)
-            elif path.suffix.lower() in extensions and (_is(entry, "file") or _is_broken(entry)):
-                (links if entry.is_symlink() else found).append((path, ""))
-            else:
-                others[path.suffix.lower()] += 1
-    first: dict[str, tuple[Path, str]] = {}
-    for path, problem in found + links:  # a file's own path goes before a link to it
-        first.setdefault(os.path.realpath(path), (path, problem))
-    yield from sorted(first.values())
-
-
-def _is(entry: os.DirEntry[str], kind: str) -> bool:
-    try:
-        return entry.is_dir() if kind == "dir" else entry.is_file()
-    except OSError:  # a link to a place that may not be looked at, or to itself
-        return False
-
-
-def _is_broken(entry: os.DirEntry[str]) -> bool:
-    """Whether this is a link that leads nowhere: opening it will say so."""
-    return entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110
 
 
 def _report_others(others: Counter[str], expected: frozenset[str]) -> None:

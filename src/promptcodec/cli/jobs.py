@@ -19,11 +19,11 @@ from typing import Any
 
 from promptcodec.cli import streams
 from promptcodec.cli.inputs import find
-from promptcodec.cli.interrupts import interrupts_blocked
 from promptcodec.cli.progress import ProgressBar
 from promptcodec.cli.streams import say, say_record
 from promptcodec.errors import PromptcodecError, UnfitError, UsageError
 from promptcodec.system.import_path import SafeChildren
+from promptcodec.system.interrupts import interrupts_blocked
 from promptcodec.system.special_files import descriptor, is_stream
 
 PIPE = streams.PIPE

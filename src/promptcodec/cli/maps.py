@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from promptcodec.cli import options, runtime
+from promptcodec.batch import runtime
+from promptcodec.cli import options
 from promptcodec.errors import UsageError
 
 KINDS = {

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptcodec.cli import options, runtime
+from promptcodec.batch import runtime
+from promptcodec.cli import options
 from promptcodec.cli.streams import say, say_record
 from promptcodec.errors import UsageError
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from promptcodec.cli import runtime
+from promptcodec.batch import runtime
 from promptcodec.cli.streams import say
 from promptcodec.errors import UsageError
 

@@ -11,9 +11,10 @@ from typing import Annotated
 import typer
 
 from promptcodec.api import model_of, read_bytes
+from promptcodec.batch import runtime
 from promptcodec.bitstream.container import MAX_PIXELS, unpack
 from promptcodec.bitstream.contents import Header, PtcFile
-from promptcodec.cli import jobs, options, runtime
+from promptcodec.cli import jobs, options
 from promptcodec.cli.decode import MaxPixels
 from promptcodec.cli.inputs import find
 from promptcodec.cli.streams import binary_input, say, say_record

@@ -6,8 +6,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from promptcodec.bitstream.container import MAX_PIXELS
-from promptcodec.cli.interrupts import interrupts_blocked
 from promptcodec.system.allocator import keep_large_blocks
+from promptcodec.system.interrupts import interrupts_blocked
 
 if TYPE_CHECKING:
     from promptcodec.codec.codec import Codec
