@@ -53,7 +53,9 @@ def _start(ray: Any, address: str | None, cpus: int) -> None:
         if address is not None:
             ray.init(address, **settings)
             return
-        os.environ.setdefault("RAY_worker_niceness", "0")  # as the job itself; by default they would stand behind all else
+        os.environ.setdefault(
+            "RAY_worker_niceness", "0"
+        )  # as the job itself; by default they would stand behind all else
         if not any(name in os.environ for name in _TOKEN):  # Ray would keep the token in a file of the home folder
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         ray.init(

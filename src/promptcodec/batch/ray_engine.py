@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
 
-import promptcodec
+from promptcodec import __version__
 from promptcodec.batch.engine import Advanced, Event, Finished, Raised, WorkerDied
 from promptcodec.batch.ray_cluster import connected
 from promptcodec.batch.records import Progress, ShardRecord
@@ -47,8 +47,8 @@ class _Actor:
 class RayEngine:
     """Actors on a cluster, as many as it has cores (or GPUs, for a CUDA device), up to ``workers``.
 
-    ``address``: as of ``ray_cluster.connected``. ``threads``: cores that each actor takes. ``gpus``: of those, what each
-    takes where the device is one: 0.25 for four that share one. An actor that dies is replaced.
+    ``address``: as of ``ray_cluster.connected``. ``threads``: cores that each actor takes. ``gpus``: what of a GPU each
+    takes, where the device is one: 0.25 for four that share it. An actor that dies is replaced.
     """
 
     def __init__(
@@ -183,9 +183,9 @@ class RayEngine:
 
     def _check(self, facts: tuple[str, str]) -> None:
         version, host = facts
-        if version != promptcodec.__version__:
+        if version != __version__:
             raise PromptcodecError(
-                f"promptcodec is {version} on {host} and {promptcodec.__version__} here: install the same release on "
+                f"promptcodec is {version} on {host} and {__version__} here: install the same release on "
                 "all machines of the cluster"
             )
 
@@ -201,8 +201,8 @@ class RayEngine:
             if self._failed_starts >= STARTS:
                 text = " ".join(str(error).split())
                 raise PromptcodecError(
-                    f"{STARTS} workers in a row {reason} before they had begun; is promptcodec installed on all machines "
-                    f"of the cluster? Ray says: {text[-600:]}"
+                    f"{STARTS} workers in a row {reason} before they had begun; is promptcodec installed on all "
+                    f"machines of the cluster? Ray says: {text[-600:]}"
                 ) from None
 
     def _tell(self, actor: _Actor, method: str) -> None:
@@ -254,7 +254,7 @@ class _RayWorker:
         from promptcodec.batch.runtime import prepare
 
         prepare(self._threads)
-        return promptcodec.__version__, socket.gethostname()
+        return __version__, socket.gethostname()
 
     def code(self, shard: Shard) -> ShardRecord | Exception:
         """Code a shard. What would end the job is returned, not raised: Ray would wrap it."""
