@@ -18,12 +18,17 @@ import statistics
 from collections import deque
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from benchmarks.marked import replace_marked
+from promptcodec.batch.manifest import READERS
+from promptcodec.batch.records import Failure, ShardRecord, WrittenFile
+from promptcodec.batch.shards import CHUNK
 from promptcodec.batch.suspects import MOST_DEATHS
 from promptcodec.evaluate.pages.page import table
+from promptcodec.system.printable import json_text
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "batch_simulation.json"
@@ -222,6 +227,44 @@ def page_table(content: dict[str, object]) -> str:
     return table(head, body)
 
 
+LISTED = 1_000  # names in an answer of an object store
+ANSWER = 0.02  # seconds that a small request takes
+
+
+def record_bytes(kind: Literal["tar", "files"], pictures: int) -> int:
+    """Size of the record of a shard of which one picture in a thousand fails."""
+    digest, name = "0" * 64, "s3://bucket/photos/part-00000/000000000000"
+    failures = tuple(Failure(f"{name}.jpg", "x" * 60, n) for n in range(pictures // 1000))
+    files = tuple(WrittenFile(f"{name}.jpg", "part-00000/000000000000.ptc", 40_000, digest) for _ in range(pictures))
+    record = ShardRecord(
+        "0" * 16, kind, "done", name, name, pictures, pictures * 500_000, pictures * 200_000, pictures * 40_000,
+        output_bytes=pictures * 41_000, sha256=digest, files=files if kind == "files" else (), failures=failures,
+        settings="0" * 16, fingerprint="0" * 33, seconds=300.0, worker="machine-000:10000",
+    )  # fmt: skip
+    return len(json_text(record.as_json()).encode())
+
+
+def arithmetic(cluster: Cluster) -> str:
+    """What a job of this size asks of the store and of the driver, for tar shards and for loose files."""
+    seconds = cluster.pictures * cluster.a_picture / (cluster.machines * cluster.cores)
+    layouts: list[tuple[str, Literal["tar", "files"], int]] = [
+        *((f"tar shards of {size:,}", "tar", size) for size in SHARDS), (f"loose files, {CHUNK} a shard", "files", CHUNK)
+    ]  # fmt: skip
+    body = []
+    for name, kind, size in layouts:
+        records = -(-cluster.pictures // size)
+        outputs = records if kind == "tar" else cluster.pictures
+        manifest = records * record_bytes(kind, size)
+        body.append([
+            name, f"{records:,}", f"{manifest / 1e6:,.0f} MB", f"{-(-records // LISTED):,}",
+            f"{records * ANSWER / READERS:,.0f} s", f"{-(-outputs // LISTED) * ANSWER:,.0f} s",
+            f"{(outputs + records) / seconds:,.1f}", f"{records / seconds:,.2f}",
+        ])  # fmt: skip
+    head = ["layout", "records", "manifest", "requests to list it", "to read it", "to list the sources", "puts a second",
+            "shards a second"]  # fmt: skip
+    return table(head, body)
+
+
 def main() -> None:
     """Simulate, store and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -233,11 +276,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--docs", action="store_true", help="write the stored results into docs/batch-scale.md alone")
     options = parser.parse_args()
+    base = Cluster(options.pictures, options.machines, options.cores, options.a_picture)
     if not options.docs:
-        base = Cluster(options.pictures, options.machines, options.cores, options.a_picture)
-        content = {"pictures": base.pictures, "machines": base.machines, "cores": base.cores,
-                   "a_picture_s": base.a_picture, "seeds": options.seeds, "rows": rows(base, options.seeds)}  # fmt: skip
+        content = {
+            "pictures": base.pictures, "machines": base.machines, "cores": base.cores, "a_picture_s": base.a_picture,
+            "seeds": options.seeds, "rows": rows(base, options.seeds),
+        }  # fmt: skip
         RESULTS.write_text(json.dumps(content, indent=1) + "\n")
+    replace_marked(PAGE, "arithmetic", arithmetic(base))
     replace_marked(PAGE, "simulation", page_table(json.loads(RESULTS.read_text())))
 
 
