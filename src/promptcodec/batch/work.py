@@ -56,13 +56,17 @@ _NOBODY = _Nobody()
 class Running:
     """How a job is run, which no output depends on.
 
-    ``engine``: "local", or an ``Engine``. ``workers``: processes of the local one, by default as many as there are
-    cores; ``threads``: of each. ``overwrite``: the destination may hold other files. ``watcher``: is told how it goes.
+    ``engine``: "local", "ray", or an ``Engine``. ``workers``: processes, by default as many as there are cores, on a
+    cluster as it has cores or GPUs; ``threads``: of each. ``address``: of a Ray cluster, by default that of RAY_ADDRESS
+    or a new one on this machine; ``gpus``: what each worker takes of them, where the device is one. ``overwrite``: the
+    destination may hold other files. ``watcher``: is told how it goes.
     """
 
     engine: str | Engine = "local"
     workers: int | None = None
     threads: int = 1
+    address: str | None = None
+    gpus: float = 1.0
     overwrite: bool = False
     watcher: Watcher = field(default=_NOBODY)
 
@@ -72,7 +76,11 @@ class Running:
             return self.engine
         if self.engine == "local":
             return LocalEngine(settings, self.workers or available_cores(), self.threads)
-        raise UsageError(f"there is no engine {self.engine!r} (known: local)")
+        if self.engine == "ray":
+            from promptcodec.batch.ray_engine import RayEngine
+
+            return RayEngine(settings, self.workers, address=self.address, threads=self.threads, gpus=self.gpus)
+        raise UsageError(f"there is no engine {self.engine!r} (known: local, ray)")
 
 
 def encode(

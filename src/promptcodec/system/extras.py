@@ -38,6 +38,7 @@ EXTRAS = (
           {"fsspec": "fsspec"}),
     Extra("batch", "batch jobs on Parquet files, and from and to s3:// (with s3fs) and other addresses",
           {"fsspec": "fsspec", "pyarrow": "pyarrow"}),
+    Extra("ray", "batches on many machines (batch --engine ray) and Ray Data pipelines", {"ray": "ray"}),
 )  # fmt: skip
 
 
