@@ -248,7 +248,8 @@ def arithmetic(cluster: Cluster) -> str:
     """What a job of this size asks of the store and of the driver, for tar shards and for loose files."""
     seconds = cluster.pictures * cluster.a_picture / (cluster.machines * cluster.cores)
     layouts: list[tuple[str, Literal["tar", "files"], int]] = [
-        *((f"tar shards of {size:,}", "tar", size) for size in SHARDS), (f"loose files, {CHUNK} a shard", "files", CHUNK)
+        *((f"tar shards of {size:,}", "tar", size) for size in SHARDS),
+        (f"loose files, {CHUNK} a shard", "files", CHUNK),
     ]  # fmt: skip
     body = []
     for name, kind, size in layouts:
@@ -260,8 +261,10 @@ def arithmetic(cluster: Cluster) -> str:
             f"{records * ANSWER / READERS:,.0f} s", f"{-(-outputs // LISTED) * ANSWER:,.0f} s",
             f"{(outputs + records) / seconds:,.1f}", f"{records / seconds:,.2f}",
         ])  # fmt: skip
-    head = ["layout", "records", "manifest", "requests to list it", "to read it", "to list the sources", "puts a second",
-            "shards a second"]  # fmt: skip
+    head = [
+        "layout", "records", "manifest", "requests to list it", "to read it", "to list the sources", "puts a second",
+        "shards a second",
+    ]  # fmt: skip
     return table(head, body)
 
 

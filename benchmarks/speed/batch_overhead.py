@@ -43,6 +43,9 @@ class Watch:
     ends: list[tuple[float, ShardRecord]] = field(default_factory=list)
     memory: dict[str, list[float]] = field(default_factory=dict)
 
+    def begun(self, shards: int) -> None:
+        """Note nothing."""
+
     def advanced(self, progress: Progress) -> None:
         """Nothing."""
 
@@ -108,8 +111,8 @@ def page_table(runs: list[dict[str, Any]]) -> str:
     }
     local = medians["local"]["a_second"]
     body = [
-        [engine, f"{m['pictures']:,.0f}", f"{m['a_second']:.1f}", f"{100 * m['a_second'] / local:.0f} %", f"{100 * m['busy']:.1f} %",
-         f"{m['start_s']:.1f}", f"{m['first_mib']:.0f}", f"{m['last_mib']:.0f}"]
+        [engine, f"{m['pictures']:,.0f}", f"{m['a_second']:.1f}", f"{100 * m['a_second'] / local:.0f} %",
+         f"{100 * m['busy']:.1f} %", f"{m['start_s']:.1f}", f"{m['first_mib']:.0f}", f"{m['last_mib']:.0f}"]
         for engine, m in medians.items()
     ]  # fmt: skip
     return table(head, body)

@@ -102,7 +102,7 @@ def encode_command(
         options.maps_of(None, map_), effort_of(effort).level, int(options.parse_size(memory)), preview, precision,
         verify,
     )  # fmt: skip
-    _run(places, output, settings, extension, column, Running(engine, workers, threads, overwrite), as_json)
+    _run(places, output, settings, extension, column, Running(engine, workers, threads, overwrite=overwrite), as_json)
 
 
 @app.command("decode")
@@ -136,7 +136,7 @@ def decode_command(
         format, model, strip, device, max_pixels or None, tuple(adapter or ()), scalars,
         None if crop is None else options.rectangle("--crop", crop), preview, precision,
     )  # fmt: skip
-    _run(places, output, settings, None, column, Running(engine, workers, threads, overwrite), as_json)
+    _run(places, output, settings, None, column, Running(engine, workers, threads, overwrite=overwrite), as_json)
 
 
 @app.command("eval")
@@ -180,7 +180,7 @@ def eval_command(
     plan = tuple((spec, at) for spec in options.names_of("--codec", codecs) or ["promptcodec"])
     folder = networks_folder(networks)
     settings = EvalSettings(plan, tuple(options.names_of("--metric", metrics)), None if folder is None else str(folder))
-    _run(places, output, settings, extension, column, Running(engine, workers, threads, overwrite), as_json)
+    _run(places, output, settings, extension, column, Running(engine, workers, threads, overwrite=overwrite), as_json)
 
 
 @app.command("retry")
