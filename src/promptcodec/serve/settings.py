@@ -15,8 +15,8 @@ class Settings:
 
     ``workers`` encode and decode, ``measuring_workers`` compute what the page shows beside a picture, each with
     ``threads`` threads and at most ``worker_memory`` bytes. ``max_queue``: jobs that may wait, ``max_wait`` seconds
-    each. ``max_seconds``: of work on one request. ``max_pixels``: of one picture; ``max_upload``: bytes of one body, and
-    ``max_pending``: of all that are being received. ``idle_seconds``: between two pieces of a body, and
+    each. ``max_seconds``: of work on one request. ``max_pixels``: of one picture; ``max_upload``: bytes of one body,
+    and ``max_pending``: of all that are being received. ``idle_seconds``: between two pieces of a body, and
     ``upload_seconds`` for all of it. ``picture_memory``: bytes of all pictures of the page, each of which goes
     ``picture_seconds`` after it was last asked for. ``latent_memory``: bytes of analysed pictures in each worker.
     ``hosts``: names by which the service may be addressed, beside localhost and IP addresses.
