@@ -1,6 +1,6 @@
 """Damage that checksums do not see: mutated files with every CRC made right again."""
 
-from promptcodec.bitstream import chunks
+from promptcodec.bitstream.container import chunk
 from promptcodec.bitstream.leb128 import read_leb128
 from promptcodec.errors import FormatError
 
@@ -13,6 +13,6 @@ def repaired(data):
             length, start = read_leb128(data, position + 1)
         except FormatError:
             break
-        out += chunks.chunk(data[position], data[start : min(start + length, len(data))])
+        out += chunk(data[position], data[start : min(start + length, len(data))])
         position = start + length + 4
     return out

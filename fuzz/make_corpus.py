@@ -18,9 +18,9 @@ from promptcodec.bitstream.container import (
     pack,
 )  # fmt: skip
 from promptcodec.bitstream.container import _chunk as chunk
-from promptcodec.bitstream.offsets import pack_offsets
-from promptcodec.bitstream.records import AdapterRecord
+from promptcodec.bitstream.contents import AdapterRecord
 from promptcodec.bitstream.tables import gaussian_tables
+from promptcodec.codec.exact import pack_offsets
 from promptcodec.picture.alpha import encode_alpha
 
 FOLDER = Path(__file__).parent / "corpus"

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from promptcodec.bitstream import container
 from promptcodec.bitstream import rans as coder
-from promptcodec.bitstream.offsets import OffsetReader, pack_offsets
 from promptcodec.bitstream.tables import FrequencyTables, gaussian_tables, quantise_pmf
+from promptcodec.codec.exact import OffsetReader, pack_offsets
 from promptcodec.errors import PromptcodecError
 from promptcodec.picture.alpha import decode_alpha
 

@@ -28,6 +28,15 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session")
+def networks(shared: Path) -> Path:
+    """Folder with the networks of LPIPS and DISTS; the test is skipped where it is missing."""
+    folder = shared / "data" / "networks"
+    if not folder.is_dir():
+        pytest.skip("needs the networks of the test data folder")
+    return folder
+
+
 @pytest.fixture(scope="session", params=golden.folders(SHARED), ids=["reduced", "full"][: len(golden.folders(SHARED))])
 def vectors(request: pytest.FixtureRequest) -> golden.Vectors:
     """Golden vectors: the reduced ones of the repository, then the full ones where the test data folder has them."""

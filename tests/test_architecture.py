@@ -1,5 +1,6 @@
 """What the plan of the packages promises, beside who imports whom (``test_imports``)."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ import promptcodec
 from promptcodec import errors
 
 SOURCE = Path(promptcodec.__file__).parent
+SAY_NOTHING = {"found", "own", "given", "made", "asked", "held", "beside", "sitting", "wanted", "told", "said"}
+"""Names that say how a thing came about or where it stands, and not what it is."""
 PHOTO = Path(__file__).parents[1] / "examples" / "photo.jpg"
 
 
@@ -20,6 +23,23 @@ def modules():
 def test_modules_are_neither_long_nor_catch_alls():
     assert not [path for path in modules() if len(path.read_text("utf-8").splitlines()) > 350]
     assert not [path for path in modules() if path.stem in ("utils", "helpers", "misc", "common")]
+
+
+def _bound_names(tree):
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()) | ast.arg(arg=name):
+                yield name.strip("_")
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.alias(asname=str(name)):
+                yield name.strip("_")
+
+
+def test_names_say_what_things_are():
+    bound = {path: set(_bound_names(ast.parse(path.read_text("utf-8")))) for path in modules()}
+    assert not {path.name: names & SAY_NOTHING for path, names in bound.items() if names & SAY_NOTHING}
+    assert set(_bound_names(ast.parse("def made(asked):\n    for own in asked: _found = own"))) == {
+        "made", "asked", "own", "found",
+    }  # fmt: skip
 
 
 def test_errors_are_one_public_tree():

@@ -24,7 +24,7 @@ from promptcodec.codec.search import Target
 from promptcodec.errors import FormatError, TargetError
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.config import Model
-from promptcodec.model.inference import precision
+from promptcodec.model.inference import defaults
 from promptcodec.model.layers.compiled_masks import masks
 from promptcodec.model.layers.compiled_windows import _bias as kernel_bias
 from promptcodec.model.layers.mixers import WindowAttention
@@ -151,7 +151,7 @@ def no_default_dtype():
 @pytest.mark.parametrize("path", TINY, ids=lambda path: path.stem)
 def test_every_entropy_model_names_its_types(path, monkeypatch, nothing_loaded, no_default_dtype):
     codec = promptcodec.load(path)
-    monkeypatch.setattr("promptcodec.codec.codec.tile_size", lambda *given: (256, 256))
+    monkeypatch.setattr("promptcodec.codec.picture_encoder.tile_size", lambda *given: (256, 256))
     for given in ({"effort": 1}, {"verify": True}):
         codec.decode(codec.encode(make_photo(70, 300), **given))
 
@@ -308,19 +308,19 @@ def test_precision_is_put_back_by_the_last_and_left_where_it_was_set_anew():
         inside, go = threading.Event(), threading.Event()
 
         def hold():
-            with precision.full_products():
+            with defaults.full_products():
                 inside.set()
                 go.wait(60)
 
         other = threading.Thread(target=hold)
         other.start()
         inside.wait(60)
-        with precision.full_products():
+        with defaults.full_products():
             assert torch.get_float32_matmul_precision() == "highest"
         assert torch.get_float32_matmul_precision() == "highest"  # the other thread still needs it
         go.set()
         other.join()
         assert torch.get_float32_matmul_precision() == "medium"
-        with precision.full_products():
+        with defaults.full_products():
             torch.set_float32_matmul_precision("high")
         assert torch.get_float32_matmul_precision() == "high"

@@ -95,11 +95,11 @@ def train(settings: dict[str, Any], arguments: argparse.Namespace, seconds: floa
     if trainer.samples < recipe.samples:
         return None
     save_model(trainer.averaged(), folder / "model.safetensors", "0")
-    found = parts(build(CONFIGURATIONS[recipe.model]()), 512, 768)
+    cost = parts(build(CONFIGURATIONS[recipe.model]()), 512, 768)
     rd = validate(trainer.averaged(), [middle(p) for p in load_pictures([arguments.validation])], QUALITIES)
     return {
         "settings": settings, "samples": trainer.samples, "cpu_seconds": round(spent, 1),
-        "parameters": total(found).parameters, "kmac": round(total(found).macs.needed / 1e3 / 512 / 768, 3), "rd": rd,
+        "parameters": total(cost).parameters, "kmac": round(total(cost).macs.needed / 1e3 / 512 / 768, 3), "rd": rd,
     }  # fmt: skip
 
 
@@ -130,15 +130,15 @@ def report(grid: Grid, rows: list[Row]) -> str:
     crops = f"{grid.recipe['samples']:,} crops of {grid.recipe['patch']}²"
     lines = [f"**{grid.title}** (against “{grid.reference}”; {crops} a run)", ""]
     lines += ["| variant | kMAC/px | M parameters | CPU s a run | rate at equal PSNR |", "|---|---|---|---|---|"]
-    for label, found in changes(grid, rows).items():
+    for label, percents in changes(grid, rows).items():
         runs = [row for seed in grid.seeds if (row := find(rows, grid.settings(label, seed)))]
         if not runs:
             lines.append(f"| {label} | | | | not run |")
             continue
         seconds = statistics.mean(row["cpu_seconds"] for row in runs)
-        each = ", ".join(f"{value:+.2f}" for value in found)
-        spread = f" ± {statistics.stdev(found):.2f}" if len(found) > 1 else ""
-        result = f"{statistics.mean(found):+.2f}{spread} % ({each})" if found else "no reference"
+        each = ", ".join(f"{value:+.2f}" for value in percents)
+        spread = f" ± {statistics.stdev(percents):.2f}" if len(percents) > 1 else ""
+        result = f"{statistics.mean(percents):+.2f}{spread} % ({each})" if percents else "no reference"
         result = "0" if label == grid.reference else result
         cost = f"{runs[0]['kmac']:.2f} | {runs[0]['parameters'] / 1e6:.2f} | {seconds:.0f}"
         lines.append(f"| {label} | {cost} | {result} |")
@@ -149,12 +149,12 @@ def plot(grid: Grid, rows: list[Row], path: Path) -> None:
     """Curves of the first seed on the left, changes in rate of all seeds on the right."""
     figure = import_extra("matplotlib.figure", "matplotlib").Figure(figsize=(9, 3.4), layout="constrained")
     curves, dots = figure.subplots(1, 2)
-    for i, (label, found) in enumerate(changes(grid, rows).items()):
+    for i, (label, percents) in enumerate(changes(grid, rows).items()):
         row, color = find(rows, grid.settings(label, grid.seeds[0])), f"C{i % 10}"
         if row is None:
             continue
         curves.plot([p["bpp"] for p in row["rd"]], [p["psnr"] for p in row["rd"]], color=color, lw=1, marker=".")
-        dots.plot(found, [i] * len(found), "o", color=color, ms=5)
+        dots.plot(percents, [i] * len(percents), "o", color=color, ms=5)
     curves.set(xlabel="bits per pixel", ylabel="PSNR, dB", xscale="log")
     dots.axvline(0, color="0.6", lw=0.8)
     labels = list(grid.variants)

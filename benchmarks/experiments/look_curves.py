@@ -42,8 +42,8 @@ def means(
     """For each rate: bits per pixel, PSNR, LPIPS, means over the crops."""
     rows = []
     for q in qs:
-        found = np.mean([points(metrics, model, crop, q, steerer, NAMES) for crop in tests], axis=0)
-        rows.append([round(float(v), 5) for v in (found[0], found[1], -found[2])])
+        averages = np.mean([points(metrics, model, crop, q, steerer, NAMES) for crop in tests], axis=0)
+        rows.append([round(float(v), 5) for v in (averages[0], averages[1], -averages[2])])
     return rows
 
 

@@ -44,10 +44,10 @@ Run = tuple[float, float, str, float]  # λ0, λ, method, share of the pictures
 RUNS: tuple[Run, ...] = (
     *((*FEW, method, share) for share in SHARES for method in (ADAPTER, ALL)),
     *(
-        (held, wanted, ADAPTER, 1.0)
-        for held in STARTS
-        for wanted in LAMBDAS
-        if wanted != held and (held, wanted) != FEW
+        (base_lambda, target, ADAPTER, 1.0)
+        for base_lambda in STARTS
+        for target in LAMBDAS
+        if target != base_lambda and (base_lambda, target) != FEW
     ),
 )
 
@@ -59,10 +59,10 @@ def run_of(row: dict[str, Any]) -> Run:
 
 def measure(base: str, data: list[str], tests: list[Crop], samples: int, run: Run) -> dict[str, Any]:
     """Train by recipes/steer/nano-lpm.toml, or fine-tune the whole base, and measure on the test crops."""
-    held, wanted, method, share = run
+    base_lambda, target, method, share = run
     changes = TRAINING | {
-        "start": base, "data": data, "base_lambda": held, "fixed_lambda": wanted, "share": share, "samples": samples,
-        "warmup": samples // 8, "learning_rate": RATES[method],
+        "start": base, "data": data, "base_lambda": base_lambda, "fixed_lambda": target, "share": share,
+        "samples": samples, "warmup": samples // 8, "learning_rate": RATES[method],
     }  # fmt: skip
     if method == ALL:
         changes |= {"train": "joint", "adapter": {}}
@@ -78,14 +78,14 @@ def measure(base: str, data: list[str], tests: list[Crop], samples: int, run: Ru
     def steer(x: Tensor, q: Tensor, _: float) -> dict[str, Any]:
         return model(x, q, "round", steering)  # type: ignore[no-any-return]
 
-    family = Family("cost", "nano-lpm", {"base_lambda": held, "fixed_lambda": wanted})
+    family = Family("cost", "nano-lpm", {"base_lambda": base_lambda, "fixed_lambda": target})
     with torch.no_grad():
-        found = costs(family, network_of(promptcodec.load(base)), steer, tests)
+        costs_by_crop = costs(family, network_of(promptcodec.load(base)), steer, tests)
     names = ("base_held", "trained", "base_at_its_own_rate")
     return {
-        "held": held, "wanted": wanted, "method": method, "share": share,
+        "held": base_lambda, "wanted": target, "method": method, "share": share,
         "pictures": len(trainer.data.sampler.store.pictures),
-        **{name: [round(row[i], 5) for row in found] for i, name in enumerate(names)},
+        **{name: [round(row[i], 5) for row in costs_by_crop] for i, name in enumerate(names)},
     }  # fmt: skip
 
 
@@ -103,20 +103,20 @@ def above(row: dict[str, Any], name: str) -> float:
 
 def starts_table(rows: dict[Run, dict[str, Any]]) -> str:
     """Paper 001's Table 1: a row for each λ0."""
-    names = [f"λ = {wanted:g}" for wanted in LAMBDAS]
+    names = [f"λ = {target:g}" for target in LAMBDAS]
     lines = ["| λ0 | " + " | ".join(names) + " | mean | LPM lowers the cost by |", "|" + 9 * "---|"]
     means = {}
-    for held in sorted(STARTS):
-        found = [rows.get((held, wanted, ADAPTER, 1.0)) for wanted in LAMBDAS]
-        there = [row for row in found if row is not None]
-        pairs = [None if row is None else (above(row, "base_held"), above(row, "trained")) for row in found]
+    for base_lambda in sorted(STARTS):
+        runs = [rows.get((base_lambda, target, ADAPTER, 1.0)) for target in LAMBDAS]
+        there = [row for row in runs if row is not None]
+        pairs = [None if row is None else (above(row, "base_held"), above(row, "trained")) for row in runs]
         last = ["–", "–"]
         if len(there) == len(LAMBDAS) - 1:
-            before, means[held] = (float(np.mean([p[i] for p in pairs if p is not None])) for i in (0, 1))
-            pairs.append((before, means[held]))
+            before, means[base_lambda] = (float(np.mean([p[i] for p in pairs if p is not None])) for i in (0, 1))
+            pairs.append((before, means[base_lambda]))
             last = [fall(*there)]
         cells = ["–" if pair is None else f"{pair[0]:+.1f} → {pair[1]:+.1f}" for pair in pairs]
-        lines.append(f"| {held:g} | {' | '.join(cells + last)} |")
+        lines.append(f"| {base_lambda:g} | {' | '.join(cells + last)} |")
     if len(means) == len(STARTS):
         lines += ["", f"Best on average: λ0 = {min(means, key=means.__getitem__):g}."]
     return "\n".join(lines)
@@ -126,9 +126,9 @@ def pictures_table(rows: dict[Run, dict[str, Any]]) -> str:
     """Paper 001's Fig. 8: a row for each share of the pictures."""
     lines = ["| pictures | LPM | fine-tuning all of the base |", "|---|---|---|"]
     for share in sorted(SHARES):
-        found = [rows.get((*FEW, method, share)) for method in (ADAPTER, ALL)]
-        count = next((f" ({row['pictures']:,})" for row in found if row is not None), "")
-        cells = ["–" if row is None else fall(row) for row in found]
+        runs = [rows.get((*FEW, method, share)) for method in (ADAPTER, ALL)]
+        count = next((f" ({row['pictures']:,})" for row in runs if row is not None), "")
+        cells = ["–" if row is None else fall(row) for row in runs]
         lines.append(f"| {100 * share:g} %{count} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -136,15 +136,15 @@ def pictures_table(rows: dict[Run, dict[str, Any]]) -> str:
 def tables(kept: dict[str, Any]) -> str:
     """Both, in Markdown."""
     rows = {run_of(row): row for row in kept["rows"]}
-    own = starts_table(rows)
-    return f"{own}\n\n{pictures_table(rows)}"
+    by_start = starts_table(rows)
+    return f"{by_start}\n\n{pictures_table(rows)}"
 
 
-def resumed(asked: dict[str, Any], path: Path) -> dict[str, Any]:
+def resumed(settings: dict[str, Any], path: Path) -> dict[str, Any]:
     """What ``path`` keeps of the same base and training, else no rows."""
     kept = json.loads(path.read_text()) if path.exists() else {}
-    same = {name: kept.get(name) for name in asked} == asked
-    return asked | {"rows": kept["rows"] if same else []}
+    same = {name: kept.get(name) for name in settings} == settings
+    return settings | {"rows": kept["rows"] if same else []}
 
 
 def missing(kept: dict[str, Any]) -> list[Run]:
@@ -176,19 +176,19 @@ def main() -> None:
             parser.error("give --data and --test")
         torch.set_num_threads(1)
         tests = crops(options.test)
-        asked = {
+        settings = {
             "base": promptcodec.load(options.base).fingerprint, "data": [Path(name).name for name in options.data],
             "samples": options.samples, "learning_rates": RATES, "training": TRAINING,
         }  # fmt: skip
-        kept = resumed(asked, KEPT)
+        kept = resumed(settings, KEPT)
         for run in missing(kept):
             row = measure(options.base, options.data, tests, options.samples, run)
             kept["rows"].append(row)
             write(kept, KEPT)
             print(*run, fall(row), flush=True)
-    found = tables(json.loads(KEPT.read_text()))
-    print(found)
-    replace_marked(PAGE, "lpm", found)
+    text = tables(json.loads(KEPT.read_text()))
+    print(text)
+    replace_marked(PAGE, "lpm", text)
 
 
 if __name__ == "__main__":

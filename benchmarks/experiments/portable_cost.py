@@ -85,10 +85,10 @@ def table(arguments: argparse.Namespace) -> None:
         "| --- | --- | --- |",
     ]
     for i, after in enumerate(rows[0]["after"]):
-        found = [change_in_rate(row["moments"][i], row["portable"][i]) for row in rows]
-        error = statistics.stdev(found) / math.sqrt(len(found)) if len(found) > 1 else math.nan
-        each = ", ".join(f"{value:+.2f}" for value in found)
-        lines.append(f"| {after:,} | {statistics.mean(found):+.2f} ± {error:.2f} % | {each} |")
+        percents = [change_in_rate(row["moments"][i], row["portable"][i]) for row in rows]
+        error = statistics.stdev(percents) / math.sqrt(len(percents)) if len(percents) > 1 else math.nan
+        each = ", ".join(f"{value:+.2f}" for value in percents)
+        lines.append(f"| {after:,} | {statistics.mean(percents):+.2f} ± {error:.2f} % | {each} |")
     replace_marked(DOCS, "portable", "\n".join(lines))
 
 

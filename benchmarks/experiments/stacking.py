@@ -73,11 +73,11 @@ class Effects:
             self.qs = (math.log(base_lambda / gain.lambda_min) / math.log(gain.lambda_max / gain.lambda_min),)
             self.neutral = lambda_to_index(torch.tensor([base_lambda]))
 
-    def run(self, crop: Tensor, q: float, names: Sequence[str], asked: dict[str, Any]) -> tuple[float, Tensor]:
+    def run(self, crop: Tensor, q: float, names: Sequence[str], settings: dict[str, Any]) -> tuple[float, Tensor]:
         """log2(bits per pixel) and the decoded crop."""
-        own = asked.get("rate", self.neutral) if self.units else torch.tensor([q])
-        scalars = {"rate": own, "look": torch.tensor([asked.get("look", 0.0)])}
-        controls = Controls(scalars, {"roi": asked.get("roi", torch.ones(1, 1, SIDE, SIDE))})
+        rate_control = settings.get("rate", self.neutral) if self.units else torch.tensor([q])
+        scalars = {"rate": rate_control, "look": torch.tensor([settings.get("look", 0.0)])}
+        controls = Controls(scalars, {"roi": settings.get("roi", torch.ones(1, 1, SIDE, SIDE))})
         steering = Attached(self.model.config, [self.adapters[n] for n in names], controls)
         rate = torch.tensor([q]) if self.model.gain is not None else None
         out = self.model(crop, rate, "round", steering)
@@ -90,16 +90,16 @@ class Effects:
             before, after = (self._cost(self.run(crop, q, names, setting), crop) for setting in settings)
             return before - after
         choices: dict[str, dict[str, Any]] = {"rate": {}, "region": {"roi": roi}, "look": {"look": 1.0}}
-        asked = choices[name]
+        choice = choices[name]
         rate_low, x_low = self.run(crop, q, [n for n in names if n != "rate" or name != "rate"], {})
-        rate_high, x_high = self.run(crop, q, names, asked)
+        rate_high, x_high = self.run(crop, q, names, choice)
         metric = self.metrics[name]
         gained = metric(x_high, crop, roi) - metric(x_low, crop, roi)
         return gained - self._slope(metric, crop, roi, q) * (rate_high - rate_low)
 
     @staticmethod
-    def _cost(found: tuple[float, Tensor], crop: Tensor) -> float:
-        return 2 ** found[0] + TARGET * float(mean_squared_error(found[1], crop))
+    def _cost(outcome: tuple[float, Tensor], crop: Tensor) -> float:
+        return 2 ** outcome[0] + TARGET * float(mean_squared_error(outcome[1], crop))
 
     def _slope(self, metric: Metric, crop: Tensor, roi: Tensor, q: float) -> float:
         """Of the metric over log2(bits) of the model without adapters; 0 for a model of one rate."""
@@ -168,11 +168,11 @@ def main() -> None:
     model = network_of(promptcodec.load(args.model))
     adapters = {name: load_adapter(path, model).adapter for name, path in files.items()}
     effects = Effects(model, adapters, look_metric(args.networks), args.base_lambda)
-    found = [(crop.x, crop.roi) for crop in crops(args.test, args.crops)]
-    result: dict[str, Any] = {"model": model.config.name, "crops": len(found), "stack": list(files), "effects": {}}
+    tests = [(crop.x, crop.roi) for crop in crops(args.test, args.crops)]
+    result: dict[str, Any] = {"model": model.config.name, "crops": len(tests), "stack": list(files), "effects": {}}
     for name in files:
         alone, stacked = (
-            np.array([np.mean([effects.effect(name, names, *pair, q) for q in effects.qs]) for pair in found])
+            np.array([np.mean([effects.effect(name, names, *pair, q) for q in effects.qs]) for pair in tests])
             for names in ([name], list(files))
         )
         error = [float(np.std(v, ddof=1) / math.sqrt(len(v))) for v in (alone, stacked)]
@@ -182,7 +182,7 @@ def main() -> None:
             "kept": round(float(stacked.mean() / alone.mean()), 3),
         }  # fmt: skip
         print(name, json.dumps(result["effects"][name]))
-    result["file"] = real_file(args.model, files, found[0][0])
+    result["file"] = real_file(args.model, files, tests[0][0])
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")
     replace_marked(PAGE, "stacking", table(result))
 

@@ -169,7 +169,7 @@ class Crop:
 
 def crops(folder: Path, count: int = CROPS) -> list[Crop]:
     """One of each of the first pictures, at random."""
-    rng, found = np.random.default_rng(0), []
+    rng, chosen = np.random.default_rng(0), []
     for path in find_pictures([folder])[:count]:
         rgb = read(path).rgb
         top, left = (int(rng.integers(size - SIDE + 1)) for size in rgb.shape[:2])
@@ -178,8 +178,8 @@ def crops(folder: Path, count: int = CROPS) -> list[Crop]:
         height, width = rng.integers(SIDE // 4, 3 * SIDE // 4, 2)
         top, left = rng.integers(0, SIDE - height), rng.integers(0, SIDE - width)
         roi[..., top : top + height, left : left + width] = 1.0
-        found.append(Crop(x, roi))
-    return found
+        chosen.append(Crop(x, roi))
+    return chosen
 
 
 def train(
@@ -225,16 +225,16 @@ def at_equal_rate(
     gains = []
     for crop, rows in zip(tests, anchor, strict=True):
         curve = [(row[0], row[1 + NAMES.index(name)]) for row in rows]
-        found = []
+        differences = []
         for q in QS:
             scalars = {"look": torch.ones(1), "rate": torch.tensor([q])}
             steering = Attached(model.config, [adapter], Controls(scalars, {"roi": crop.roi}))
             rate, quality = points(metrics, model, crop, q, steering, (name,))
             plain = quality_at(curve, rate)
             if plain is not None:
-                found.append(quality - plain)
-        if found:
-            gains.append(float(np.mean(found)))
+                differences.append(quality - plain)
+        if differences:
+            gains.append(float(np.mean(differences)))
     return gains
 
 
@@ -252,30 +252,30 @@ def costs(
         return float(target * mean_squared_error(out["x_hat"].clamp(0, 1), x) + rate_distortion(out, x).bpp)
 
     target = family.changes.get("fixed_lambda", 0.0018)
-    held, own = (
+    base_rate, target_rate = (
         torch.tensor([math.log(v / gain.lambda_min) / spread]) for v in (family.changes["base_lambda"], target)
     )
-    found = []
+    rows = []
     for x in (crop.x for crop in tests):
-        outs = (model(x, held, "round"), steer(x, held, target), model(x, own, "round"))
-        found.append((cost(outs[0], x), cost(outs[1], x), cost(outs[2], x)))
-    return found
+        outs = (model(x, base_rate, "round"), steer(x, base_rate, target), model(x, target_rate, "round"))
+        rows.append((cost(outs[0], x), cost(outs[1], x), cost(outs[2], x)))
+    return rows
 
 
 def cost_saved(
     family: Family, model: CompressionModel, steer: Callable[[Tensor, Tensor, float], dict[str, Any]], tests: list[Crop]
 ) -> tuple[list[float], list[float]]:
     """What the cost of the held base falls by with steering, and with the base's own rate control."""
-    found = costs(family, model, steer, tests)
-    return [held - steered for held, steered, _ in found], [held - own for held, _, own in found]
+    rows = costs(family, model, steer, tests)
+    return [base - steered for base, steered, _ in rows], [base - controlled for base, _, controlled in rows]
 
 
 def edited(model: CompressionModel, x: Tensor, q: Tensor, target: float) -> dict[str, Any]:
     """A pass with latents refined for ``target``."""
     cost = LatentCost(model, x, q, Attached(model.config, []), target)
     search = ProximalSearch(0)
-    found = AnnealedRefinement(30, search, search)(cost, cost.y, cost.z)
-    y, z, steer = cost.latents(found.y, found.z)
+    refined = AnnealedRefinement(30, search, search)(cost, cost.y, cost.z)
+    y, z, steer = cost.latents(refined.y, refined.z)
     return model.reconstruct(y, z, model.gains(q), "round", Attached(model.config, []), steer)
 
 
@@ -304,13 +304,13 @@ def measure(
             controls = Controls({"rate": index}, {"roi": torch.ones_like(x[:, :1])})
             return model(x, q, "round", Attached(model.config, [adapter], controls))  # type: ignore[no-any-return]
 
-        gains, own = cost_saved(family, network_of(promptcodec.load(base)), steer, tests)
+        gains, by_rate_control = cost_saved(family, network_of(promptcodec.load(base)), steer, tests)
     else:
-        gains, own = cost_saved(family, model, lambda x, q, target: edited(model, x, q, target), tests)
+        gains, by_rate_control = cost_saved(family, model, lambda x, q, target: edited(model, x, q, target), tests)
     if not gains:  # its rates are so far off that there is nothing to compare with
         return row | {"gain": None, "standard_error": None, "crops": 0}
     if family.metric == "cost":
-        row["saved_by_the_rate_control_of_the_base"] = round(float(np.mean(own)), 4)
+        row["saved_by_the_rate_control_of_the_base"] = round(float(np.mean(by_rate_control)), 4)
     return row | {
         "gain": round(float(np.mean(gains)), 4), "crops": len(gains),
         "standard_error": round(float(np.std(gains, ddof=1) / math.sqrt(len(gains))), 4),
@@ -365,8 +365,8 @@ def main() -> None:
         rows[name] = measure(name, options.base, metrics, options.data, tests, options.seconds, kept["anchor"])
         print(json.dumps(rows[name]), flush=True)
         order = [rows[key] for key in FAMILIES if key in rows]
-        found = {"base": base.fingerprint, "families": order, "anchor": kept["anchor"]}
-        path.write_text(json.dumps(found) + "\n")
+        head = {"base": base.fingerprint, "families": order, "anchor": kept["anchor"]}
+        path.write_text(json.dumps(head) + "\n")
 
 
 if __name__ == "__main__":

@@ -237,8 +237,8 @@ def measure(arguments: argparse.Namespace) -> None:
                     return
                 costs = head["cost"]
                 cost = costs.get(name, costs[PLAIN])  # a lever of a later day, whose steps are the plain run's
-                found = bench.run(lever, seed, head["seconds"], cost, costs[PLAIN])
-                record({"seed": seed, "lever": name} | found)
+                outcome = bench.run(lever, seed, head["seconds"], cost, costs[PLAIN])
+                record({"seed": seed, "lever": name} | outcome)
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -265,16 +265,16 @@ def table(arguments: argparse.Namespace) -> None:
         seeds = [seed for seed, run in sorted(runs) if run == lever and (seed, PLAIN) in runs]
         if not seeds:
             continue
-        found = [change_in_rate(runs[seed, PLAIN]["rd"], runs[seed, lever][key]) for seed in seeds]
+        percents = [change_in_rate(runs[seed, PLAIN]["rd"], runs[seed, lever][key]) for seed in seeds]
         crops = f"{runs[seeds[0], lever]['samples']:,}"
-        each = ", ".join("–" if math.isnan(value) else f"{value:+.1f}" for value in found)
-        if any(map(math.isnan, found)):
+        each = ", ".join("–" if math.isnan(value) else f"{value:+.1f}" for value in percents)
+        if any(map(math.isnan, percents)):
             low, high = (rd[i]["psnr"] for rd in [runs[seeds[0], lever][key]] for i in (0, -1))
             mean = f"no quality in common: {low:.1f} to {high:.1f} dB"
-        elif len(found) == 1:
-            mean = f"{found[0]:+.1f} % (one seed: no spread known)"
+        elif len(percents) == 1:
+            mean = f"{percents[0]:+.1f} % (one seed: no spread known)"
         else:
-            mean = f"{statistics.mean(found):+.1f} ± {statistics.stdev(found) / math.sqrt(len(found)):.1f} %"
+            mean = f"{statistics.mean(percents):+.1f} ± {statistics.stdev(percents) / math.sqrt(len(percents)):.1f} %"
         lines.append(f"| {name} | {crops} | {mean} | {each} |")
     replace_marked(DOCS, "levers", "\n".join(lines))
 

@@ -20,14 +20,14 @@ HEIGHT, WIDTH = 512, 768
 
 def costs_of(cfg: Model) -> dict[str, Any]:
     """One row of the table."""
-    found = parts(build(cfg), HEIGHT, WIDTH)
+    counted = parts(build(cfg), HEIGHT, WIDTH)
     # The encoder runs hyper synthesis and context as well.
     encode, decode = (
-        total(found, *networks, "h_s", "context").macs.needed / 1e3 / HEIGHT / WIDTH
+        total(counted, *networks, "h_s", "context").macs.needed / 1e3 / HEIGHT / WIDTH
         for networks in (("g_a", "h_a"), ("g_s",))
     )
     return {
-        "parameters": total(found).parameters,
+        "parameters": total(counted).parameters,
         "encode_kmac": round(encode, 3),
         "decode_kmac": round(decode, 3),
         "entropy_model": type(cfg.context).__name__ if cfg.context is not None else "hyperprior",

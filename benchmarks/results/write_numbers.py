@@ -107,9 +107,9 @@ def precision(folder: Path) -> str:
             other = half.encode(path, quality)
             bits.append(100 * (len(other) / len(data) - 1))
             moved.append(psnr(picture, full.decode_picture(other).rgb) - psnr(picture, first))
-        found = [f"{np.mean(means):.3f}", f"{max(means):.3f}", f"{np.mean(shares):.1e}", largest]
+        cells = [f"{np.mean(means):.3f}", f"{max(means):.3f}", f"{np.mean(shares):.1e}", largest]
         coded = [f"{np.mean(bits):+.3f} %", f"{np.mean(moved):+.4f}"]
-        rows.append([quality, *found, f"{-np.mean(losses):+.4f}", *coded])
+        rows.append([quality, *cells, f"{-np.mean(losses):+.4f}", *coded])
     head = [
         "quality", "decoded: mean difference, levels", "of the worst picture", "share above 1", "largest", "PSNR, dB",
         "encoded: bytes", "PSNR, dB",
@@ -147,8 +147,8 @@ def write(sections: dict[str, str]) -> None:
     old = TARGET.read_text() if TARGET.exists() else ""
     out = ["# Numbers\n\nWritten by `python -m benchmarks.results.write_numbers`; do not edit.\n"]
     for name, title in TITLES.items():
-        found = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", old, re.DOTALL)
-        body = sections.get(name) or (found.group(1) if found else "not measured yet")
+        match = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", old, re.DOTALL)
+        body = sections.get(name) or (match.group(1) if match else "not measured yet")
         out.append(f"## {title}\n\n<!-- {name} -->\n{body}\n<!-- /{name} -->\n")
     TARGET.write_text("\n".join(out))
     quote()

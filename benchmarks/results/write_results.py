@@ -2,9 +2,9 @@
 
     python -m benchmarks.results.write_results --kodak DIR --cid22 DIR --coco DIR --networks DIR [--only SET ...]
 
-Rows of peers in benchmarks/results/eval/ are kept as they are; what is missing is measured. Rows of another model than
-the shipped one go: after new weights the same command measures these alone. SETs: kodak, cid22, look, region, content,
-speed, jobs; ``page`` measures nothing. Run speed and jobs on an idle machine.
+Rows of peers in benchmarks/results/eval/ are kept as they are; what is missing is measured. Rows of models and adapters
+that no longer ship go: after new weights the same command measures these alone. SETs: kodak, cid22, look, region,
+content, speed, jobs; ``page`` measures nothing. Run speed and jobs on an idle machine.
 """
 
 from __future__ import annotations
@@ -27,24 +27,26 @@ from PIL import Image
 import promptcodec
 from benchmarks.base_network import network_of
 from benchmarks.marked import replace_marked
+from promptcodec.evaluate.codecs.evaluated_codec import OURS
 from promptcodec.evaluate.packed import Results, pack, unpack
 from promptcodec.evaluate.pages.page import table
 from promptcodec.evaluate.results import ResultsFile, Row
-from promptcodec.evaluate.summary import is_ours, summarise
+from promptcodec.evaluate.summary import summarise
+from promptcodec.store.shipped import DEFAULT, shipped_models
 from promptcodec.store.shipped_adapters import shipped_adapters
 
 ROOT = Path(__file__).resolve().parents[2]
 STORE = Path("benchmarks/results/eval")
 PAGE = Path("docs/results.md")
 README = ROOT / "README.md"
-CARD = ROOT / "src" / "promptcodec" / "store" / "weights" / "nano.md"
+CARDS = ROOT / "src" / "promptcodec" / "store" / "weights"
 METRICS = "psnr_yuv,lpips_alex"
 _ANCHORS = """vtm vvc420-vvenc-medium av1 hm bpg elic cheng2020-attn cheng2020-anchor mbt2018 mbt2018-mean
 bmshj2018-hyperprior bmshj2018-factorized song"""
 ANCHORS = [f"kodak/{name}" for name in _ANCHORS.split()]
 DRAWN = ["kodak/vtm", "kodak/bpg", "kodak/cheng2020-attn", "kodak/mbt2018-mean"]
-SPEED_SETTINGS = {"promptcodec": 50, "jpeg": 50, "webp": 60, "jpeg2000": 0.5, "jpegxl": 4, "avif": 45, "avif-psnr": 38,
-                  "heic": 40, "vvc": 34}  # fmt: skip
+SPEED_SETTINGS = {"promptcodec": 50, "promptcodec:small": 50, "jpeg": 50, "webp": 60, "jpeg2000": 0.5, "jpegxl": 4,
+                  "avif": 45, "avif-psnr": 38, "heic": 40, "vvc": 34}  # fmt: skip
 DISTS_PICTURES = ("kodim07", "kodim19")
 VVC_PICTURES = ("kodim01", "kodim07", "kodim13", "kodim19")
 
@@ -52,6 +54,7 @@ Ladders = Mapping[str, Sequence[float]]  # settings by codec
 
 LADDERS: Ladders = {
     "promptcodec": (0, 10, 25, 40, 55, 70, 85, 100),
+    "promptcodec:small": (0, 10, 25, 40, 55, 70, 85, 100),
     "jpeg": (5, 12, 25, 40, 60, 75, 88, 95),
     "webp": (0, 10, 30, 50, 70, 80, 90, 97),
     "jpeg2000": (0.08, 0.15, 0.25, 0.4, 0.65, 1, 1.5, 2.2),
@@ -61,6 +64,7 @@ LADDERS: Ladders = {
 }
 KODAK: Ladders = {
     "promptcodec": (0, 25, 40, 55, 70, 85),
+    "promptcodec:small": (0, 25, 40, 55, 70, 85),
     "jpeg": (5, 12, 25, 40, 60, 75),
     "webp": (0, 10, 30, 50, 70, 90),
     "jpeg2000": (0.15, 0.25, 0.4, 0.65, 1, 1.5),
@@ -73,6 +77,7 @@ KODAK: Ladders = {
 VVC = {"vvc": (43, 37, 31, 25)}
 DISTS = {
     "promptcodec": (0, 25, 40, 55),
+    "promptcodec:small": (0, 25, 40, 55),
     "jpeg": (12, 25, 40, 60),
     "webp": (0, 10, 30, 50),
     "jpeg2000": (0.15, 0.25, 0.4, 0.65),
@@ -83,6 +88,7 @@ DISTS = {
 }
 CID22 = {
     "promptcodec": (0, 25, 40, 70),
+    "promptcodec:small": (0, 25, 40, 70),
     "jpeg": (12, 25, 40, 75),
     "webp": (0, 10, 30, 70),
     "jpeg2000": (0.15, 0.25, 0.4, 1),
@@ -128,13 +134,13 @@ def evaluated(
 
 
 def _holds() -> Callable[[Row], bool]:
-    """Whether a row is of a peer, or of the model and the adapters that ship now."""
-    shipped = promptcodec.load().fingerprint
+    """Whether a row is of a peer, or of models and adapters that ship now."""
+    models = {metadata["fingerprint"] for metadata in shipped_models().values()}
     adapters = {f"{adapter.name} {adapter.fingerprint}" for adapter in shipped_adapters()}
 
     def holds(row: Row) -> bool:
-        current: bool = row.options.get("fingerprint", shipped) == shipped
-        return current and adapters.issuperset(row.options.get("adapters", ()))
+        fingerprint = row.options.get("fingerprint")
+        return fingerprint in {None, *models} and adapters.issuperset(row.options.get("adapters", ()))
 
     return holds
 
@@ -146,12 +152,12 @@ def kodak(options: argparse.Namespace) -> None:
     plans += [(chosen[0], VVC, METRICS), (chosen[1], DISTS, METRICS + ",dists")]
     rows = evaluated("kodak", plans, options.networks)
     exceptions = [
-        f"{name} on {', '.join(sorted({row.picture.removesuffix('.png') for row in found}))} alone"
-        for name, found in (
+        f"{name} on {', '.join(sorted({row.picture.removesuffix('.png') for row in partial}))} alone"
+        for name, partial in (
             ("VVC", [row for row in rows if row.codec == "vvc"]),
             ("DISTS", [row for row in rows if "dists" in row.scores]),
         )
-        if found
+        if partial
     ]
     note = (
         f"24 pictures of 768x512, all codecs on all of them{''.join(f'; {e}' for e in exceptions)}. LPIPS is version "
@@ -209,8 +215,8 @@ def content(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run("-m", "benchmarks.results.content_pictures", folder)
         for path in sorted(Path(folder).glob("*.png")):
-            said = run("-m", "promptcodec", "compare", str(path), *peers, "--json", "--overwrite")
-            rows += [_row(json.loads(line)) for line in said.splitlines()]
+            lines = run("-m", "promptcodec", "compare", str(path), *peers, "--json", "--overwrite")
+            rows += [_row(json.loads(line)) for line in lines.splitlines()]
             with Image.open(path) as image:
                 image.save(Path(folder) / "lossless.webp", lossless=True, method=6)
             sizes = {"png": path.stat().st_size, "webp": (Path(folder) / "lossless.webp").stat().st_size}
@@ -258,8 +264,8 @@ def speed(options: argparse.Namespace) -> None:
 def _macs() -> tuple[float, float]:
     from promptcodec.evaluate.cost.complexity import parts, total
 
-    found = parts(network_of(promptcodec.load()), 512, 768)
-    encode, decode = (total(found, *names, "h_s", "context").macs.needed for names in (("g_a", "h_a"), ("g_s",)))
+    counted = parts(network_of(promptcodec.load()), 512, 768)
+    encode, decode = (total(counted, *names, "h_s", "context").macs.needed for names in (("g_a", "h_a"), ("g_s",)))
     return encode / 1e3 / 512 / 768, decode / 1e3 / 512 / 768
 
 
@@ -326,14 +332,16 @@ def _tree_mib(pid: int) -> float:
 
 
 def quote() -> None:
-    """Into the README: BD-rates against the peers on Kodak; into the model card: its means there."""
+    """Into the README: BD-rates against the peers on Kodak; into the models' cards: their means there."""
     looked = [row for row in unpack(STORE / "kodak-look.json").rows if row.codec.endswith("@look=1")]
     summary = summarise([*unpack(STORE / "kodak.json").rows, *looked])
-    ours, perceptual = sorted((label for label in summary.curves if is_ours(label)), key=len)
+    plain = {name: label for name in shipped_models() if (label := f"{OURS}:{name}") in summary.curves}
+    (perceptual,) = {row.codec for row in looked}
     rates = {(e.codec, e.anchor, e.metric): e.result.percent for e in summary.bd_rates}
-    columns = {"PSNR": (ours, "psnr"), "MS-SSIM": (ours, "ms_ssim"), "LPIPS": (ours, "lpips_alex"),
-               "PSNR, `--look 1`": (perceptual, "psnr"), "LPIPS, `--look 1`": (perceptual, "lpips_alex")}  # fmt: skip
-    pictures = {e.anchor: e.pictures for e in summary.bd_rates if (e.codec, e.metric) == (ours, "psnr")}
+    metrics = {"PSNR": "psnr", "MS-SSIM": "ms_ssim", "LPIPS": "lpips_alex"}
+    columns = {f"`{name}`, {title}": (label, m) for name, label in plain.items() for title, m in metrics.items()}
+    columns |= {f"`{DEFAULT} --look 1`, {title}": (perceptual, metrics[title]) for title in ("PSNR", "LPIPS")}
+    pictures = {e.anchor: e.pictures for e in summary.bd_rates if (e.codec, e.metric) == (plain[DEFAULT], "psnr")}
     rows = [[a, *(_percent(rates.get((codec, a, m))) for codec, m in columns.values())] for a in pictures]
     few = "".join(f"; {anchor}: on {count}" for anchor, count in pictures.items() if count != summary.pictures)
     text = (
@@ -341,10 +349,11 @@ def quote() -> None:
     )
     text += "the last two of the same files decoded with the look adapter, which was trained for LPIPS:\n\n"
     replace_marked(README, "rates", text + table(["against", *columns], rows))
-    means = [[f"{p.setting:g}", f"{p.bpp:.4f}", f"{p.psnr:.2f}", f"{p.ms_ssim:.4f}"] for p in summary.curves[ours]]
-    model = f"{ours} (model {promptcodec.load().fingerprint})"
-    text = f"Kodak. Means over 24 pictures of real files, header included, {model}.\n\n"
-    replace_marked(CARD, "table", text + table(["quality", "bpp", "PSNR (dB)", "MS-SSIM"], means))
+    for name, label in plain.items():
+        means = [[f"{p.setting:g}", f"{p.bpp:.4f}", f"{p.psnr:.2f}", f"{p.ms_ssim:.4f}"] for p in summary.curves[label]]
+        model = f"{label} (model {promptcodec.load(name).fingerprint})"
+        text = f"Kodak. Means over {summary.pictures} pictures of real files, header included, {model}.\n\n"
+        replace_marked(CARDS / f"{name}.md", "table", text + table(["quality", "bpp", "PSNR (dB)", "MS-SSIM"], means))
 
 
 def _percent(value: float | None) -> str:
@@ -380,7 +389,7 @@ def main() -> None:
         if name in MEASURES:
             MEASURES[name](options)
             print(f"{name}: measured")
-    run("-m", "promptcodec", "report", str(STORE), "-o", str(PAGE))
+    run("-m", "benchmarks.report", str(STORE), "-o", str(PAGE))
     quote()
 
 

@@ -88,10 +88,10 @@ def training(name: str, batch: int, repeats: int, device: torch.device) -> dict[
     x = torch.rand(batch, 3, 256, 256, device=device)
     autocast, _ = autocast_pays("auto", device)
     ours, _ = our_step(name, x, autocast, compiled=False)
-    found = {"train_ours": round(batch / least(ours, repeats, device), 3)}
+    rates = {"train_ours": round(batch / least(ours, repeats, device), 3)}
     step = plain_step(name, x)
     with plain():
-        return found | {"train_plain": round(batch / least(step, repeats, device), 3)}
+        return rates | {"train_plain": round(batch / least(step, repeats, device), 3)}
 
 
 def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def _saved(rows: list[dict[str, Any]], picture: str, effort: int) -> float | Non
     """BD-rate of one picture, by the same qualities on both sides."""
     both = [{r["quality"]: r for r in rows if (r["picture"], r["effort"]) == (picture, e)} for e in (effort, 0)]
     shared = sorted(both[0].keys() & both[1].keys())
-    codec, anchor = ([(found[quality]["bpp"], found[quality]["psnr"]) for quality in shared] for found in both)
+    codec, anchor = ([(points[quality]["bpp"], points[quality]["psnr"]) for quality in shared] for points in both)
     return bd_rate(codec, anchor).percent if len(shared) > 1 else None
 
 

@@ -90,11 +90,11 @@ def plot() -> None:
     rows = sorted(json.loads(RESULTS.read_text()), key=lambda row: row["width"] * row["height"])
     figure, (memory, seconds) = pyplot.subplots(1, 2, figsize=(10, 3.8))
     for model in dict.fromkeys(row["model"] for row in rows):
-        own = [row for row in rows if row["model"] == model]
-        size = [row["width"] * row["height"] / 1e6 for row in own]
+        measured = [row for row in rows if row["model"] == model]
+        size = [row["width"] * row["height"] / 1e6 for row in measured]
         for side, style in (("encode", "o-"), ("decode", "s--")):
-            memory.plot(size, [row[f"{side}_mib"] for row in own], style, label=f"{model}, {side}")
-            seconds.plot(size, [row[f"{side}_s"] for row in own], style, label=f"{model}, {side}")
+            memory.plot(size, [row[f"{side}_mib"] for row in measured], style, label=f"{model}, {side}")
+            seconds.plot(size, [row[f"{side}_s"] for row in measured], style, label=f"{model}, {side}")
     memory.axhline(2048, color="grey", linewidth=0.8)
     memory.text(0.1, 2070, "2 GiB", color="grey", va="bottom")
     memory.set_ylabel("peak memory above the model (MiB)")
@@ -133,15 +133,15 @@ def main() -> None:
     parser.add_argument("--memory", type=int, default=2**30)
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--plot", action="store_true")
-    asked = parser.parse_args()
-    if asked.one:
-        print(json.dumps(measure(asked.one, asked.model, asked.threads, asked.memory)))
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(options.one, options.model, options.threads, options.memory)))
         return
-    if asked.plot:
+    if options.plot:
         plot()
         write_table()
         return
-    for size in asked.sizes:
+    for size in options.sizes:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "picture.ppm"
             source(size, path)
@@ -152,13 +152,13 @@ def main() -> None:
                 "--one",
                 str(path),
                 "--model",
-                asked.model,
+                options.model,
             ]
-            command += ["--threads", str(asked.threads), "--memory", str(asked.memory)]
-            found = subprocess.run(command, capture_output=True, text=True, check=False)
-        if found.returncode:
-            sys.exit(found.stderr)
-        row = json.loads(found.stdout)
+            command += ["--threads", str(options.threads), "--memory", str(options.memory)]
+            finished = subprocess.run(command, capture_output=True, text=True, check=False)
+        if finished.returncode:
+            sys.exit(finished.stderr)
+        row = json.loads(finished.stdout)
         print(row, flush=True)
         known = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
         key = ("model", "width", "height")

@@ -57,9 +57,9 @@ def measured(model: str, picture: Path, threads: int, how: str) -> dict[str, flo
             stack.enter_context(torch_alone())
         if how == "openvino":
             return _openvino(codec, picture, threads)
-        found = asdict(bench(codec, picture, 6))
-    phases = {p["name"]: p for p in found["phases"]}
-    out = {name: phases[name]["seconds"] for name in PHASES} | {"peak_gflops": found["peak_gflops"]}
+        report = asdict(bench(codec, picture, 6))
+    phases = {p["name"]: p for p in report["phases"]}
+    out = {name: phases[name]["seconds"] for name in PHASES} | {"peak_gflops": report["peak_gflops"]}
     return out | {f"{name}_gmac": phases[name]["gmac"] for name in PHASES}
 
 
@@ -68,7 +68,7 @@ def _openvino(codec: Any, picture: Path, threads: int) -> dict[str, float]:
 
     network = network_of(codec)
     rgb = torch.from_numpy(read(picture).rgb.copy()).permute(2, 0, 1)[None].float() / 255
-    found = {"peak_gflops": convolution_peak(10)}
+    seconds = {"peak_gflops": convolution_peak(10)}
     with torch.no_grad():
         x = pad_to_multiple(rgb, 64)
         inputs = {"analysis": (network.g_a, x), "synthesis": (network.g_s, network.g_a(x).round())}
@@ -76,8 +76,8 @@ def _openvino(codec: Any, picture: Path, threads: int) -> dict[str, float]:
             graph = openvino.convert_model(transform, example_input=(value,), input=[list(value.shape)])
             settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
             request = openvino.Core().compile_model(graph, "CPU", settings).create_infer_request()
-            found[name] = min(timeit.repeat(partial(request.infer, [value.numpy()]), number=1, repeat=4))
-    return found
+            seconds[name] = min(timeit.repeat(partial(request.infer, [value.numpy()]), number=1, repeat=4))
+    return seconds
 
 
 def turn(tree: Path, how: str, model: str, picture: Path, threads: int) -> dict[str, float]:
@@ -102,13 +102,13 @@ def turn(tree: Path, how: str, model: str, picture: Path, threads: int) -> dict[
 def table(results: dict[str, Any]) -> str:
     """Milliseconds and share of the peak by model and row."""
     rows = []
-    for model, found in results["models"].items():
-        for name, runs in found["rows"].items():
+    for model, measurements in results["models"].items():
+        for name, runs in measurements["rows"].items():
             cells = []
             for phase in PHASES:
-                share = median(2 * found[f"{phase}_gmac"] / run[phase] / run["peak_gflops"] for run in runs)
+                share = median(2 * measurements[f"{phase}_gmac"] / run[phase] / run["peak_gflops"] for run in runs)
                 cells += [f"{1000 * min(run[phase] for run in runs):.0f}", f"{100 * share:.0f} %"]
-            rows.append([f"{model}, {found['threads']} threads, {found['instructions']}", name, *cells])
+            rows.append([f"{model}, {measurements['threads']} threads, {measurements['instructions']}", name, *cells])
     head = ["model", "code", "analysis, ms", "of peak", "synthesis, ms", "of peak"]
     return markdown_table(head, rows)
 
@@ -140,17 +140,17 @@ def main() -> None:
             trees.append(("OpenVINO", ROOT, "openvino"))
         results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"models": {}}
         for model in options.model:
-            found: dict[str, Any] = {"rows": {}}
+            measurements: dict[str, Any] = {"rows": {}}
             for _ in range(options.rounds):
                 for name, tree, how in trees:
                     one = turn(tree, how, model, options.picture, options.threads)
                     if name == "now":  # torch's counter does not know fused attention
-                        found |= {key: one[key] for key in one if key.endswith("_gmac")}
+                        measurements |= {key: one[key] for key in one if key.endswith("_gmac")}
                     kept = {key: one[key] for key in (*PHASES, "peak_gflops")}
-                    found["rows"].setdefault(name, []).append(kept)
+                    measurements["rows"].setdefault(name, []).append(kept)
                     print(model, name, one, flush=True)
             machine = {"threads": options.threads, "instructions": torch.backends.cpu.get_cpu_capability()}
-            results["models"][model] = machine | found
+            results["models"][model] = machine | measurements
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 

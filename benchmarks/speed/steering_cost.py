@@ -96,10 +96,10 @@ class Case:
 
 def count(codec: Codec, adapters: list[Adapter], height: int, width: int) -> dict[str, float]:
     """Parameters of the adapters, and kMAC a pixel with the base: as papers 002 counts them, and as computed here."""
-    found = parts(network_of(codec), height, width) + adapter_parts(adapters, height, width)
+    counted = parts(network_of(codec), height, width) + adapter_parts(adapters, height, width)
     figures: dict[str, float] = {"parameters": sum(p.numel() for a in adapters for p in a.parameters())}
     for side, networks in SIDES.items():
-        macs = total(found, *networks).macs
+        macs = total(counted, *networks).macs
         figures[f"{side}_paper"] = round(macs.paper002 / 1e3 / height / width, 3)
         figures[f"{side}_true"] = round(macs.true / 1e3 / height / width, 3)
         figures[f"{side}_needed"] = round(macs.needed / 1e3 / height / width, 3)
@@ -113,14 +113,14 @@ def measure(model: str, width: int, height: int, rounds: int) -> dict[str, Any]:
     base = network_of(codec).config
     rgb = np.random.default_rng(0).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
     rgb = rgb.repeat(8, 0).repeat(8, 1)
-    made, refused = {}, {}
+    adapters_by_name, refused = {}, {}
     for name, make in ADAPTERS.items():
         try:
-            made[name] = make(base)
+            adapters_by_name[name] = make(base)
         except promptcodec.errors.UsageError as error:
             refused[name] = str(error)
-    rows = {name: count(codec, adapters, height, width) for name, adapters in made.items()}
-    cases = {name: Case(codec, adapters, rgb) for name, adapters in made.items()}
+    rows = {name: count(codec, adapters, height, width) for name, adapters in adapters_by_name.items()}
+    cases = {name: Case(codec, adapters, rgb) for name, adapters in adapters_by_name.items()}
     for _ in range(rounds):
         for case in cases.values():
             case.once()
@@ -134,17 +134,17 @@ def measure(model: str, width: int, height: int, rounds: int) -> dict[str, Any]:
 def report(results: dict[str, Any]) -> str:
     """The tables of the page."""
     text = ""
-    for model, found in results.items():
-        base = found["adapters"]["none"]
+    for model, run in results.items():
+        base = run["adapters"]["none"]
         text += (
-            f"On `{model}`, {found['width']}x{found['height']} pixels, {found['threads']} threads (float32 convolution "
-            f"peak in this run {found['peak_gflops']} GFLOP/s). Without an adapter: encode {base['encode_s']:.3f} s, "
+            f"On `{model}`, {run['width']}x{run['height']} pixels, {run['threads']} threads (float32 convolution "
+            f"peak in this run {run['peak_gflops']} GFLOP/s). Without an adapter: encode {base['encode_s']:.3f} s, "
             f"decode {base['decode_s']:.3f} s.\n\n"
             "| adapter | parameters | encoder kMAC/px: paper 002's count | true | computed here | encode time "
             "| decoder kMAC/px: paper 002's count | true | computed here | decode time |\n"
             "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
         )
-        for name, row in found["adapters"].items():
+        for name, row in run["adapters"].items():
             cells = [name, f"{row['parameters']:,}"]
             for side, verb in (("encoder", "encode"), ("decoder", "decode")):
                 cells += [f"{row[f'{side}_{kind}']:.2f}" for kind in ("paper", "true", "needed")]

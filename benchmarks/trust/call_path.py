@@ -1,10 +1,11 @@
 """Count the files that a call enters, and how often it crosses from one package to another.
 
-    python -m benchmarks.trust.call_path [--list]    # encode(image), the same with roi, and info
+    python -m benchmarks.trust.call_path [--list]    # encode(image), the same with roi, encode(file), and info
 
 A profiling hook (``sys.setprofile``, in worker threads as well) sees every call of a Python function during one call of
 the public API, after a first one that has loaded models and modules. *Files entered*: distinct files under
-src/promptcodec of which any function runs. *Crossings*: distinct pairs of a calling function and a called function that
+src/promptcodec of which any function runs; *in_model* of them are the networks and what runs them, below the codec's
+``Backend``. *Crossings*: distinct pairs of a calling function and a called function that
 lie in different packages (folders right below promptcodec; a module there, such as ``errors``, is its own); the caller
 is the nearest frame above that lies in promptcodec, so that calls through torch count as those of whoever called torch.
 *Borders*: distinct pairs of files among them. ``--list`` names files and borders. Prints a JSON line each.
@@ -83,12 +84,14 @@ def package(file: str) -> str:
 
 
 def call_paths() -> dict[str, CallPath]:
-    """The paths of ``encode(image)``, ``encode(image, roi=...)`` and ``info(file)`` with the default model."""
+    """The paths of ``encode(image)``, ``encode(image, roi=...)``, ``encode("photo.jpg")`` and ``info(file)`` with the
+    default model."""
     image = Image.open(PHOTO).convert("RGB").resize((256, 192))
     data = promptcodec.encode(image, 50)
     calls: dict[str, Callable[[], object]] = {
         "encode": lambda: promptcodec.encode(image, 50),
         "encode with roi": lambda: promptcodec.encode(image, 50, roi="64,64,128,64"),
+        "encode a JPEG file": lambda: promptcodec.encode(PHOTO, 50),
         "info": lambda: promptcodec.info(io.BytesIO(data)),
     }
     return {name: CallPath().of(call) for name, call in calls.items()}
@@ -99,7 +102,9 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="name the files and the crossings")
     options = parser.parse_args()
     for name, path in call_paths().items():
-        row: dict[str, Any] = {"call": name, "files": len(path.files), "crossings": len(path.crossings)}
+        row: dict[str, Any] = {"call": name, "files": len(path.files)}
+        row["in_model"] = sum(package(file) == "model" for file in path.files)
+        row["crossings"] = len(path.crossings)
         row["borders"] = len(path.borders)
         if options.list:
             row |= {"entered": sorted(path.files), "crossed": sorted(map(" -> ".join, path.borders))}

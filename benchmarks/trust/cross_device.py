@@ -40,13 +40,13 @@ def check(codec: promptcodec.Codec, out: Path) -> dict[str, float]:
     failed, largest, differing, pixels = 0, 0, 0, 0
     for file in files:
         try:
-            found = np.asarray(codec.decode(file.read_bytes()), dtype=np.int16)
+            decoded = np.asarray(codec.decode(file.read_bytes()), dtype=np.int16)
         except PromptcodecError as error:
             failed += 1
             print(f"{file.name}: {error}")
             continue
         with Image.open(file.with_suffix(".webp")) as image:
-            difference = np.abs(found - np.asarray(image.convert("RGB"), dtype=np.int16))
+            difference = np.abs(decoded - np.asarray(image.convert("RGB"), dtype=np.int16))
         largest = max(largest, int(difference.max()))
         differing += int((difference > 0).sum())
         pixels += difference.size

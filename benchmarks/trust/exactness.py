@@ -128,20 +128,20 @@ def probe(folder: Path) -> None:
     """In a process of its own settings: worst deviations of every model from what ``folder`` holds."""
     for path in sorted(folder.glob("*.pt")):
         one = hyper_networks(path.stem)
-        rows = [_probe_one(one, path.stem, held) for held in torch.load(path, weights_only=True)]
+        rows = [_probe_one(one, path.stem, record) for record in torch.load(path, weights_only=True)]
         inside, bins, means = zip(*rows, strict=True)
         worst = {"inside": list(map(max, zip(*inside, strict=True))), "bin": max(bins), "mean": max(means)}
         print(json.dumps({"model": path.stem, **worst}), flush=True)
 
 
-def _probe_one(one: ExactHyper, name: str, held: dict[str, Any]) -> tuple[list[int], float, float]:
+def _probe_one(one: ExactHyper, name: str, record: dict[str, Any]) -> tuple[list[int], float, float]:
     mode = Record()
-    found = forced(one, held["z"].numpy(), held["q"], held["y_hat"].numpy(), mode)
-    if [t.shape for t in mode.kept] != [t.shape for t in held["kept"]]:
+    results = forced(one, record["z"].numpy(), record["q"], record["y_hat"].numpy(), mode)
+    if [t.shape for t in mode.kept] != [t.shape for t in record["kept"]]:
         raise SystemExit(f"{name}: other operations ran")
-    inside = [math.ceil(largest_deviation(*pair) / ROUNDING) for pair in zip(held["kept"], mode.kept, strict=True)]
+    inside = [math.ceil(largest_deviation(*pair) / ROUNDING) for pair in zip(record["kept"], mode.kept, strict=True)]
     bins, means = zip(
-        *(moved(a[0].numpy(), a[1].numpy(), *b) for a, b in zip(held["found"], found, strict=True)), strict=True
+        *(moved(a[0].numpy(), a[1].numpy(), *b) for a, b in zip(record["found"], results, strict=True)), strict=True
     )
     return inside, max(bins), max(means)
 
@@ -154,16 +154,16 @@ def deviations(names: list[str], latents: int = BATCH, prior: bool = False, one_
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             one, rng = hyper_networks(name), np.random.default_rng(2)
-            held = []
+            records = []
             for _ in range(latents // BATCH):
                 z, q, shape = random_latents(one, BATCH, rng, prior)
                 _, y_hat = coded(one, z, q, rng, shape)
                 mode = Record()
-                found = forced(one, z, q, y_hat, mode)
-                pairs = [tuple(map(torch.from_numpy, pair)) for pair in found]
+                outcome = forced(one, z, q, y_hat, mode)
+                pairs = [tuple(map(torch.from_numpy, pair)) for pair in outcome]
                 latents_of = {"z": torch.from_numpy(z), "q": q, "y_hat": torch.from_numpy(y_hat)}
-                held.append(latents_of | {"found": pairs, "kept": mode.kept})
-            torch.save(held, Path(folder) / f"{name}.pt")
+                records.append(latents_of | {"found": pairs, "kept": mode.kept})
+            torch.save(records, Path(folder) / f"{name}.pt")
         results: dict[str, Any] = {name: {"latents": latents // BATCH * BATCH} for name in names}
         for setting, variables in SETTINGS.items():
             if one_thread and "threads" in variables:
@@ -211,9 +211,9 @@ def platform_row(threads: int, bf16: bool, note: str) -> dict[str, Any]:
     agree, worst = 0, 0.0
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         for name, expected in reference.items():
-            found = digest(hyper_networks(name), [bytes.fromhex(o) for o in expected["offsets"]])
-            agree += found["sha256"] == expected["sha256"]
-            finite = [(a, b) for a, b in zip(found["sample"], expected["sample"], strict=True) if math.isfinite(a)]
+            digests = digest(hyper_networks(name), [bytes.fromhex(o) for o in expected["offsets"]])
+            agree += digests["sha256"] == expected["sha256"]
+            finite = [(a, b) for a, b in zip(digests["sample"], expected["sample"], strict=True) if math.isfinite(a)]
             worst = max([worst, *(abs(a - b) for a, b in finite)])
     variables = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS")
     return {
@@ -238,7 +238,7 @@ def update(key: str, value: Any) -> None:
     results[key] = {**results.get(key, {}), **value} if isinstance(value, dict) else value
     text = json.dumps(results, indent=1)
     # One line for a list of numbers.
-    RESULTS.write_text(re.sub(r"\[[\d,\s]+\]", lambda found: "".join(found[0].split()), text) + "\n")
+    RESULTS.write_text(re.sub(r"\[[\d,\s]+\]", lambda match: "".join(match[0].split()), text) + "\n")
 
 
 def main() -> None:
@@ -266,8 +266,8 @@ def main() -> None:
     kind = PRIOR if options.prior else ""
     if options.what == "deviations":
         update("models", paths)
-        found = deviations(names, options.latents or BATCH, options.prior, options.one_thread)
-        update("deviations", {name + kind: row for name, row in found.items()})
+        rows = deviations(names, options.latents or BATCH, options.prior, options.one_thread)
+        update("deviations", {name + kind: row for name, row in rows.items()})
     elif options.what == "perturb":
         kept = json.loads(RESULTS.read_text())
         for name in names:

@@ -114,7 +114,7 @@ def _run_and_die(step: int, command: Sequence[object]) -> int:
 
 def partial_files(folder: Path, codec: promptcodec.Codec) -> list[str]:
     """What stands under a final name and is not whole."""
-    found = []
+    problems = []
     for path in final_names(folder):
         try:
             if path.suffix == ".ptc":
@@ -123,8 +123,8 @@ def partial_files(folder: Path, codec: promptcodec.Codec) -> list[str]:
                 with Image.open(path) as image:
                     image.load()
         except (PromptcodecError, OSError) as error:
-            found.append(f"{path.name}: {error}")
-    return found
+            problems.append(f"{path.name}: {error}")
+    return problems
 
 
 def final_names(folder: Path) -> Iterator[Path]:
@@ -169,8 +169,8 @@ def killed(runs: int) -> dict[str, object]:
             if not os.WIFSIGNALED(status) or sum(1 for _ in final_names(out)) == PICTURES:
                 counts["leftovers"] += sum(1 for _ in out.rglob("*.tmp"))
                 shutil.rmtree(out, ignore_errors=True)
-        code, said, _ = call(*encode)  # and what is left can be finished
-    return {**counts, "resumed": code == 0, "summary": said.splitlines()[-1]}
+        code, output, _ = call(*encode)  # and what is left can be finished
+    return {**counts, "resumed": code == 0, "summary": output.splitlines()[-1]}
 
 
 def full() -> dict[str, int]:

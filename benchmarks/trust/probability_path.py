@@ -51,11 +51,11 @@ def hyper_networks(name: str) -> ExactHyper:
     steps = forced(one, z, q, rng.integers(-1000, 1001, shape) / GRID, Seen())
     heads = list(_heads(network))
     with torch.no_grad():
-        wanted = WANTED.get(type(network.context).__name__, 8.0)
+        target = WANTED.get(type(network.context).__name__, 8.0)
         for i, head in enumerate(heads):
             spread = float(steps[i * len(steps) // len(heads)][0 if scales_alone else 1].std())
             for parameter in head.parameters():
-                parameter.mul_(2.0 ** round(math.log2(wanted / spread)))
+                parameter.mul_(2.0 ** round(math.log2(target / spread)))
     return ExactHyper(network, gaussian_tables())
 
 
@@ -120,16 +120,16 @@ def forced(
     one: ExactHyper, z: NDArray[np.int32], q: float, y_hat: Float64s, mode: Intermediates
 ) -> list[tuple[Float64s, Float64s]]:
     """log sigma and mean of every step, with ``mode`` watching the networks; y_hat is what the schedule is told."""
-    found = []
+    parameters = []
 
     def code(step: Step) -> Float64s:
-        found.append((step.log_sigma.copy(), step.mean.copy()))
+        parameters.append((step.log_sigma.copy(), step.mean.copy()))
         part: Float64s = y_hat[step.where]
         return part
 
     with mode:
         run(steps_of(one, z, q), code, y_hat.shape)
-    return found
+    return parameters
 
 
 def coded(

@@ -34,4 +34,5 @@ def __getattr__(name: str) -> Any:
         return submodule_getter(__name__)(name)
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return value

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
+    from promptcodec.codec.adapters import MapSource
     from promptcodec.codec.codec import Codec
     from promptcodec.model.effort import Effort
     from promptcodec.model.inference.precision import Precision
     from promptcodec.picture.read import Source
     from promptcodec.steer.adapter_file import StoredAdapter
-    from promptcodec.steer.region_map import MapSource
     from promptcodec.store.model_file import StoredModel
 
 PREVIEW_SIDE = 256  # pixels of the longer side of a preview that a file does not hold
@@ -241,7 +241,7 @@ def info(file: File) -> Info:
     return Info(
         width=header.width, height=header.height,
         mode=("L" if header.grey else "RGB") + ("A" if metadata.alpha is not None else ""),
-        bytes=contents.size, bpp=round(8 * contents.size / (header.width * header.height), 4), tiles=header.grid.count,
+        bytes=contents.size, bpp=round(8 * contents.size / (header.width * header.height), 4), tiles=header.tile_count,
         preview=None if small is None else f"{small.width}x{small.height}", quality=round(header.q / 655.35, 2),
         model=path.stem if path else "unknown", fingerprint=f"{header.probability.hex()}-{header.pixels.hex()}",
         adapters=tuple(adapter.name for adapter in contents.adapters), metadata=tuple(metadata_facts(metadata)),

@@ -49,20 +49,20 @@ class PtcImageFile(ImageFile.ImageFile):
         except PromptcodecError:
             return  # damaged behind the header: load will say so, unless a preview in front of it will do
         exif = None if metadata.exif is None else EXIF_PREFIX + metadata.exif
-        found = {"icc_profile": metadata.icc, "exif": exif, "xmp": metadata.xmp}
-        self.info.update({key: value for key, value in found.items() if value is not None})
+        info = {"icc_profile": metadata.icc, "exif": exif, "xmp": metadata.xmp}
+        self.info.update({key: value for key, value in info.items() if value is not None})
 
     def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:
         """Take the file's preview instead of the picture where it is as large as ``size``: ``thumbnail`` asks."""
         if not getattr(self, "_pending", False) or size is None:
             return None
         try:
-            header, found = read_preview(io.BytesIO(self._data), max_pixels=_limit())
+            header, preview = read_preview(io.BytesIO(self._data), max_pixels=_limit())
         except PromptcodecError:
             return None
-        if found is None or header.alpha or found.width < size[0] or found.height < size[1]:
+        if preview is None or header.alpha or preview.width < size[0] or preview.height < size[1]:
             return None
-        self._small, self._size = True, (found.width, found.height)
+        self._small, self._size = True, (preview.width, preview.height)
         self.info.pop("icc_profile", None)  # previews are sRGB
         return self.mode, (0.0, 0.0, *map(float, self._size))  # type: ignore[return-value]
 
@@ -91,14 +91,14 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     from promptcodec.api import encode
 
     options = image.encoderinfo
-    given = {key: options[key] for key in ("icc_profile", "exif", "xmp") if key in options}
-    if given:
-        if isinstance(given.get("exif"), Image.Exif):
-            given["exif"] = given["exif"].tobytes()
-        if isinstance(given.get("xmp"), str):
-            given["xmp"] = given["xmp"].encode()
+    metadata = {key: options[key] for key in ("icc_profile", "exif", "xmp") if key in options}
+    if metadata:
+        if isinstance(metadata.get("exif"), Image.Exif):
+            metadata["exif"] = metadata["exif"].tobytes()
+        if isinstance(metadata.get("xmp"), str):
+            metadata["xmp"] = metadata["xmp"].encode()
         image = image.copy()
-        image.info = {k: v for k, v in (image.info | given).items() if v is not None}
+        image.info = {k: v for k, v in (image.info | metadata).items() if v is not None}
     try:
         file.write(encode(image, **{key: options[key] for key in OPTIONS if key in options}))
     except PromptcodecError as error:
@@ -106,7 +106,7 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
 
 
 def _accept(prefix: bytes) -> bool | str:
-    """Whether a file is ours; text is the reason that Pillow warns with where it is, but cannot be read."""
+    """Return whether a file is ours; text is the reason that Pillow warns with where it is, but cannot be read."""
     if not prefix.startswith(SIGNATURE):
         return False
     if len(prefix) == len(SIGNATURE):

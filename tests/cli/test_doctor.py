@@ -62,7 +62,7 @@ def test_doctor(run, monkeypatch):
     (record,) = map(json.loads, out.splitlines())
     assert (record["schema"], record["verb"], record["record"]) == (1, "doctor", "machine")
     assert {"promptcodec", "python", "torch", "numpy", "pillow"} <= {k for k, v in record["versions"].items() if v}
-    assert [extra["name"] for extra in record["extras"] if not extra["installed"]] == ["fast", "stream"]
+    assert [extra["name"] for extra in record["extras"] if not extra["installed"]] == ["fast", "stream", "batch"]
     assert any("pip install 'promptcodec[fast]'" in hint for hint in record["advice"])
     measured = record["speed"]
     assert all(value > 0 for key, value in measured.items() if isinstance(value, float))

@@ -134,7 +134,7 @@ def test_what_is_no_option_or_verb_is_quoted_harmlessly(run):
 
 def test_names_in_files_are_quoted_harmlessly(run, coded, tmp_path):
     from promptcodec.bitstream.container import pack, unpack
-    from promptcodec.bitstream.records import AdapterRecord
+    from promptcodec.bitstream.contents import AdapterRecord
 
     file = unpack(coded)
     object.__setattr__(file, "adapters", (AdapterRecord("evil\x1b[2J\u202e\nname", b"12345678"),))

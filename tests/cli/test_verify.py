@@ -7,9 +7,8 @@ import sys
 import pytest
 import torch
 
-from promptcodec.bitstream import chunks, container
-from promptcodec.bitstream.chunks import ANCILLARY
-from promptcodec.bitstream.container import pack, unpack
+from promptcodec.bitstream import container
+from promptcodec.bitstream.container import ANCILLARY, pack, unpack
 
 
 @pytest.fixture
@@ -104,7 +103,7 @@ def test_the_container_needs_no_torch(coded):
 
 
 def test_unknown_ancillary_chunks_are_fine(run, coded):
-    (coded / "a.ptc").write_bytes((coded / "a.ptc").read_bytes() + chunks.chunk(0x20 | ANCILLARY, b"a comment"))
+    (coded / "a.ptc").write_bytes((coded / "a.ptc").read_bytes() + container.chunk(0x20 | ANCILLARY, b"a comment"))
     assert run("verify", coded / "a.ptc")[0] == 0
 
 

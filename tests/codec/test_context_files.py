@@ -15,7 +15,7 @@ from pictures import make_photo
 from test_exact import SETTINGS, latents
 
 import promptcodec
-from promptcodec.bitstream.offsets import OffsetReader, pack_offsets
+from promptcodec.codec.exact import OffsetReader, pack_offsets
 from promptcodec.errors import FormatError
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.config import (

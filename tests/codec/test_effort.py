@@ -24,7 +24,7 @@ from promptcodec.model.inference import backend
 from promptcodec.model.inference.annealing import AnnealedRefinement, annealed_rounding
 from promptcodec.model.inference.latent_cost import LatentCost
 from promptcodec.model.inference.proximal import ProximalSearch
-from promptcodec.model.presets.registry import nano
+from promptcodec.model.presets.nano import nano
 from promptcodec.model.steering import Constant, Gains, Steering
 from promptcodec.quality.psnr import psnr
 
@@ -157,7 +157,7 @@ def test_tiles(codec, rgb, monkeypatch):
     """Every tile's latents are searched, no worse than without; progress counts all steps."""
     large = np.asarray(Image.fromarray(rgb).resize((300, 270)))
     plain = promptcodec.encode(large, 50)
-    monkeypatch.setattr("promptcodec.codec.codec.tile_size", lambda *_: (256, 256))
+    monkeypatch.setattr("promptcodec.codec.picture_encoder.tile_size", lambda *_: (256, 256))
     told: list[tuple[int, int]] = []
     data = promptcodec.encode(large, 50, effort=4, preview=False, progress=lambda *both: told.append(both))
     tiled = promptcodec.encode(large, 50, preview=False)

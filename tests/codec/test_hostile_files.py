@@ -9,7 +9,7 @@ import torch
 
 from promptcodec.bitstream.container import pack, unpack
 from promptcodec.bitstream.contents import Header, Metadata, PtcFile, Tile
-from promptcodec.codec import codec as codec_module
+from promptcodec.codec import decoder
 from promptcodec.errors import FormatError, LimitError
 
 
@@ -20,7 +20,7 @@ def no_network(codec, monkeypatch):
     def forbidden(*_):
         raise AssertionError("a network ran")
 
-    monkeypatch.setattr(codec_module, "check_memory", lambda *_: None)
+    monkeypatch.setattr(decoder, "check_memory", lambda *_: None)
     monkeypatch.setattr(codec.coder.hyper.synthesis, "forward", forbidden)
     monkeypatch.setattr(codec.backend.network.g_s, "forward", forbidden)
     return codec

@@ -11,7 +11,7 @@ from test_context_files import codec_of, folder  # noqa: F401 (a fixture)
 
 from promptcodec.bitstream.container import unpack
 from promptcodec.bitstream.tiling import Rect
-from promptcodec.codec import codec as codec_module
+from promptcodec.codec import picture_encoder
 from promptcodec.codec.latents import CodedLatents
 from promptcodec.codec.one_shot import OneShotCoder, SymbolCoder
 from promptcodec.errors import FormatError
@@ -123,7 +123,7 @@ def test_decoded_latents_are_those_of_the_encoder(codec, photo):
 
 def test_tiles_stand_alone(codec, monkeypatch):
     """Means stop at a tile's border: a crop decodes as in the whole picture."""
-    monkeypatch.setattr(codec_module, "tile_size", lambda *_: (256, 256))
+    monkeypatch.setattr(picture_encoder, "tile_size", lambda *_: (256, 256))
     picture = make_photo(300, 700)
     data = codec.encode(picture, 60)
     whole = np.asarray(codec.decode(data))

@@ -76,8 +76,8 @@ def test_nothing_forbidden_is_handed_out(leaps, where, limits_size):
 @pytest.fixture
 def counted(monkeypatch):
     """Counts (analyses, encodes)."""
-    counts = {"analyse": 0, "encode": 0}
-    for owner, name in ((TorchBackend, "analyse"), (LatentCoder, "encode")):
+    counts = {"analyse": 0, "quantise": 0}
+    for owner, name in ((TorchBackend, "analyse"), (LatentCoder, "quantise")):
         original = getattr(owner, name)
 
         def wrapped(*arguments, _original=original, _name=name):
@@ -97,11 +97,11 @@ def picture():
 def test_size_and_rate(picture, counted, part):
     ends = [len(promptcodec.encode(picture, q)) for q in (0, 100)]
     size = round(ends[0] ** (1 - part) * ends[1] ** part)
-    counted.update(analyse=0, encode=0)
+    counted.update(analyse=0, quantise=0)
     data = promptcodec.encode(picture, target_size=size)
     assert 0.99 * size <= len(data) <= size
     assert counted["analyse"] == 1
-    assert counted["encode"] <= MOST_ENCODES
+    assert counted["quantise"] <= MOST_ENCODES
     assert promptcodec.encode(picture, target_bpp=8 * size / picture[:, :, 0].size) == data
 
 
@@ -111,12 +111,12 @@ def test_quality(picture, counted):
     if importlib.util.find_spec("ssimulacra2"):
         targets.append(("target_ssimulacra2", ssimulacra2, 0.5))
     for name, metric, slack in targets:
-        counted.update(analyse=0, encode=0)
+        counted.update(analyse=0, quantise=0)
         wanted = metric(picture, middle)
         reached = metric(picture, np.asarray(promptcodec.decode(promptcodec.encode(picture, **{name: wanted}))))
         assert wanted <= reached <= wanted + slack
         assert counted["analyse"] == 1
-        assert counted["encode"] <= MOST_ENCODES
+        assert counted["quantise"] <= MOST_ENCODES
 
 
 def test_grey_pictures_and_metadata_count(picture):
@@ -132,10 +132,10 @@ def test_grey_pictures_and_metadata_count(picture):
 def test_out_of_range(picture, counted):
     ends = [len(promptcodec.encode(picture, q)) for q in (0, 100)]
     for wanted in ({"target_size": 50}, {"target_size": 10**7}, {"target_bpp": 20}, {"target_psnr": 70}):
-        counted.update(encode=0)
+        counted.update(quantise=0)
         with pytest.raises(TargetError, match="out of range") as error:
             promptcodec.encode(picture, **wanted)
-        assert counted["encode"] <= MOST_ENCODES
+        assert counted["quantise"] <= MOST_ENCODES
         if "target_size" in wanted:
             assert f"{ends[0]:,} bytes to {ends[1]:,} bytes" in str(error.value)
 

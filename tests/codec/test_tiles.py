@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from counting_file import CountingFile
 from pictures import make_photo
 from PIL import Image
 from test_context_files import MATRIX, codec_of, folder  # noqa: F401 (a fixture)
@@ -14,8 +15,7 @@ import promptcodec
 import promptcodec.pillow  # (teaches Pillow the format)
 from promptcodec.bitstream.container import PtcReader, pack, read_preview, unpack
 from promptcodec.bitstream.tiling import Grid, Rect
-from promptcodec.codec import budget
-from promptcodec.codec import codec as codec_module
+from promptcodec.codec import budget, picture_encoder
 from promptcodec.codec.tile_latents import DecodedTiles
 from promptcodec.errors import FormatError, UsageError
 from promptcodec.model.presets.registry import PRESETS
@@ -26,7 +26,7 @@ SMALLEST = 256
 @pytest.fixture
 def smallest_tiles(monkeypatch):
     """Encoders divide everything into tiles of 256 x 256."""
-    monkeypatch.setattr(codec_module, "tile_size", lambda *_: (SMALLEST, SMALLEST))
+    monkeypatch.setattr(picture_encoder, "tile_size", lambda *_: (SMALLEST, SMALLEST))
 
 
 def untiled(codec, picture, quality=None):
@@ -66,7 +66,7 @@ def along_border(codec, picture, quality, monkeypatch):
     """Squared error in the band along the border of two tiles, and bytes: without tiles, with them."""
     plain = untiled(codec, picture, quality)
     with monkeypatch.context() as patched:
-        patched.setattr(codec_module, "tile_size", lambda *_: (512, 512))
+        patched.setattr(picture_encoder, "tile_size", lambda *_: (512, 512))
         tiled = codec.encode(picture, quality, preview=False)
     grid = unpack(tiled).header.grid
     assert grid.count == 2
@@ -125,17 +125,6 @@ def test_grey_and_alpha(codec, kind, smallest_tiles):
     assert cut.alpha is None or np.array_equal(cut.alpha, decoded.alpha[40:70, 250:270])
 
 
-class Counting(io.BytesIO):
-    """A file that counts what is read of it."""
-
-    count = 0
-
-    def read(self, size=-1):
-        found = super().read(size)
-        self.count += len(found)
-        return found
-
-
 def test_a_crop_reads_its_tiles_and_their_neighbours(codec, smallest_tiles, monkeypatch):
     picture = make_photo(600, 800)
     data = codec.encode(picture, 60, preview=False)
@@ -147,7 +136,7 @@ def test_a_crop_reads_its_tiles_and_their_neighbours(codec, smallest_tiles, monk
     whole = np.asarray(promptcodec.decode(data))
     assert len(decoded) == len(file.tiles) == 12  # each once
     decoded.clear()
-    stream = Counting(data)
+    stream = CountingFile(data)
     found = np.asarray(promptcodec.decode(stream, crop=(40, 30, 100, 90)))
     assert np.array_equal(found, whole[30:120, 40:140])
     wanted = [file.tiles[i].stream for i in (0, 1, 4, 5)]

@@ -11,6 +11,7 @@ from promptcodec.bitstream.container import pack, unpack
 from promptcodec.codec.codec import Codec
 from promptcodec.codec.latents import LatentCoder
 from promptcodec.codec.one_shot import SymbolCoder
+from promptcodec.codec.picture_encoder import PictureEncoder
 from promptcodec.errors import VerificationError
 
 CONFORMANCE = Path(__file__).parents[1] / "conformance"
@@ -51,7 +52,7 @@ def test_the_whole_file_is_read_not_what_it_was_made_of(tiny, monkeypatch):
         data = pack(file)
         return data[:-5] + bytes([data[-5] ^ 1]) + data[-4:]
 
-    monkeypatch.setattr("promptcodec.codec.codec.pack", careless)
+    monkeypatch.setattr("promptcodec.codec.picture_encoder.pack", careless)
     with pytest.raises(VerificationError):
         tiny.encode(PHOTO, verify=True)
     with pytest.raises(VerificationError):
@@ -60,9 +61,9 @@ def test_the_whole_file_is_read_not_what_it_was_made_of(tiny, monkeypatch):
 
 def test_targets_and_adapters_are_verified(monkeypatch):
     seen = []
-    honest = Codec.verify
+    honest = PictureEncoder._verify
     monkeypatch.setattr(
-        Codec, "verify", lambda self, data, *rest, **options: seen.append(data) or honest(self, data, *rest, **options)
+        PictureEncoder, "_verify", lambda self, data, request: seen.append(data) or honest(self, data, request)
     )
     data = promptcodec.encode(PHOTO, target_size=700, verify=True)
     assert seen == [data]  # of all that were tried the one that is handed out

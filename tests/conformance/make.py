@@ -1,13 +1,13 @@
-"""Makes conformance files, and never changes one that is there.
+"""Make conformance files, and never change one that is there. In the folder ``tests``:
 
-    python tests/conformance/make.py features      # the format's features, with the tiny models beside them
-    python tests/conformance/make.py bad           # files that must be refused
-    python tests/conformance/make.py model nano    # registers a shipped model, as experimental, and makes its files
-    python tests/conformance/make.py adapter look.safetensors 1 "decode --look 0..1" look=0.7
-                                                   # puts an adapter of the default model into the package, as
-                                                   # experimental, and makes its files: with these settings, or with
-                                                   # roi=x,y,w,h
-    python tests/conformance/make.py stable nano   # what a release does: declares a model and its adapters stable
+    python -m conformance.make features      # the format's features, with the tiny models beside them
+    python -m conformance.make bad           # files that must be refused
+    python -m conformance.make model nano    # registers a shipped model, as experimental, and makes its files
+    python -m conformance.make adapter look.safetensors 1 "decode --look 0..1" look=0.7
+                                             # puts an adapter of the default model into the package, as
+                                             # experimental, and makes its files: with these settings, or with
+                                             # roi=x,y,w,h
+    python -m conformance.make stable nano   # what a release does: declares a model and its adapters stable
 
 Every release after the one that a file is in must decode it, if it is sound, to the same latents, and to pixels within
 one level of the PNG beside it; and must refuse a bad one with the error that ``bad.json`` names. Files of a model or
@@ -21,38 +21,24 @@ import hashlib
 import io
 import json
 import sys
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from conformance.bad_files import bad_files
+from conformance.tiny_models import MODELS
 from PIL import Image
 
 from promptcodec.api import codec_of
-from promptcodec.bitstream import chunks, container
+from promptcodec.bitstream import container
 from promptcodec.bitstream.container import PtcReader, pack, unpack
-from promptcodec.bitstream.leb128 import leb128
-from promptcodec.codec import codec as codec_module
+from promptcodec.codec import picture_encoder
 from promptcodec.codec.codec import Codec
 from promptcodec.codec.one_shot import OneShotCoder, SymbolCoder, Symbols
 from promptcodec.model.arrays import Float64s
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.config import (
-    Attention,
-    CausalAttention,
-    ContextualMean,
-    Depthwise,
-    Gain,
-    Layer,
-    LeakyReLU,
-    Model,
-    Resample,
-    SpaceChannel,
-    Stage,
-    Transform,
-)
 from promptcodec.model.entropy.contextual_mean import ContextualMean as ContextualMeanNetwork
 from promptcodec.picture.write import to_pil
 from promptcodec.steer.adapter_file import base_fingerprint, load_adapter, save_adapter
@@ -64,42 +50,6 @@ from promptcodec.store.shipped_adapters import ShippedAdapter, shipped_adapters
 from promptcodec.store.versions import REGISTER
 
 FOLDER = Path(__file__).parent
-LATENT, HYPER = 12, 6
-
-
-def tiny(name: str, context: SpaceChannel | CausalAttention | ContextualMean | None, gain: bool) -> Model:
-    """Every kind of layer of ``nano``, as narrow as can be; with contextual means, also of ``small``."""
-    coarse, local = Stage(2, Attention(2, 8), residual=False), Stage(1, Depthwise(3), residual=False)
-    parameters = 24 if context is not None else 2 * LATENT
-    hyper: tuple[Layer, ...] = (Resample("up", 8), Resample("shuffle", parameters, 1))
-    means = isinstance(context, ContextualMean)
-    if means:
-        hyper = (Resample("up", 8), LeakyReLU(0.125), Resample("shuffle", LATENT, 1))
-        coarse = dataclasses.replace(coarse, ffn="gated")
-    return Model(
-        name=name,
-        analysis=Transform(3, (
-            Resample("down", 6, 0, 4), local, Resample("down", 8), Resample("down", 8), coarse,
-            Resample("down", LATENT, 1, 1),
-        ), shortcut=16, gate=means),
-        synthesis=Transform(LATENT, (
-            Resample("down", 8, 1, 1), coarse, Resample("shuffle", 8, 1), Resample("shuffle", 6, 1), local,
-            Resample("shuffle", 3, 3, 4),
-        ), shortcut=16, gate=means),
-        hyper_analysis=Transform(LATENT, (Resample("down", 8), Resample("down", HYPER)), bound=64.0 if means else 0.0),
-        hyper_synthesis=Transform(HYPER, hyper, bound=6.0 if means else 0.0),
-        scale="log", gain=Gain(0.001, 0.1, 3) if gain else None, context=context,
-    )  # fmt: skip
-
-
-MODELS = {
-    "tiny": tiny("conformance-tiny", None, True),
-    "tiny-space-channel": tiny("conformance-space-channel", SpaceChannel((4, 8), hidden=(8, 8)), True),
-    "tiny-causal": tiny("conformance-causal", CausalAttention(5, 2, 1.0), False),
-    "tiny-contextual-mean": tiny("conformance-contextual-mean", ContextualMean(
-        Transform(HYPER, (Resample("up", 8), Resample("shuffle", 8, 1), Stage(1, Attention(2, 8)))), hidden=8,
-    ), True),
-}  # fmt: skip
 
 
 def new(name: str, data: bytes) -> None:
@@ -181,11 +131,11 @@ def listed(name: str, entries: dict[str, Any]) -> None:
 
 def in_tiles(codec: Codec, source: Any, quality: float | None, **options: Any) -> bytes:
     """As ``codec.encode``, in tiles of 256 x 256."""
-    chosen, codec_module.tile_size = codec_module.tile_size, lambda *_: (256, 256)
+    chosen, picture_encoder.tile_size = picture_encoder.tile_size, lambda *_: (256, 256)
     try:
         return codec.encode(source, quality, **options)
     finally:
-        codec_module.tile_size = chosen
+        picture_encoder.tile_size = chosen
 
 
 def features() -> None:
@@ -240,10 +190,10 @@ def features() -> None:
 
 def with_reserved(data: bytes) -> bytes:
     """The file with ancillary chunks that no release gives a meaning yet: a gain map, refinements, a private one."""
-    gain_map = chunks.chunk(chunks.GAIN_MAP, b"\x2d\x26a gain map")
-    layers = (chunks.chunk(chunks.REFINEMENT, bytes([0, layer]) + b"a layer") for layer in range(2))
+    gain_map = container.chunk(container.GAIN_MAP, b"\x2d\x26a gain map")
+    layers = (container.chunk(container.REFINEMENT, bytes([0, layer]) + b"a layer") for layer in range(2))
     end = PtcReader(io.BytesIO(data))._tiles[0]
-    return data[:end] + gain_map + data[end:] + b"".join(layers) + chunks.chunk(0xF0, b"private")
+    return data[:end] + gain_map + data[end:] + b"".join(layers) + container.chunk(0xF0, b"private")
 
 
 def _srgb() -> bytes:
@@ -256,110 +206,11 @@ def _srgb() -> bytes:
 
 def bad() -> None:
     """Files that must be refused, and how."""
-    data = (FOLDER / "plain.ptc").read_bytes()
-    tiled, alike, adapted = ((FOLDER / f"{name}.ptc").read_bytes() for name in ("tiles", "tiles-alike", "adapter"))
-    file = unpack(data)
-    header, tile = file.header, file.tiles[0]
-
-    def flipped(data: bytes, at: int) -> bytes:
-        return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
-
-    def headed(width: int, height: int, flags: int = 0, more: bytes = b"") -> bytes:
-        payload = leb128(width) + leb128(height)
-        payload += container._FIXED.pack(flags, header.probability, header.pixels, header.q) + more
-        rest = chunks.chunk(chunks.TILE, container._pack_tile(tile, 0))
-        return data[:5] + chunks.chunk(chunks.HEADER, payload) + rest
-
-    def version(number: int) -> bytes:
-        return data[:4] + bytes([number]) + data[5:]
-
-    def spans(data: bytes) -> list[tuple[int, int]]:
-        reader, begin, found = PtcReader(io.BytesIO(data)), 5, []
-        while begin < len(data):
-            found.append((begin, reader._span(begin)[1]))
-            begin = found[-1][1]
-        return found
-
-    def of_chunks(*parts: tuple[bytes, int]) -> bytes:
-        """A file of chunks of other files, by their number in each; the CRCs stay as they are."""
-        cut = (data[slice(*spans(data)[number])] for data, number in parts)
-        return data[:5] + b"".join(cut)
-
-    def under(start: bytes, source: bytes = data) -> bytes:
-        """The last chunk of ``source``, its tile, behind all other chunks of ``start``."""
-        return of_chunks(*((start, i) for i in range(len(spans(start)) - 1)), (source, len(spans(source)) - 1))
-
-    def other(**changes: Any) -> bytes:
-        return pack(dataclasses.replace(file, tiles=(dataclasses.replace(tile, **changes),)))
-
-    def renamed(**changes: Any) -> bytes:
-        return pack(dataclasses.replace(file, header=dataclasses.replace(header, **changes)))
-
-    made: dict[str, tuple[bytes, str, str]] = {
-        "empty": (b"", "FormatError", "the file is empty"),
-        "png": (b"\x89PNG\r\n\x1a\n" + bytes(50), "FormatError", "not a .ptc file"),
-        "version-0": (version(0), "VersionError", "version 0, from before the first release"),
-        "version-1": (version(1), "VersionError", "version 1, from before the first release"),
-        "version-3": (version(3), "VersionError", "version 3"),
-        "cut-in-header": (data[:20], "FormatError", "the file ends inside a chunk"),
-        "cut-in-tile": (data[:-9], "FormatError", "9 bytes are missing"),
-        "cut-behind-header": (data[: len(data) - 9 - len(tile.stream) - len(tile.offsets) - 7], "FormatError", "ends"),
-        "flipped-header": (flipped(data, 12), "FormatError", "wrong CRC"),
-        "flipped-tile": (flipped(data, len(data) - 20), "FormatError", "the tile chunk at byte"),
-        "checksum": (other(checksum=tile.checksum ^ 1), "FormatError", "do not have the checksum in the file"),
-        "stream": (other(stream=flipped(tile.stream, 9)), "FormatError", ""),
-        "stream-too-short": (other(stream=tile.stream[:9]), "FormatError", "stream"),
-        "offsets": (other(offsets=b""), "FormatError", "border offsets"),
-        "no-pixels": (headed(0, 9), "FormatError", "0 x 9 pixels"),
-        "too-wide": (headed(65_536, 1), "LimitError", "65536 x 1 pixels"),
-        "too-large": (headed(2**15, 2**14), "LimitError", "pixels"),
-        "claims-much": (headed(2**12, 2**12), "FormatError", "ends early"),
-        "unknown-flag": (headed(90, 75, 0x40), "VersionError", "flags 0x40"),
-        "samples-flag": (headed(90, 75, 8, b"\0"), "VersionError", "more than 8 bits or of high dynamic range"),
-        "samples-chunk": (
-            data + chunks.chunk(chunks.SAMPLE_FORMAT, b"\x0a\x09\x10\x00\x01"), "VersionError",
-            "more than 8 bits or of high dynamic range",
-        ),
-        "long-number": (
-            data[:5] + chunks.chunk(chunks.HEADER, b"\xda\x00" + data[8 : spans(data)[0][1] - 4])
-            + data[spans(data)[0][1] :],
-            "FormatError", "more bytes than it needs",
-        ),
-        "header-too-long": (headed(90, 75, 0, b"\1"), "FormatError", "the header has"),
-        "tiles-of-nothing": (headed(900, 75, 4, b"\0\1"), "FormatError", "do not divide"),
-        "tiles-too-large": (headed(90, 75, 4, b"\1\1"), "FormatError", "do not divide"),
-        "tile-missing": (headed(600, 75, 4, b"\1\1"), "FormatError", "fewer tiles"),
-        "tile-too-many": (data + chunks.chunk(chunks.TILE, b"12345"), "FormatError", "more tiles"),
-        "tiles-swapped": (
-            of_chunks((alike, 0), (alike, 2), (alike, 1)), "FormatError",
-            "the tile of row 1, column 2 stands where the tile of row 1, column 1 belongs",
-        ),
-        "tiles-of-another-size-swapped": (of_chunks(*((tiled, i) for i in (0, 1, 5, 4, 3, 2))), "FormatError", ""),
-        "header-of-another-rate": (
-            under(renamed(q=header.q + 1)), "FormatError", "do not have the checksum in the file",
-        ),
-        "header-of-another-height": (
-            under(renamed(height=header.height - 1)), "FormatError", "do not have the checksum in the file",
-        ),
-        "header-grey": (under(renamed(grey=True)), "FormatError", "do not have the checksum in the file"),
-        "adapters-left-out": (under(data, adapted), "FormatError", ""),
-        "unknown-chunk": (data + chunks.chunk(0x20, b"x"), "VersionError", "feature 0x20"),
-        "second-header": (data + data[5:35], "FormatError", ""),
-        "preview-elsewhere": (
-            data + chunks.chunk(chunks.ICC, zlib.compress(b"x")) + chunks.chunk(chunks.PREVIEW, bytes(9)),
-            "FormatError", "right behind the header",
-        ),
-        "bomb": (data + chunks.chunk(chunks.XMP, zlib.compress(bytes(2**25), 9)), "FormatError", "exceeds"),
-        "not-deflated": (data + chunks.chunk(chunks.EXIF, b"xyz"), "FormatError", "does not inflate"),
-        "alpha-without-flag": (data + chunks.chunk(chunks.ALPHA, b"\0\1"), "FormatError", "do not agree"),
-        "flag-without-alpha": (headed(90, 75, 2), "FormatError", "do not agree"),
-        "source-hash": (data + chunks.chunk(chunks.SOURCE_HASH, b"1"), "FormatError", "source hash has 1 bytes"),
-        "no-adapters": (data + chunks.chunk(chunks.ADAPTERS, b""), "FormatError", "chunk is empty"),
-        "adapter-not-here": (adapted, "ModelMismatchError", "gain-units"),
-        "other-model": (renamed(probability=b"\1" * 8), "ModelMismatchError", "0101010101010101"),
-    }  # fmt: skip
+    plain, tiles, alike, adapted = (
+        (FOLDER / f"{name}.ptc").read_bytes() for name in ("plain", "tiles", "tiles-alike", "adapter")
+    )
     entries = {}
-    for name, (content, error, message) in made.items():
+    for name, (content, error, message) in bad_files(plain, tiles, alike, adapted).items():
         new(f"bad/{name}.ptc", content)
         entries[name] = {"error": error, "message": message}
     listed("bad.json", entries)
@@ -394,7 +245,7 @@ def stable(name: str) -> None:
     about, changes = read_metadata(find_model(name)), 0
     models, adapters = (json.loads(path.read_text("utf-8")) for path in (REGISTER, ADAPTER_REGISTER))
     if all(entry["fingerprint"] != about["fingerprint"] for entry in models):
-        sys.exit(f"{name} {about['version']} is not in the register; `make.py model {name}` puts it there")
+        sys.exit(f"{name} {about['version']} is not in the register; `conformance.make model {name}` puts it there")
     for entry in (*models, *adapters):
         full_name = entry.get("base_name") or f"{entry['name']} {entry['version']}"
         if full_name == f"{about['name']} {about['version']}" and not entry["stable"]:

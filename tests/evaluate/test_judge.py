@@ -20,14 +20,6 @@ from promptcodec.evaluate.results import ResultsFile
 from promptcodec.evaluate.runner import measure
 
 
-@pytest.fixture(scope="module")
-def networks(shared):
-    folder = shared / "data" / "networks"
-    if not folder.is_dir():
-        pytest.skip("needs the networks of the test data folder")
-    return folder
-
-
 def test_perceptual_examples(networks):
     reference, first, second = (
         np.asarray(Image.open(networks / "examples" / f"lpips-ex_{name}.png").convert("RGB"))

@@ -94,3 +94,13 @@ def assert_close(actual: Tensor, golden: dict[str, Tensor], name: str, share: fl
         if not re.search(r"\.(rowmean|colmean|sums)\b", key):
             difference = (ours.double() - theirs.double()).abs().mean().item()
             assert difference < share * theirs.double().std().item(), f"{key}: {difference}"
+
+
+def assert_output_matches(out: dict, golden: dict[str, Tensor], likelihoods: bool = True) -> None:
+    """Compare a pass's picture, its likelihoods, and the bits of y and z."""
+    assert_matches(out["x_hat"], golden, "x_hat", 1e-9)
+    for key in ("y", "z"):
+        if likelihoods:
+            assert_matches(out["likelihoods"][key], golden, f"{key}_lik", 1e-11)
+        bits = -out["likelihoods"][key].log2().sum().item()
+        assert abs(bits - golden[f"{key}_bits"].item()) <= 1e-7

@@ -41,7 +41,7 @@ def test_tic_with_context(causal):
     assert_matches(hyper, golden, "hyper", 1e-9)
     context = model.context.context(y.round())
     assert_matches(context.transpose(1, 2).unflatten(2, y.shape[2:]), golden, "cam", 1e-9)
-    scales, means = model.context.given(hyper, y.round())
+    scales, means = model.context.in_one_pass(hyper, y.round())
     assert_matches(scales, golden, "scales", 1e-9)
     assert_matches(means, golden, "means", 1e-9)
     likelihood = gaussian_likelihood((y - means).round(), scales)
@@ -183,7 +183,7 @@ def test_steps_agree_with_one_pass_where_all_is_known():
 
     with torch.no_grad():
         run(context.steps(features), code, tuple(y.shape))
-        for found, expected in zip((scale, mean), context.given(features, y), strict=True):
+        for found, expected in zip((scale, mean), context.in_one_pass(features, y), strict=True):
             torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
 
 

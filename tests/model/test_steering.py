@@ -10,7 +10,8 @@ from promptcodec.errors import UsageError
 from promptcodec.model import config
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.layers.blocks import Block, Stage
-from promptcodec.model.presets.registry import CONFIGURATIONS, nano, tic
+from promptcodec.model.presets.nano import nano
+from promptcodec.model.presets.registry import CONFIGURATIONS, tic
 from promptcodec.model.steering import (
     Affine,
     BlockSteer,

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from promptcodec.model.kernels.workers import torch_alone
-from promptcodec.model.layers import upsample
-from promptcodec.model.layers.upsample import Upsample
+from promptcodec.model.layers import transforms
+from promptcodec.model.layers.transforms import Upsample
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (6, 5)])
@@ -17,8 +17,8 @@ def test_it_is_a_transposed_convolution(size, bias, monkeypatch):
     layer, x = Upsample(12, 3, 5, 2, 2, output_padding=1, bias=bias), torch.randn(2, 12, *size)
     expected = nn.ConvTranspose2d.forward(layer, x)
     shuffled = []
-    real = upsample.F.pixel_shuffle
-    monkeypatch.setattr(upsample.F, "pixel_shuffle", lambda x, by: shuffled.append(x.shape) or real(x, by))
+    real = transforms.F.pixel_shuffle
+    monkeypatch.setattr(transforms.F, "pixel_shuffle", lambda x, by: shuffled.append(x.shape) or real(x, by))
     with torch.no_grad():
         found = layer(x)
     assert shuffled == [(2, 12, *size)]

@@ -14,14 +14,6 @@ from promptcodec.quality.networks import BACKBONES, LPIPS_HEADS, FeatureNetwork
 
 
 @pytest.fixture(scope="module")
-def networks(shared):
-    folder = shared / "data" / "networks"
-    if not folder.is_dir():
-        pytest.skip("needs the networks of the test data folder")
-    return folder
-
-
-@pytest.fixture(scope="module")
 def examples(networks):
     """The authors' pictures: a reference and two distorted ones."""
     files = (networks / "examples" / f"lpips-ex_{name}.png" for name in ("ref", "p0", "p1"))

@@ -8,7 +8,8 @@ from safetensors.torch import load_file, save_file
 
 from promptcodec.errors import FormatError, ModelMismatchError, UsageError
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.presets.registry import nano, tic
+from promptcodec.model.presets.nano import nano
+from promptcodec.model.presets.registry import tic
 from promptcodec.model.steering import BlockSteer, Decoded, Prompt, Site, Steering
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import base_fingerprint, load_adapter, save_adapter

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.presets.registry import nano, tic
+from promptcodec.model.presets.nano import nano
+from promptcodec.model.presets.registry import tic
 from promptcodec.model.rate_distortion import rate_distortion
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.attached import Attached

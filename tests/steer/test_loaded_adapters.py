@@ -11,10 +11,9 @@ from torch import nn
 
 import promptcodec
 from promptcodec import api
-from promptcodec.steer import loaded_adapters as module
+from promptcodec.steer import adapter_file as module
 from promptcodec.steer.adapter import Adapter
-from promptcodec.steer.adapter_file import save_adapter
-from promptcodec.steer.loaded_adapters import MOST_FILES, LoadedAdapters
+from promptcodec.steer.adapter_file import MOST_FILES, LoadedAdapters, save_adapter
 from promptcodec.steer.methods.gain_units import GainUnits
 from promptcodec.store.model_file import save_model
 from promptcodec.store.shipped_adapters import shipped_adapters

@@ -92,7 +92,7 @@ def test_an_effort_cares_for_the_region(codec, gains):
 def test_tiles_take_their_part_of_the_map(codec, gains, example, monkeypatch):
     asked = {"adapters": [gains], "roi": "200,20,100,150"}
     whole = promptcodec.encode(example, 40, **asked)
-    monkeypatch.setattr("promptcodec.codec.codec.tile_size", lambda *_: (256, 256))
+    monkeypatch.setattr("promptcodec.codec.picture_encoder.tile_size", lambda *_: (256, 256))
     data = promptcodec.encode(example, 40, **asked)
     assert promptcodec.info(data).tiles == 2
     one, two = (np.asarray(promptcodec.decode(d, adapters=[gains])) for d in (whole, data))

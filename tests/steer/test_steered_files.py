@@ -11,8 +11,7 @@ from torch import nn
 from with_adapters import WithAdapters
 
 import promptcodec
-from promptcodec.bitstream.chunks import ADAPTERS
-from promptcodec.bitstream.container import AdapterRecord, pack, unpack
+from promptcodec.bitstream.container import ADAPTERS, AdapterRecord, pack, unpack
 from promptcodec.bitstream.contents import Header, PtcFile, Tile
 from promptcodec.codec.search import Target
 from promptcodec.errors import FormatError, ImageError, ModelMismatchError, UsageError
@@ -168,7 +167,7 @@ def test_the_chunk_survives_no_damage():
     for name in ("", "x" * 101):
         with pytest.raises(FormatError, match="name of 1 to 100"):
             pack(PtcFile(header, tiles, adapters=(AdapterRecord(name, b"12345678"),)))
-    from promptcodec.bitstream import chunks
+    from promptcodec.bitstream import container
 
     for payload in (
         b"",
@@ -178,7 +177,7 @@ def test_the_chunk_survives_no_damage():
         b"12345678\x00\x00",
         b"12345678\x01a\x09",
     ):
-        chunk = chunks.chunk(ADAPTERS, payload)
+        chunk = container.chunk(ADAPTERS, payload)
         plain = pack(PtcFile(header, tiles))
         with pytest.raises(FormatError):
             unpack(_insert(plain, chunk))
@@ -186,7 +185,7 @@ def test_the_chunk_survives_no_damage():
 
 def _insert(data: bytes, chunk: bytes) -> bytes:
     """``chunk`` after the header's."""
-    from promptcodec.bitstream.chunks import one_chunk
+    from promptcodec.bitstream.container import one_chunk
 
     end = one_chunk(data, 5)[2]
     return data[:end] + chunk + data[end:]
@@ -290,7 +289,7 @@ def test_targets_with_adapters(codec, paths):
 @pytest.mark.parametrize("names", [("look", "region", "gain"), ("both", "hyper", "channels"), ("step",)])
 def test_adapters_and_tiles(codec, paths, names, monkeypatch):
     """Prompts, gains, masks and regions of every tile are its own; the decoder's see the halo as well."""
-    monkeypatch.setattr("promptcodec.codec.codec.tile_size", lambda *_: (256, 256))
+    monkeypatch.setattr("promptcodec.codec.picture_encoder.tile_size", lambda *_: (256, 256))
     picture, settings = make_photo(100, 300), {"look": 0.3, "rate": 0.6, "amount": 0.5, "step": 0.6}
     chosen = steered(codec, paths, *names)
     wanted = {k: v for k, v in settings.items() if k in {n for s in chosen.adapters for n in s.adapter.takes}}

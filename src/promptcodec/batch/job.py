@@ -26,6 +26,9 @@ _POLL = 0.2  # seconds
 class Watcher(Protocol):
     """Whoever shows how a job gets on. May fail at nothing."""
 
+    def begun(self, shards: int) -> None:
+        """So many shards are to be done."""
+
     def advanced(self, progress: Progress) -> None:
         """Pictures were done; negative numbers take back what was lost with a worker."""
 
@@ -175,7 +178,9 @@ def run_job(
     DestinationError, UsageError, and SourceError where shard after shard cannot be read.
     """
     run = _Run(job, manifest, engine, watcher, done)
+    run.summary.earlier -= sum(shard.id in done.records for shard in shards)  # those that are tried again
     begin = time.perf_counter()
+    watcher.begun(len(shards))
     with engine, _interrupts() as interrupted:
         run.drive(shards, interrupted)
     summary = run.summary

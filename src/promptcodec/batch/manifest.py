@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
@@ -197,6 +197,16 @@ class Manifest:
                     "both are mixed there"
                 )
         return Done.of(records)
+
+    def wrong_outputs(self, done: Done) -> Iterator[str]:
+        """Names of the outputs that are missing, or whose bytes are not those that were recorded."""
+        for record in done.records.values():
+            outputs = [(file.name, file.sha256) for file in record.files if file.name]
+            if record.output and record.status == "done":
+                outputs.append((record.output, record.sha256))
+            for name, recorded in outputs:
+                if self.storage.sha256(name) != recorded:
+                    yield name
 
     def remaining(self, shards: Iterable[Shard]) -> list[Shard]:
         """What the manifest leaves of ``shards``."""

@@ -17,7 +17,7 @@ from promptcodec.errors import UsageError
 from promptcodec.system.folders import search_folder
 from promptcodec.train.data.remote import expand
 
-_ROUNDS = 4  # shards that each worker has at least, where there are enough files
+_ROUNDS = 8  # shards that each worker has at least, where there are enough files
 _KINDS: dict[str, Kind] = {".tar": "tar", ".parquet": "parquet"}
 
 

@@ -26,7 +26,7 @@ def prepare(threads: int) -> None:
 
 @cache
 def codec(model: str | None, device: str, precision: Precision = "float32") -> Codec:
-    """The codec of this process with that model (None: the default one), loaded at first use."""
+    """Return the codec of this process with that model (None: the default one), loaded at first use."""
     from PIL import Image
 
     from promptcodec.api import load

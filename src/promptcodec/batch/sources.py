@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, Any, BinaryIO
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from promptcodec.batch.addresses import file_system, is_address, local_path, reading
@@ -22,7 +22,7 @@ class StoredFile:
 
 
 @contextmanager
-def open_source(address: str) -> Iterator[BinaryIO]:
+def open_source(address: str) -> Iterator[io.BufferedReader]:
     """Open a file of any storage to be read from its beginning; it can be sought in.
 
     Opening, and whatever is read later, raises SourceError where it fails.

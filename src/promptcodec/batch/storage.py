@@ -17,7 +17,8 @@ from typing import IO, Any, BinaryIO, Protocol, cast
 from urllib.parse import urlsplit
 
 from promptcodec.batch.addresses import file_system, is_address, normalised, reading, writing
-from promptcodec.errors import DestinationError, UsageError
+from promptcodec.batch.sources import open_source
+from promptcodec.errors import DestinationError, SourceError, UsageError
 from promptcodec.system.atomic import atomic_write
 
 # Protocols of fsspec whose uploads appear when they are complete.
@@ -40,6 +41,9 @@ class Storage(Protocol):
 
     def read(self, name: str) -> bytes | None:
         """All bytes of a file; None where there is none. Raises SourceError."""
+
+    def sha256(self, name: str) -> str | None:
+        """SHA-256 of a file in hexadecimal; None where there is none that can be read. Raises SourceError."""
 
     def names(self, folder: str) -> list[str]:
         """Names of the files right in ``folder``, which need not exist. Raises SourceError."""
@@ -98,6 +102,16 @@ class _Hashed:
         return Written(self.bytes, self._digest.hexdigest())
 
 
+def _sha256(address: str) -> str | None:
+    try:
+        with open_source(address) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except SourceError as error:
+        if error.scope == "file":
+            return None
+        raise
+
+
 class LocalStorage:
     """A folder of this machine, or of a file system that it has mounted."""
 
@@ -111,6 +125,9 @@ class LocalStorage:
                 return (self._folder / name).read_bytes()
             except (FileNotFoundError, NotADirectoryError):
                 return None
+
+    def sha256(self, name: str) -> str | None:
+        return _sha256(str(self._folder / name))
 
     def names(self, folder: str) -> list[str]:
         with reading(str(self._folder / folder)):
@@ -177,6 +194,9 @@ class RemoteStorage:
                 return cast("bytes", self._system.cat_file(self._path(name)))
             except FileNotFoundError:
                 return None
+
+    def sha256(self, name: str) -> str | None:
+        return _sha256(self._path(name))
 
     def names(self, folder: str) -> list[str]:
         with reading(self._path(folder)):

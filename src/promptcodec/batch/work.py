@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from os import PathLike, cpu_count, fspath
+from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
+from promptcodec.batch.addresses import normalised
 from promptcodec.batch.engine import Engine
 from promptcodec.batch.job import Summary, Watcher, run_job
 from promptcodec.batch.local_engine import LocalEngine
@@ -27,8 +29,18 @@ if TYPE_CHECKING:
 Place = str | PathLike[str]
 
 
+def available_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class _Nobody:
     """Watches nothing."""
+
+    def begun(self, shards: int) -> None:
+        pass
 
     def advanced(self, progress: Progress) -> None:
         pass
@@ -63,7 +75,7 @@ class Running:
         if not isinstance(self.engine, str):
             return self.engine
         if self.engine == "local":
-            return LocalEngine(settings, self.workers or cpu_count() or 1, self.threads)
+            return LocalEngine(settings, self.workers or available_cores(), self.threads)
         if self.engine == "ray":
             from promptcodec.batch.ray_engine import RayEngine
 
@@ -177,10 +189,10 @@ def run(
     running: Running = Running(),
 ) -> Summary:
     """Run a job with ``settings``; see ``encode``."""
+    engine = running.open_engine(settings)  # one that there is not leaves nothing in the destination
     plan, manifest, job = prepare(sources, destination, settings, extensions, column, running)
     done = manifest.done()
     left = done.remaining(plan.shards)
-    engine = running.open_engine(settings)
     return run_job(job, left, manifest, done, engine, running.watcher, plan.problems)
 
 
@@ -194,10 +206,10 @@ def prepare(
 ) -> tuple[Plan, Manifest, Job]:
     """Plan a job, and make ``destination`` that of it, unless it is already. Raises as ``encode`` does."""
     places = [fspath(sources)] if isinstance(sources, (str, PathLike)) else [fspath(each) for each in sources]
-    workers = running.workers or cpu_count() or 1
+    workers = running.workers or available_cores()
     plan = plan_shards(places, fspath(destination), settings.verb, settings.suffix, extensions, column, workers)
     manifest = Manifest(fspath(destination))
-    job = Job(settings, tuple(extensions), column, tuple(places))
+    job = Job(settings, tuple(extensions), column, tuple(map(normalised, places)))
     manifest.begin(job, running.overwrite)
     return plan, manifest, job
 
@@ -210,7 +222,9 @@ def retry(destination: Place, *, running: Running = Running(), **how: Any) -> Su
     """
     running = replace(running, **how)
     manifest = Manifest(fspath(destination))
-    job, done = manifest.job(), manifest.done()
+    job = manifest.job()
+    manifest.begin(job)  # the model, or a file of an adapter, may be another one by now
+    done = manifest.done()
     shards = done.shards_to_retry(job, manifest.storage.address)
     return run_job(job, shards, manifest, done, running.open_engine(job.settings), running.watcher)
 

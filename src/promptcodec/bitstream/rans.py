@@ -118,7 +118,7 @@ def _prepare(
     symbols: NDArray[np.int32], bins: NDArray[np.uint8], tables: FrequencyTables
 ) -> tuple[list[tuple[NDArray[np.int32], NDArray[np.int32]]], bytes]:
     """One step's table indices and frequencies, group by group, and its escaped symbols."""
-    counts = np.bincount(bins, minlength=len(tables))
+    counts = np.bincount(bins)
     grouped = symbols[np.argsort(bins, kind="stable")]
     groups, escapes = [], bytearray()
     for table, begin, end in _groups(counts):

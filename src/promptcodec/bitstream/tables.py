@@ -69,15 +69,19 @@ class FrequencyTables:
         """Cost in bits of each table's most probable entry: no symbol is cheaper."""
         return np.array([PRECISION - np.log2(table.max()) for table in self.frequencies])
 
-    def cost_bits(self, symbols: NDArray[np.int32], bins: NDArray[np.uint8]) -> float:
-        """-Σ log2 p of ``symbols`` under the tables that ``bins`` names; an escaped symbol counts its escape alone."""
-        bits = 0.0
+    def symbol_bits(self, symbols: NDArray[np.int32], bins: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """-log2 p of each symbol under the table that ``bins`` names; an escaped symbol counts its escape alone."""
+        bits = np.empty(symbols.shape)
         for i in np.unique(bins):
-            table = self.frequencies[i]
-            index = symbols[bins == i].astype(np.int64) - self.offsets[i]
+            table, here = self.frequencies[i], bins == i
+            index = symbols[here].astype(np.int64) - self.offsets[i]
             index[(index < 0) | (index >= len(table) - 1)] = len(table) - 1
-            bits += float((PRECISION - np.log2(table))[index].sum())
+            bits[here] = (PRECISION - np.log2(table))[index]
         return bits
+
+    def cost_bits(self, symbols: NDArray[np.int32], bins: NDArray[np.uint8]) -> float:
+        """The sum of ``symbol_bits``."""
+        return float(self.symbol_bits(symbols, bins).sum())
 
 
 def quantise_pmf(pmf: NDArray[np.floating], precision: int = PRECISION) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 import promptcodec
 from promptcodec.cli import (
+    batch,
     bench,
     compare,
     curves,
@@ -26,6 +27,7 @@ from promptcodec.cli import (
     models,
     plot,
     profile,
+    serve,
     streams,
     train,
     verify,
@@ -64,7 +66,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-VERBS: dict[str, dict[str, Callable[..., None]]] = {
+VERBS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
     "Files": {
         "encode": encode.command,
         "decode": decode.command,
@@ -72,7 +74,9 @@ VERBS: dict[str, dict[str, Callable[..., None]]] = {
         "verify": verify.command,
         "compare": compare.command,
         "models": models.command,
+        "serve": serve.command,
         "doctor": doctor.command,
+        "batch": batch.app,
     },
     "Research": {
         "train": train.command,
@@ -89,7 +93,10 @@ VERBS: dict[str, dict[str, Callable[..., None]]] = {
 
 for _group, _verbs in VERBS.items():
     for _name, _command in _verbs.items():
-        app.command(_name, rich_help_panel=_group)(_command)
+        if isinstance(_command, typer.Typer):
+            app.add_typer(_command, name=_name, rich_help_panel=_group)
+        else:
+            app.command(_name, rich_help_panel=_group)(_command)
 
 
 def _version(show: bool) -> None:
@@ -104,11 +111,11 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Options before any verb."""
+    """Take the options before any verb."""
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 all done, 1 something failed, 2 the command line makes no sense."""
+    """Run the command line. Exit codes: 0 all done, 1 something failed, 2 the command line makes no sense."""
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     streams.prepare()

@@ -96,7 +96,7 @@ def command(
 
 
 def _judge() -> Judge:
-    """SSIMULACRA2, where its package is installed."""
+    """Return a judge by SSIMULACRA2, where its package is installed."""
     from importlib.util import find_spec
 
     from promptcodec.evaluate.judge import Judge
@@ -105,7 +105,7 @@ def _judge() -> Judge:
 
 
 def _peers(names: list[str]) -> list[EvaluatedCodec]:
-    """Those named; by default those installed, and a line about each that is not."""
+    """Return the codecs named, by default those installed, and a line about each that is not."""
     from promptcodec.evaluate.codecs.registry import open_codec
 
     opened = []

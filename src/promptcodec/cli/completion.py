@@ -6,21 +6,21 @@ from collections.abc import Iterable
 
 
 def models(incomplete: str) -> list[str]:
-    """Names of the models inside the package."""
+    """Return the names of the models inside the package."""
     from promptcodec.store.shipped import shipped_models
 
     return _fitting(incomplete, shipped_models())
 
 
 def adapters(incomplete: str) -> list[str]:
-    """Names of the adapters inside the package."""
+    """Return the names of the adapters inside the package."""
     from promptcodec.store.shipped_adapters import shipped_adapters
 
     return _fitting(incomplete, (adapter.name for adapter in shipped_adapters()))
 
 
 def codecs(incomplete: str) -> list[str]:
-    """Names of the codecs that ``eval`` and ``compare`` know, installed or not."""
+    """Return the names of the codecs that ``eval`` and ``compare`` know, installed or not."""
     from promptcodec.evaluate.codecs.evaluated_codec import OURS
     from promptcodec.evaluate.codecs.registry import peers
 
@@ -28,14 +28,14 @@ def codecs(incomplete: str) -> list[str]:
 
 
 def metrics(incomplete: str) -> list[str]:
-    """Names of the metrics."""
+    """Return the names of the metrics."""
     from promptcodec.evaluate.metrics import METRICS
 
     return _fitting(incomplete, METRICS)
 
 
 def curves(incomplete: str) -> list[str]:
-    """Names of the stored curves."""
+    """Return the names of the stored curves."""
     from promptcodec.evaluate.data.stored import stored_curves
 
     return _fitting(incomplete, stored_curves())

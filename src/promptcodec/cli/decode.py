@@ -8,23 +8,17 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from promptcodec.api import model_of, opened
-from promptcodec.api import preview as decode_preview
 from promptcodec.batch import runtime
+from promptcodec.batch.settings import DecodeSettings
 from promptcodec.bitstream.container import MAX_PIXELS
-from promptcodec.bitstream.tiling import Rect
 from promptcodec.cli import jobs, options, streams
 from promptcodec.errors import UsageError
 from promptcodec.system.atomic import atomic_write
 from promptcodec.system.special_files import is_stream
-
-if TYPE_CHECKING:
-    from promptcodec.model.inference.precision import Precision
-    from promptcodec.picture.picture import Picture
 
 Skip = Annotated[bool, typer.Option("--skip-existing", help="Leave outputs that are newer than their .ptc file.")]
 Format = Annotated[
@@ -41,20 +35,12 @@ MaxPixels = Annotated[
 
 @dataclass(frozen=True)
 class Settings:
-    """How to decode and write."""
+    """How to decode and write. ``format``: None leaves it to the output's name."""
 
+    coding: DecodeSettings
     format: str | None
-    model: str | None
-    strip: bool
-    device: str
     overwrite: bool
     skip_existing: bool
-    max_pixels: int | None
-    adapters: tuple[str, ...] = ()
-    scalars: tuple[tuple[str, float], ...] = ()
-    crop: Rect | None = None
-    preview: bool = False
-    precision: Precision = "float32"
 
 
 def command(
@@ -82,27 +68,18 @@ def command(
     """Decode .ptc files to pictures, PNG unless told otherwise."""
     options.one_choice(overwrite, skip_existing)
     suffix = "." + (format or "png").lower().lstrip(".")
-    _check_writable(suffix)
+    check_writable(suffix)
     planned = jobs.plan(inputs, output, suffix, (".ptc",), recursive)
     if output not in (None, jobs.PIPE) and len(planned) == 1 and planned[0].target == output and format is None:
-        _check_writable("." + (_format_of(planned[0].target) or Path(str(output)).suffix.lstrip(".")))
+        check_writable("." + (_format_of(planned[0].target) or Path(str(output)).suffix.lstrip(".")))
     for job in planned:
         streams.refuse_terminal(job.target, force)
     scalars = options.settings_of(look, set_)
-    settings = Settings(
-        format,
-        model,
-        strip,
-        device,
-        overwrite,
-        skip_existing,
-        max_pixels or None,
-        tuple(adapter or ()),
-        scalars,
-        None if crop is None else options.rectangle("--crop", crop),
-        preview,
-        precision,
-    )
+    coding = DecodeSettings(
+        suffix, model, strip, device, max_pixels or None, tuple(adapter or ()), scalars,
+        None if crop is None else options.rectangle("--crop", crop), preview, precision,
+    )  # fmt: skip
+    settings = Settings(coding, format, overwrite, skip_existing)
     if preview and (crop is not None or adapter or scalars):
         raise UsageError("--preview shows the picture in small as the base codec does: no --crop, --adapter, --set")
     processes = min(processes, len(planned))
@@ -120,9 +97,9 @@ def decode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
     if settings.skip_existing and _newer(job):
         return jobs.Outcome(job.source, job.target, "skipped")
     options.check_output(job, settings.overwrite or settings.skip_existing)
-    picture, size = _decoded(settings, job)
-    if settings.strip:
-        picture = picture.stripped()
+    picture, size = settings.coding.decode(
+        streams.binary_input() if job.source == jobs.PIPE else job.source, jobs.part_done
+    )
     name = settings.format or _format_of(job.target)
     if job.target == jobs.PIPE:
         with streams.binary_output() as file:
@@ -141,30 +118,8 @@ def decode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
     return jobs.Outcome(job.source, job.target, "done", "", size, written, width, height, seconds)
 
 
-def _decoded(settings: Settings, job: jobs.Job) -> tuple[Picture, int]:
-    """The picture, and the size of its file."""
-    source = streams.binary_input() if job.source == jobs.PIPE else job.source
-    if settings.preview:
-        from promptcodec.picture.read import read
-
-        size = 0 if job.source == jobs.PIPE else Path(job.source).stat().st_size
-        given = settings.model
-        codec = None if given is None else runtime.codec(given, settings.device, settings.precision)
-        image = decode_preview(
-            source, device=settings.device, max_pixels=settings.max_pixels, codec=codec, precision=settings.precision
-        )
-        return read(image), size
-    with opened(source, settings.max_pixels) as file:
-        codec = runtime.codec(settings.model or str(model_of(file.header)), settings.device, settings.precision)
-        picture = codec.decode_picture(
-            file, adapters=settings.adapters, settings=dict(settings.scalars), crop=settings.crop,
-            progress=jobs.part_done,
-        )  # fmt: skip
-        return picture, file.size
-
-
 def _format_of(target: str) -> str | None:
-    """The format of a pipe or a device: PNG where it bears no extension. None for all else."""
+    """Return the format of a pipe or a device: PNG where it bears no extension. None for all else."""
     stream = target == jobs.PIPE or is_stream(target)
     return (Path(target).suffix.lstrip(".") or "png") if stream else None
 
@@ -175,7 +130,7 @@ def _newer(job: jobs.Job) -> bool:
     return Path(job.target).stat().st_mtime >= Path(job.source).stat().st_mtime
 
 
-def _check_writable(suffix: str) -> None:
+def check_writable(suffix: str) -> None:
     """Raise UsageError for extensions that Pillow does not write."""
     from PIL import Image
 

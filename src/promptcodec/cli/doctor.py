@@ -32,17 +32,17 @@ def command(threads: options.Threads = 0, as_json: options.Json = False) -> None
 
     from promptcodec.evaluate.cost.machine import devices, measure_machine
 
-    speed, found = measure_machine(), devices()
-    hints = advice(missing, speed, found, torch.version.cuda is not None)
+    speed, chips = measure_machine(), devices()
+    hints = advice(missing, speed, chips, torch.version.cuda is not None)
     if as_json:
         extras = [
             {"name": extra.name, "installed": not missing[extra.name], "missing": missing[extra.name],
              "gives": extra.gives} for extra in EXTRAS
         ]  # fmt: skip
-        facts = {"versions": installed, "extras": extras, "devices": found, "speed": asdict(speed), "advice": hints}
+        facts = {"versions": installed, "extras": extras, "devices": chips, "speed": asdict(speed), "advice": hints}
         say_record("doctor", "machine", facts)
         return
-    _say_speed(speed, found)
+    _say_speed(speed, chips)
     say()
     say("What would help" if hints else "Nothing would help: all is installed.")
     for hint in hints:
@@ -52,7 +52,7 @@ def command(threads: options.Threads = 0, as_json: options.Json = False) -> None
 def advice(
     missing: Mapping[str, list[str]], speed: MachineSpeed, devices: Mapping[str, str], cuda_build: bool
 ) -> list[str]:
-    """What the user could install or say to get more, most useful first.
+    """Advise what the user could install or set to get more, most useful first.
 
     ``missing``: distributions that lack, by extra. ``devices``: as ``machine.devices`` gives them. ``cuda_build``:
     whether PyTorch was built for CUDA.
@@ -79,7 +79,7 @@ def advice(
 
 
 def _versions() -> dict[str, str | None]:
-    """Versions by package, None for what is not installed."""
+    """Return the versions by package, None for what is not installed."""
     versions: dict[str, str | None] = {"promptcodec": promptcodec.__version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:

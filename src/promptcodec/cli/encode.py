@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from promptcodec.batch import runtime
-from promptcodec.bitstream.container import HASH_BYTES, SIGNATURE, unpack
+from promptcodec.batch.settings import EncodeSettings
+from promptcodec.bitstream.container import SIGNATURE, unpack
 from promptcodec.cli import jobs, options, streams
-from promptcodec.codec.budget import DEFAULT_MEMORY
-from promptcodec.codec.search import Target, one_target
+from promptcodec.codec.search import one_target
 from promptcodec.errors import PromptcodecError, UsageError
 from promptcodec.model.effort import effort_of
 from promptcodec.picture.extensions import picture_extensions
-from promptcodec.store.shipped import DEFAULT, find_model, read_metadata
-from promptcodec.store.shipped_adapters import shipped_adapters
 from promptcodec.system.atomic import atomic_write
-
-if TYPE_CHECKING:
-    from promptcodec.model.inference.precision import Precision
-
-DEFAULT_QUALITY = 50.0
 
 Quality = Annotated[
     float | None,
@@ -56,29 +48,12 @@ Skip = Annotated[
 
 @dataclass(frozen=True)
 class Settings:
-    """All that decides an output beside its picture, and where to compute it."""
+    """How to encode, and what to do about outputs that exist. ``stamped``: each file says what it was made from."""
 
-    quality: float | None
-    target: Target | None
-    model: str | None
-    strip: bool
-    device: str
+    coding: EncodeSettings
     overwrite: bool
     skip_existing: bool
     stamped: bool
-    adapters: tuple[str, ...] = ()
-    scalars: tuple[tuple[str, float], ...] = ()
-    maps: tuple[tuple[str, str], ...] = ()
-    effort: int = 0
-    memory: int = DEFAULT_MEMORY
-    preview: bool | None = None
-    precision: Precision = "float32"
-    verify: bool = False
-
-    @property
-    def steered(self) -> bool:
-        """Whether anything but the base is asked for."""
-        return bool(self.adapters or self.scalars or self.maps)
 
 
 def command(
@@ -126,11 +101,12 @@ def command(
     stamped = skip_existing or len(planned) > 1
     batch = len(planned) > 1 or recursive or processes > 1
     scalars = options.settings_of(look, set_)
-    settings = Settings(
-        quality, target, model, strip, device, overwrite, skip_existing, stamped, tuple(adapter or ()), scalars,
-        options.maps_of(roi, map_), effort_of(effort).level, int(options.parse_size(memory)), preview,
-        precision, batch if verify is None else verify,
+    coding = EncodeSettings(
+        quality, target, model, strip, device, tuple(adapter or ()), scalars, options.maps_of(roi, map_),
+        effort_of(effort).level, int(options.parse_size(memory)), preview, precision,
+        batch if verify is None else verify,
     )  # fmt: skip
+    settings = Settings(coding, overwrite, skip_existing, stamped)
     processes = min(processes, len(planned))
     prepare = partial(runtime.prepare, 1 if processes > 1 else threads)
     sys.exit(
@@ -143,11 +119,11 @@ def encode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
     start = time.perf_counter()
     data = _source(job)
     digest, size_in = _measured(data)
-    stamp = _stamp(digest, settings)
+    stamp = settings.coding.stamp(digest)
     if settings.skip_existing and _up_to_date(job, stamp):
         return jobs.Outcome(job.source, job.target, "skipped", bytes_in=size_in)
     options.check_output(job, settings.overwrite or (settings.skip_existing and _is_ours(job.target)))
-    coded = _encoded(data, settings, stamp if settings.stamped else None)
+    coded = settings.coding.encode(data, stamp if settings.stamped else None, jobs.part_done)
     if job.target == jobs.PIPE:
         with streams.binary_output() as file:
             file.write(coded)
@@ -163,16 +139,8 @@ def encode_file(settings: Settings, job: jobs.Job) -> jobs.Outcome:
     return jobs.Outcome(job.source, job.target, "done", "", size_in, len(coded), *size, round(seconds, 3))
 
 
-def _encoded(data: bytes | Path, settings: Settings, source_hash: bytes | None) -> bytes:
-    return runtime.codec(settings.model, settings.device, settings.precision).encode(
-        data, settings.quality, target=settings.target, adapters=settings.adapters, settings=dict(settings.scalars),
-        maps=dict(settings.maps), strip=settings.strip, source_hash=source_hash, effort=settings.effort,
-        memory=settings.memory, preview=settings.preview, verify=settings.verify, progress=jobs.part_done,
-    )  # fmt: skip
-
-
 def _source(job: jobs.Job) -> bytes | Path:
-    """A file as its path: its bytes need not stay beside the picture. What can be read but once as its bytes."""
+    """Return a file as its path: its bytes need not stay beside the picture. What can be read but once as its bytes."""
     if job.source == jobs.PIPE:
         return streams.binary_input().read()
     path = Path(job.source)
@@ -180,36 +148,11 @@ def _source(job: jobs.Job) -> bytes | Path:
 
 
 def _measured(data: bytes | Path) -> tuple[bytes, int]:
-    """SHA-256 and size of a picture's bytes."""
+    """Return the SHA-256 and size of a picture's bytes."""
     if isinstance(data, bytes):
         return hashlib.sha256(data).digest(), len(data)
     with data.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest(), data.stat().st_size
-
-
-def _stamp(digest: bytes, settings: Settings) -> bytes:
-    """8 bytes over the picture and the settings that its file depends on, the model's fingerprint among them."""
-    fingerprint = read_metadata(find_model(settings.model or DEFAULT))["fingerprint"]
-    rate: object = DEFAULT_QUALITY if settings.quality is None else settings.quality
-    if settings.target is not None:
-        rate = asdict(settings.target)
-    asked: list[object] = [rate, settings.strip, fingerprint, settings.memory, settings.preview]
-    if settings.precision != "float32":
-        asked.append(settings.precision)
-    if settings.effort:
-        asked.append(settings.effort)
-    if settings.steered:
-        files = [_identity(path) for path in settings.adapters]
-        drawn = [(name, _identity(source)) for name, source in settings.maps]
-        shipped = [adapter.fingerprint for adapter in shipped_adapters()]  # any of them may be what was asked for
-        asked += [files, settings.scalars, drawn, shipped]
-    described = json.dumps(asked).encode()
-    return hashlib.sha256(digest + described).digest()[:HASH_BYTES]
-
-
-def _identity(source: str) -> str:
-    """The content of a file, or what else was given in its place."""
-    return hashlib.sha256(Path(source).read_bytes()).hexdigest() if Path(source).is_file() else source
 
 
 def _up_to_date(job: jobs.Job, stamp: bytes) -> bool:
@@ -222,7 +165,7 @@ def _up_to_date(job: jobs.Job, stamp: bytes) -> bool:
 
 
 def _is_ours(target: str) -> bool:
-    """Whether a .ptc file stands there: what else bears the name is not ours to replace."""
+    """Return whether a .ptc file stands there: what else bears the name is not ours to replace."""
     if not Path(target).is_file():
         return False
     with Path(target).open("rb") as file:

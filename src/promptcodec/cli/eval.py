@@ -118,8 +118,8 @@ def command(
         import_extra("matplotlib.figure", "matplotlib")
     results = ResultsFile(output)
     with TemporaryDirectory() as prepared:
-        pictures, made = _pictures(dataset or [], Path(prepared))
-        masks = masks or made
+        pictures, object_masks = _pictures(dataset or [], Path(prepared))
+        masks = masks or object_masks
         if summary_only:
             rows = _stored_rows(results, pictures)
         else:
@@ -142,7 +142,7 @@ def command(
 
 
 def _anchors(values: list[str] | None) -> list[str] | None:
-    """Those named, none at all for ``none``; None where nothing is said."""
+    """Return the anchors named, none at all for ``none``; None where nothing is said."""
     names = options.names_of("--anchor", values)
     return [] if names == ["none"] else names or None
 
@@ -177,7 +177,10 @@ def _export(summary: Summary, folder: Path) -> None:
 
 
 def _judge(names: list[str], networks: Path | None, masks: Path | None) -> Judge:
-    """Raises UsageError for unknown metrics, and for those whose networks or masks are not given."""
+    """Open the judge of the metrics.
+
+    Raises UsageError for unknown metrics, and for those whose networks or masks are not given.
+    """
     from promptcodec.evaluate.judge import Judge
     from promptcodec.evaluate.metrics import IN_EVERY_ROW, MASKED
     from promptcodec.quality.networks import networks_folder
@@ -188,39 +191,39 @@ def _judge(names: list[str], networks: Path | None, masks: Path | None) -> Judge
 
 
 def _pictures(sources: list[str], prepared: Path) -> tuple[list[Path], Path | None]:
-    """The pictures of all sources, each once, and the folder of masks that one of them brought."""
+    """Return the pictures of all sources, each once, and the folder of masks that one of them brought."""
     from promptcodec.evaluate.data.coco import prepare
     from promptcodec.evaluate.data.datasets import find_pictures
     from promptcodec.evaluate.data.named_sets import COCO, open_set, split_name
 
-    found: dict[Path, None] = {}
+    paths: dict[Path, None] = {}
     masks = None
     for name, path in map(split_name, sources):
         if name == COCO and len(sources) > 1:
             raise UsageError("coco brings masks, which the other pictures lack: measure it alone")
         if name == COCO:
             folder, masks = prepare(path, prepared)
-            found |= dict.fromkeys(find_pictures([folder]))
+            paths |= dict.fromkeys(find_pictures([folder]))
         elif name is not None:
             pictures, part = open_set(name, path)
-            found |= dict.fromkeys(pictures)
+            paths |= dict.fromkeys(pictures)
             if part is not None:
                 say(f"note: {part}", error=True)
         else:
-            found |= dict.fromkeys(find_pictures([path]))
-    return list(found), masks
+            paths |= dict.fromkeys(find_pictures([path]))
+    return list(paths), masks
 
 
 def _stored_rows(results: ResultsFile, pictures: list[Path]) -> list[Row]:
-    """Rows of the file, of the ``pictures`` alone where there are any."""
+    """Return the rows of the file, of the ``pictures`` alone where there are any."""
     from promptcodec.evaluate.data.datasets import read_picture
 
     if not results.path.exists():
         raise UsageError(f"there is no results file {results.path}")
     if not pictures:
         return list(results)
-    wanted = {read_picture(path).sha256 for path in pictures}
-    return [row for row in results if row.sha256 in wanted]
+    hashes = {read_picture(path).sha256 for path in pictures}
+    return [row for row in results if row.sha256 in hashes]
 
 
 def _measured_rows(
@@ -231,7 +234,7 @@ def _measured_rows(
     masks: Path | None,
     jobs: int,
 ) -> list[Row]:
-    """Measures what is new, with a progress bar on a terminal, and returns the rows of this plan."""
+    """Measure what is new, with a progress bar on a terminal, and return the rows of this plan."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -258,20 +261,20 @@ def _measured_rows(
 
 
 def _plan(names: list[str], qualities: list[str]) -> list[tuple[EvaluatedCodec, list[float]]]:
-    """Codecs with their settings: those given by name, else those given for all, else the codec's ladder."""
+    """Return the codecs with their settings: those given by name, else those given for all, else the codec's ladder."""
     from promptcodec.evaluate.codecs.registry import open_codec
 
-    given: dict[str, list[float]] = {}
+    settings_by_name: dict[str, list[float]] = {}
     for text in qualities:
         name, equals, value = text.rpartition("=")
         if equals and name not in names:
             raise UsageError(f"--quality {text}: {name!r} is not among the codecs {', '.join(names)}")
-        given.setdefault(name, []).append(_setting(text, value))
+        settings_by_name.setdefault(name, []).append(_setting(text, value))
     plan = []
     for name in names:
         codec = open_codec(name)
-        shared = given.get("") if codec.quality_scale else None
-        settings = given.get(name) or shared or codec.settings
+        shared = settings_by_name.get("") if codec.quality_scale else None
+        settings = settings_by_name.get(name) or shared or codec.settings
         plan.append((codec, list(dict.fromkeys(settings))))
     return plan
 

@@ -32,20 +32,21 @@ class Input:
 def find(
     inputs: Sequence[str], extensions: Iterable[str], recursive: bool, name_others: Iterable[str] | None = None
 ) -> list[Input]:
-    """Every input file, each once; folders are searched for ``extensions``, with ``recursive`` those in them too.
+    """Return every input file, each once; folders are searched for ``extensions``, with ``recursive`` those in them
+    too.
 
     Links to folders are followed, each folder is searched once. A folder that cannot be read becomes an input with a
     problem. With ``name_others`` the files in folders that are passed over are counted on standard error, but for
     these extensions. Raises UsageError where nothing is found.
     """
     others: Counter[str] = Counter()
-    wanted = frozenset(extensions)
-    found = list(_expand(inputs, wanted, recursive, others))
+    suffixes = frozenset(extensions)
+    files = list(_expand(inputs, suffixes, recursive, others))
     if name_others is not None:
         _report_others(others, frozenset(name_others))
-    if not found:
+    if not files:
         raise UsageError(f"no pictures found in {', '.join(inputs)}" + ("" if recursive else " (sub-folders need -r)"))
-    return found
+    return files
 
 
 def _expand(
@@ -57,11 +58,11 @@ def _expand(
             raise UsageError("an input is empty: expected a file, a folder or -")
         item = PIPE if descriptor(item) == 0 else item
         path = Path(item)
-        found = [Input(item, Path(path.name))]
+        matches = [Input(item, Path(path.name))]
         if item != PIPE and path.is_dir():
             searched = list(search_folder(path, extensions, recursive, others))
-            found = [Input(str(file), file.relative_to(path), problem) for file, problem in searched]
-        for one in found:
+            matches = [Input(str(file), file.relative_to(path), problem) for file, problem in searched]
+        for one in matches:
             key = one.source if one.source == PIPE else os.path.realpath(one.source)
             if key not in seen:  # a file that is named twice is coded once
                 seen.add(key)

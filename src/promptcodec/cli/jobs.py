@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import signal
 import warnings
 from collections import Counter
@@ -17,6 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from promptcodec.batch.errors import DIRECTORY_NOISE, explain
 from promptcodec.cli import streams
 from promptcodec.cli.inputs import find
 from promptcodec.cli.progress import ProgressBar
@@ -27,10 +27,6 @@ from promptcodec.system.interrupts import interrupts_blocked
 from promptcodec.system.special_files import descriptor, is_stream
 
 PIPE = streams.PIPE
-# What Pillow says of each bad tag in metadata.
-_DIRECTORY_NOISE = re.compile(
-    "Possibly corrupt EXIF|Corrupt EXIF|Metadata Warning|Tag data larger|Tag offset too large"
-)
 
 
 @dataclass(frozen=True)
@@ -61,7 +57,7 @@ _bars: list[ProgressBar] = []  # the one of this process; workers have none
 
 
 def part_done(done: int, total: int) -> None:
-    """To be called by ``work`` as the tiles of its file, or the steps of an effort, are done."""
+    """Note, called by ``work``, that the tiles of its file, or the steps of an effort, are done."""
     for bar in _bars:
         bar.part(done, total)
 
@@ -80,17 +76,17 @@ def plan(
     that file. ``/dev/stdout`` is ``-`` by another name. ``name_others``: see ``inputs.find``. Raises UsageError where
     two inputs would write the same output, before anything runs.
     """
-    found = find(inputs, extensions, recursive, name_others)
+    sources = find(inputs, extensions, recursive, name_others)
     if output is not None and descriptor(output) == 1:
         output = PIPE
-    several = len(found) > 1 or any(Path(i).is_dir() for i in inputs)
+    several = len(sources) > 1 or any(Path(i).is_dir() for i in inputs)
     if several and output == PIPE:
-        raise UsageError(f"{len(found)} files cannot all be written to a pipe; give -o a folder")
+        raise UsageError(f"{len(sources)} files cannot all be written to a pipe; give -o a folder")
     if several and output is not None and Path(output).exists() and not Path(output).is_dir():
-        raise UsageError(f"{len(found)} files cannot all be written to the file {output}; give -o a folder")
+        raise UsageError(f"{len(sources)} files cannot all be written to the file {output}; give -o a folder")
     into = output is not None and output != PIPE and (several or output.endswith("/") or Path(output).is_dir())
     jobs = []
-    for one in found:
+    for one in sources:
         source, relative = one.source, one.relative
         if one.problem:
             jobs.append(Job(source, "", one.problem))
@@ -177,7 +173,7 @@ def _outcomes(
 def _pooled(
     jobs: Sequence[Job], work: Callable[[Job], Outcome], processes: int, prepare: Callable[[], None]
 ) -> Iterator[Outcome]:
-    """In worker processes. Where one is killed, the files in hand are tried alone, and the others go on."""
+    """Work in worker processes. Where one is killed, the files in hand are tried alone, and the others go on."""
     left = list(jobs)
     while left:
         finished, broken = set(), False
@@ -218,7 +214,7 @@ def _begin_worker(prepare: Callable[[], None]) -> None:
 
 
 def _attempt(work: Callable[[Job], Outcome], job: Job) -> Outcome:
-    """What ``work`` makes of ``job``; whatever goes wrong is this file's failure, not the batch's."""
+    """Run ``work`` on ``job``; whatever goes wrong is this file's failure, not the batch's."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -230,35 +226,24 @@ def _attempt(work: Callable[[Job], Outcome], job: Job) -> Outcome:
                 raise
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise DiskFullError(f"{display_name(job.source)}: {error.strerror}") from None
-            outcome = Outcome(job.source, job.target, "failed", _explain(error, job))
+            outcome = Outcome(job.source, job.target, "failed", explain(error, job.source))
     for warning in caught:
-        if _DIRECTORY_NOISE.match(str(warning.message)):  # said once already, in words that name what is lost
+        if DIRECTORY_NOISE.match(str(warning.message)):  # said once already, in words that name what is lost
             continue
         say(f"promptcodec: {display_name(job.source)}: {warning.message}", error=True)
     return outcome
 
 
-def _explain(error: Exception, job: Job) -> str:
-    """One line for people."""
-    text = " ".join(str(error).split())
-    if isinstance(error, PromptcodecError):
-        return text
-    if isinstance(error, OSError):
-        where = f": {error.filename}" if error.filename not in (None, job.source) else ""
-        return (error.strerror + where) if error.strerror else text
-    # torch has no other type for an allocation that failed on the CPU
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and ("alloc" in text or "memory" in text)):
-        return "not enough memory for this picture"
-    return f"unexpected {type(error).__name__}: {text}; please report it with the file"
-
-
 def display_name(source: str) -> str:
-    """A source as people know it."""
+    """Return a source as people know it."""
     return "standard input" if source == PIPE else source
 
 
 def record_of(verb: str, outcome: Outcome) -> dict[str, Any]:
-    """The record of a file for ``say_record``: ``bytes`` are always those of the .ptc file, null what is not known."""
+    """Return the record of a file for ``say_record``.
+
+    ``bytes`` are always those of the .ptc file, null what is not known.
+    """
     coded, picture = outcome.bytes_in, outcome.bytes_out
     if verb == "encode":
         coded, picture = picture, coded

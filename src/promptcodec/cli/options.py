@@ -83,32 +83,32 @@ def one_choice(overwrite: bool, skip_existing: bool) -> None:
 
 
 def settings_of(look: float | None, assignments: list[str] | None) -> tuple[tuple[str, float], ...]:
-    """What --look and --set say, by name. Raises UsageError for what is no NAME=VALUE with a number."""
-    found = {} if look is None else {"look": look}
+    """Collect the values of --look and --set by name. Raises UsageError for what is no NAME=VALUE with a number."""
+    settings = {} if look is None else {"look": look}
     for assignment in assignments or ():
         name, equals, value = assignment.partition("=")
         try:
-            found[name.strip()] = float(value)
+            settings[name.strip()] = float(value)
         except ValueError:
             equals = ""
         if not equals or not name.strip():
             raise UsageError(f"--set takes NAME=VALUE with a number, not {assignment!r}")
-    return tuple(sorted(found.items()))
+    return tuple(sorted(settings.items()))
 
 
 def maps_of(roi: str | None, assignments: list[str] | None) -> tuple[tuple[str, str], ...]:
-    """What --roi and --map say, by name. Raises UsageError for what is no NAME=MAP."""
-    found = {} if roi is None else {"roi": roi}
+    """Collect the maps of --roi and --map by name. Raises UsageError for what is no NAME=MAP."""
+    maps = {} if roi is None else {"roi": roi}
     for assignment in assignments or ():
         name, equals, value = assignment.partition("=")
         if not equals or not name.strip() or not value.strip():
             raise UsageError(f"--map takes NAME=MAP, a grey picture, x,y,w,h or a number, not {assignment!r}")
-        found[name.strip()] = value.strip()
-    return tuple(sorted(found.items()))
+        maps[name.strip()] = value.strip()
+    return tuple(sorted(maps.items()))
 
 
 def names_of(option: str, values: Iterable[str] | None) -> list[str]:
-    """The values of an option that is given again for each, every one once, in their order.
+    """Return the values of an option that is given again for each, every one once, in their order.
 
     Raises UsageError for a list with commas, unless a file is called so.
     """
@@ -129,9 +129,9 @@ def rectangle(option: str, text: str) -> Rect:
 
 
 def parse_size(text: str) -> float:
-    """Bytes in ``40000``, ``40k``, ``1.5M``, ``40kB``, ``64KiB`` or ``2G``. Raises UsageError."""
-    found = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([kKmMgG]?)(i?)[bB]?", text.strip())
-    if not found or (found[3] and not found[2]):
+    """Return the bytes in ``40000``, ``40k``, ``1.5M``, ``40kB``, ``64KiB`` or ``2G``. Raises UsageError."""
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([kKmMgG]?)(i?)[bB]?", text.strip())
+    if not match or (match[3] and not match[2]):
         raise UsageError(f"a size is a number of bytes such as 40000, 40k, 1.5M or 64KiB, not {text!r}")
-    unit = 1024 if found[3] else 1000
-    return float(found[1]) * float(unit ** " kmg".index(found[2].lower() or " "))
+    unit = 1024 if match[3] else 1000
+    return float(match[1]) * float(unit ** " kmg".index(match[2].lower() or " "))

@@ -59,32 +59,32 @@ def command(
     if metric not in METRICS:
         raise UsageError(f"--metric is one of {', '.join(METRICS)}, not {metric!r}")
     stored = [open_curve(name) for name in options.names_of("--curve", curves)]
-    wanted = options.names_of("--codec", codecs)
+    selected = options.names_of("--codec", codecs)
     if kind == "training":
         plot_training.draw(results, output, dataset, stored)
         return
     if kind == "accuracy":
-        found_curves, quality = _accuracies(results)
-        plots.accuracy_plot(found_curves, output, quality)
-        _print_differences(found_curves)
+        accuracies, quality = _accuracies(results)
+        plots.accuracy_plot(accuracies, output, quality)
+        _print_differences(accuracies)
         return
     if kind == "latency":
         if len(results) != 2:
             raise UsageError("latency takes two results: those with the rates, then those with the times")
-        found = speeds(read_rows(results[0]), read_rows(results[1]), open_curve(anchor))
-        figures.latency_plot(found, anchor, output)
+        points = speeds(read_rows(results[0]), read_rows(results[1]), open_curve(anchor))
+        figures.latency_plot(points, anchor, output)
         return
     rows = [row for path in results for row in read_rows(path)]
     if kind == "bars":
         summary = summarise(rows, stored=stored)
-        ours = wanted or [label for label in summary.curves if is_ours(label)]
+        ours = selected or [label for label in summary.curves if is_ours(label)]
         if len(ours) != 1:
             raise UsageError(
                 f"bars are of one codec, name it with --codec (found: {', '.join(ours) or 'none of ours'})"
             )
         figures.bd_bars(summary, ours[0], output)
         return
-    rows = [row for row in rows if not wanted or row.codec in wanted]
+    rows = [row for row in rows if not selected or row.codec in selected]
     if kind == "rd":
         plots.rd_plot(rows, output, metric, stored)
     elif kind == "range":
@@ -96,7 +96,7 @@ def command(
 
 
 def _print_differences(curves: dict[str, Curve]) -> None:
-    """Bjøntegaard differences against the first curve."""
+    """Print Bjøntegaard differences against the first curve."""
     from promptcodec.evaluate.bdrate import bd_quality, bd_rate
 
     first, *others = curves

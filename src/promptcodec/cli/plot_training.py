@@ -18,22 +18,22 @@ def draw(runs: Sequence[Path], output: Path, dataset: str | None, against: Seque
     from promptcodec.train.run.gap import gaps, phrase
 
     anchors = {curve.name: [(p.bpp, p.psnr) for p in curve.points if p.psnr is not None] for curve in against}
-    chosen, told = {}, []
+    chosen, gap_texts = {}, []
     for run in runs:
         rows = read_rd(run)
         names = sorted({row.dataset for row in rows})
         others = [name for name in names if name != TRAIN]
-        wanted = dataset or (others[0] if len(others) == 1 else "")
-        if wanted not in names:
+        shown = dataset or (others[0] if len(others) == 1 else "")
+        if shown not in names:
             raise UsageError(f"{run} has the sets {', '.join(names)}: choose one with --dataset")
         label = printable(run.stem if run.suffix else run.name)
-        chosen[label] = [row for row in rows if row.dataset == wanted]
-        if wanted != TRAIN:
-            told += [f"{label} {gap.samples:>12,} crops  {phrase(gap, wanted)}" for gap in gaps(rows, wanted)]
+        chosen[label] = [row for row in rows if row.dataset == shown]
+        if shown != TRAIN:
+            gap_texts += [f"{label} {gap.samples:>12,} crops  {phrase(gap, shown)}" for gap in gaps(rows, shown)]
     training_plot(chosen, anchors, output)
     for label, rows in chosen.items():
         for name, curve in anchors.items():
             for samples, percent in over_samples(rows, curve):
                 say(f"{label} {samples:>12,} crops  {name} {'–' if percent is None else f'{percent:+.1f} %'}")
-    for text in (*told, str(output)):
+    for text in (*gap_texts, str(output)):
         say(text)

@@ -38,17 +38,17 @@ def command(
     from promptcodec.evaluate.cost.complexity import parts, total
 
     network = _network(str(model), times)
-    found = parts(network, height, width)
+    counted = parts(network, height, width)
     from promptcodec.evaluate.cost.layer_times import layer_times, network_memory, weights_mib
 
     memory = network_memory(network, height, width) if times else None
     seconds = layer_times(network, height, width) if times else {}
-    keys = list(dict.fromkeys((part.network, part.kind) for part in found))
-    lines = [(key, total([p for p in found if (p.network, p.kind) == key])) for key in keys]
+    keys = list(dict.fromkeys((part.network, part.kind) for part in counted))
+    lines = [(key, total([p for p in counted if (p.network, p.kind) == key])) for key in keys]
     if not as_json:
         say(f"{network.config.name}, {width}x{height}: kMAC per pixel of the picture")
         say(f"{'network':8} {'kind':17}{'parameters':>12}{'true':>10}{'needed':>10}{'paper 002':>10}{'paper 004':>10}")
-    for (name, kind), part in [*lines, (("total", ""), total(found))]:
+    for (name, kind), part in [*lines, (("total", ""), total(counted))]:
         scale = 1e3 * height * width
         figures = {
             "true": part.macs.true / scale, "needed": part.macs.needed / scale,
@@ -62,15 +62,15 @@ def command(
         else:
             cells = "".join(f"{value:10.3f}" for value in figures.values())
             say(f"{name:8} {kind:17}{part.parameters:12,}{cells}" + (f"{1e3 * spent:10.1f} ms" if spent else ""))
-    held = {"weights_mib": weights_mib(network)} | {f"{side}_mib": value for side, value in (memory or {}).items()}
+    mebibytes = {"weights_mib": weights_mib(network)} | {f"{side}_mib": value for side, value in (memory or {}).items()}
     if as_json:
-        say_record("profile", "memory", held)
+        say_record("profile", "memory", mebibytes)
     else:
-        say("memory: " + ", ".join(f"{name.removesuffix('_mib')} {value:.1f} MiB" for name, value in held.items()))
+        say("memory: " + ", ".join(f"{name.removesuffix('_mib')} {value:.1f} MiB" for name, value in mebibytes.items()))
 
 
 def _network(name: str, weights: bool) -> CompressionModel:
-    """The model ``name``; a preset has random weights, or none at all where they are not needed."""
+    """Return the model ``name``; a preset has random weights, or none at all where they are not needed."""
     from promptcodec.evaluate.cost.complexity import build
     from promptcodec.model.base import CompressionModel
     from promptcodec.model.presets.registry import CONFIGURATIONS

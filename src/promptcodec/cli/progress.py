@@ -40,14 +40,14 @@ class ProgressBar:
 
     @_guarded
     def advance(self) -> None:
-        """One file more is done."""
+        """Show that one file more is done."""
         with self._lock:
             self.done, self.share = self.done + 1, 0.0
             self._update()
 
     @_guarded
     def part(self, done: int, total: int) -> None:
-        """So many parts of the file in hand are done."""
+        """Show that so many parts of the file in hand are done."""
         with self._lock:
             self.share = done / total if total > 1 else 0.0
             self._update()

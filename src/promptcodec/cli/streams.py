@@ -82,7 +82,7 @@ def abandon() -> None:
 
 
 def binary_input() -> BinaryIO:
-    """Standard input as bytes. Raises UsageError where it is closed."""
+    """Return standard input as bytes. Raises UsageError where it is closed."""
     return _binary("stdin", "standard input")
 
 
@@ -112,10 +112,10 @@ def refuse_terminal(target: str, force: bool) -> None:
 def _binary(stream: str, name: str) -> BinaryIO:
     if stream in _closed:
         raise UsageError(f"{name} is closed: name a file instead")
-    found = getattr(getattr(sys, stream), "buffer", None)
-    if found is None:
+    buffer = getattr(getattr(sys, stream), "buffer", None)
+    if buffer is None:
         raise UsageError(f"{name} takes text alone here: name a file instead")
-    return cast("BinaryIO", found)
+    return cast("BinaryIO", buffer)
 
 
 def _write(line: str, error: bool) -> None:

@@ -59,7 +59,7 @@ def tile_size(height: int, width: int, config: Model, memory: int, gradients: bo
 def _warn_of_little(memory: int, what: str, needed: float, config: Model) -> None:
     warnings.warn(
         f"{memory / 2**20:.3g} MiB of memory are too few for {config.name}: {what} {needed / 2**20:.3g} MiB",
-        stacklevel=4,
+        stacklevel=7,
     )
 
 
@@ -100,11 +100,11 @@ def _strides(transform: Transform, stride: int) -> Iterator[tuple[object, int, i
 
 def _period(transform: Transform, stride: int) -> int:
     """Pixels after which the windows of all attention layers of a transform begin together."""
-    found = 1
+    period = 1
     for layer, before, _, _ in _strides(transform, stride):
         if isinstance(layer, Stage) and isinstance(layer.mixer, Attention):
-            found = math.lcm(found, layer.mixer.window * before)
-    return found
+            period = math.lcm(period, layer.mixer.window * before)
+    return period
 
 
 def _floats_a_pixel(transform: Transform, stride: int) -> Iterator[float]:

@@ -2,50 +2,36 @@
 
 from __future__ import annotations
 
-import io
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from promptcodec.bitstream.container import MAX_PIXELS, PtcReader, pack
-from promptcodec.bitstream.contents import Header, Metadata, Preview, PtcFile, Tile
+from promptcodec.bitstream.container import MAX_PIXELS, PtcReader
+from promptcodec.bitstream.contents import Header, Preview
 from promptcodec.bitstream.tiling import Rect
-from promptcodec.codec.adapters import AdapterLibrary, AttachedAdapters, NoAdapters, Request
+from promptcodec.codec.adapters import AdapterLibrary, AdapterSource, NoAdapters, Request
+from promptcodec.codec.analysed_picture import AnalysedPicture
 from promptcodec.codec.backend import Backend
-from promptcodec.codec.budget import DEFAULT_MEMORY, analysis_halo, synthesis_halo, tile_size
-from promptcodec.codec.goals import goal_of
-from promptcodec.codec.latents import CodedLatents, LatentCoder
+from promptcodec.codec.budget import DEFAULT_MEMORY
+from promptcodec.codec.decoder import Decoder, reader
+from promptcodec.codec.latents import LatentCoder
 from promptcodec.codec.one_shot import OneShotCoder
-from promptcodec.codec.search import Q_STEPS, Target, rate_step, search
-from promptcodec.codec.tile_latents import AnalysedTile, Coder, DecodedTiles, Progress, analysed_tiles, dequantised
-from promptcodec.errors import ModelMismatchError, PromptcodecError, VerificationError
-from promptcodec.model.arrays import Analysis, Floats
+from promptcodec.codec.picture_encoder import FileOptions, PictureEncoder
+from promptcodec.codec.search import Target
+from promptcodec.codec.tile_latents import Coder, Progress, dequantised
+from promptcodec.model.arrays import Analysis, Float64s, Floats
 from promptcodec.model.config import ContextualMean, Model
 from promptcodec.model.effort import Effort, effort_of
-from promptcodec.picture.alpha import decode_alpha, encode_alpha
-from promptcodec.picture.lossless import lossless_is_smaller
 from promptcodec.picture.picture import Picture
 from promptcodec.picture.read import read
-from promptcodec.picture.srgb import in_srgb
 from promptcodec.picture.write import to_pil
-from promptcodec.store.versions import described, remedy
-from promptcodec.system.allocator import give_back
-from promptcodec.system.informing import only_informs
-from promptcodec.system.memory import check_memory
 
 if TYPE_CHECKING:
+    from promptcodec.codec.adapters import MapSource
     from promptcodec.picture.read import Source
-
-PREVIEW_SIDE = 256  # pixels of a preview's longer side
-PREVIEW_Q = Q_STEPS // 4  # at most
-
-
-_TRIM = 8  # tiles after which what lies free between blocks in use goes back: the heap creeps up otherwise
 
 
 class Codec:
@@ -54,9 +40,10 @@ class Codec:
     def __init__(self, backend: Backend, adapters: AdapterLibrary | None = None) -> None:
         """``promptcodec.load`` makes both."""
         self.backend = backend
-        self.adapters: AdapterLibrary = adapters or NoAdapters()
+        self.adapters = adapters or NoAdapters()
         contextual = isinstance(self.config.context, ContextualMean)
         self.coder: Coder = OneShotCoder(backend) if contextual else LatentCoder(backend.hyper)
+        self._decoder = Decoder(backend, self.coder, self.adapters)
 
     @property
     def name(self) -> str:
@@ -79,11 +66,11 @@ class Codec:
         quality: float | None = None,
         *,
         target: Target | None = None,
-        adapters: Sequence[Any] = (),
+        adapters: Sequence[AdapterSource] = (),
         settings: Mapping[str, float] | None = None,
-        roi: Any = None,
+        roi: MapSource | None = None,
         look: float | None = None,
-        maps: Mapping[str, Any] | None = None,
+        maps: Mapping[str, MapSource] | None = None,
         strip: bool = False,
         source_hash: bytes | None = None,
         effort: int | Effort = 0,
@@ -117,62 +104,39 @@ class Codec:
         request, effort = Request.of(adapters, settings, roi, look, maps), effort_of(effort)
         with self.backend.default_settings():
             picture = read(image)
-            q = rate_step(self.config, quality, target)
-            data = self._encoded(picture, q, target, request, strip, source_hash, effort, memory, preview, progress)
-            if verify:
-                self._verify_encoded(data, request)
-        with only_informs("comparing with a lossless PNG"):
-            if lossless_is_smaller(picture, len(data)):
-                warnings.warn(
-                    "a lossless PNG of this picture would be smaller; this codec is made for photos", stacklevel=2
-                )
-        return data
+        options = FileOptions(strip, source_hash, preview, verify)
+        return PictureEncoder(self._decoder, picture, memory).encode(
+            request, quality, target, effort, options, progress
+        )
 
-    def _encoded(
-        self, picture: Picture, q: int, target: Target | None, request: Request, strip: bool,
-        source_hash: bytes | None, effort: Effort, memory: int, preview: bool | None, progress: Progress | None,
-    ) -> bytes:  # fmt: skip
-        height, width = picture.rgb.shape[:2]
-        tile_height, tile_width = tile_size(height, width, self.config, memory, effort.level > 0)
-        plain = Header(
-            width=width, height=height, grey=picture.grey, alpha=picture.alpha is not None,
-            probability=self.backend.probability, pixels=self.backend.pixels, q=q, tile_width=tile_width,
-            tile_height=tile_height,
-        )  # fmt: skip
-        check_memory(height, width, plain.grid.largest_region(analysis_halo(self.config)))
-        attached = self.adapters.attach(request, picture.rgb, q / Q_STEPS, effort)
-        records = attached.records if attached is not None else ()
-        metadata = Metadata(
-            icc=picture.icc, exif=None if strip else picture.exif, xmp=None if strip else picture.xmp,
-            alpha=None if picture.alpha is None else encode_alpha(picture.alpha), source_hash=source_hash,
-        )  # fmt: skip
-        wanted = plain.grid.count > 1 if preview is None else preview
-        small = self._preview(picture, q) if wanted else None
+    def analysed(
+        self,
+        image: Source,
+        *,
+        adapters: Sequence[AdapterSource] = (),
+        settings: Mapping[str, float] | None = None,
+        roi: MapSource | None = None,
+        look: float | None = None,
+        maps: Mapping[str, MapSource] | None = None,
+        memory: int = DEFAULT_MEMORY,
+        progress: Progress | None = None,
+    ) -> AnalysedPicture:
+        """``image`` with its latents, to be encoded many times: the arguments are those of ``encode``.
 
-        def file_of(analysed: Iterable[AnalysedTile], q: int) -> bytes:
-            coded = (self.coder.encode(part.latents, q / Q_STEPS, part.attached) for part in analysed)
-            tiles = tuple(Tile(latents.checksum, latents.offsets, latents.stream) for latents in coded)
-            return pack(PtcFile(replace(plain, q=q), tiles, metadata, records, small))
-
-        def refined(q: int) -> bytes:  # of a tile at a time: its latents are needed once
-            return file_of(
-                analysed_tiles(self.backend, picture.rgb, replace(plain, q=q), attached, effort, progress), q
-            )
-
-        if target is None:
-            return refined(q)
-        decode_request = Request(request.adapters)
-        goal = goal_of(target, picture, lambda data: self._decoded(_reader(data, None), decode_request))
-        told = progress if effort.level == 0 else None
-        analysed = list(analysed_tiles(self.backend, picture.rgb, plain, attached, Effort(0), told))
-        further = refined if effort.level else None
-        return search(lambda q: file_of(analysed, q), *goal, Q_STEPS, further)
+        Maps, of which ``roi`` is one, are read once. All latents stay in memory, about 5 bytes a pixel beside the
+        picture's 3: see ``AnalysedPicture.nbytes``. Raises ImageError, LimitError and UsageError.
+        """
+        request = Request.of(adapters, settings, roi, look, maps)
+        with self.backend.default_settings():
+            encoder = PictureEncoder(self._decoder, read(image), memory)
+        request = encoder.with_maps_read(request)
+        return AnalysedPicture(encoder, request, encoder.analyse(request, progress))
 
     def decode(
         self,
         data: bytes | PtcReader,
         *,
-        adapters: Sequence[Any] = (),
+        adapters: Sequence[AdapterSource] = (),
         settings: Mapping[str, float] | None = None,
         look: float | None = None,
         max_pixels: int | None = MAX_PIXELS,
@@ -202,7 +166,7 @@ class Codec:
         self,
         data: bytes | PtcReader,
         *,
-        adapters: Sequence[Any] = (),
+        adapters: Sequence[AdapterSource] = (),
         settings: Mapping[str, float] | None = None,
         look: float | None = None,
         max_pixels: int | None = MAX_PIXELS,
@@ -212,133 +176,47 @@ class Codec:
         """As ``decode``, but a ``Picture``."""
         request = Request.of(adapters, settings, look=look)
         with self.backend.default_settings():
-            return self._decoded(_reader(data, max_pixels), request, crop, progress)
-
-    def _decoded(
-        self, file: PtcReader, request: Request, crop: Rect | None = None, progress: Progress | None = None
-    ) -> Picture:
-        header, metadata, grid = file.header, file.metadata, file.header.grid
-        part = grid.whole if crop is None else grid.checked(crop)
-        attached = self._opened(file, request)
-        if crop is None:
-            file.check_tiles()  # before any work
-        halo = synthesis_halo(self.config)
-        check_memory(part.height, part.width, grid.largest_region(halo))
-        alpha = None
-        if metadata.alpha is not None:
-            alpha = decode_alpha(metadata.alpha, header.height, header.width)[part.rows, part.columns]
-        latents = DecodedTiles(self.coder, file, attached)
-        rgb = None
-        wanted = grid.touching(part)
-        if len(wanted) > 1:
-            give_back()
-        for done, index in enumerate(wanted):
-            tile = grid.tile(index)
-            region = grid.around(tile, halo)
-            y, z = latents.region(region)
-            steering = attached.within(region) if attached is not None else None
-            pixels = self.backend.synthesise(y, z, steering, region.height, region.width)
-            here = tile.intersection(part)
-            source, goal = here.seen_from(region), here.seen_from(part)
-            pixels = pixels[source.rows, source.columns]
-            if header.grey:
-                pixels = np.rint(pixels.mean(axis=2, keepdims=True)).astype(np.uint8)
-            if rgb is None:  # not before a file has shown that it has something to fill it with
-                rgb = np.empty((part.height, part.width, 3), dtype=np.uint8)
-            rgb[goal.rows, goal.columns] = pixels
-            latents.forget(index, halo)
-            if done % _TRIM == _TRIM - 1:
-                give_back()
-            if progress is not None:
-                progress(done + 1, len(wanted))
-        assert rgb is not None  # no picture is without pixels
-        if len(wanted) > 1:
-            give_back()
-        return Picture(rgb=rgb, grey=header.grey, alpha=alpha, icc=metadata.icc, exif=metadata.exif, xmp=metadata.xmp)
+            return self._decoder.decode(reader(data, max_pixels), request, crop, progress)
 
     def verify(
-        self, data: bytes | PtcReader, *, adapters: Sequence[Any] = (), max_pixels: int | None = MAX_PIXELS
+        self, data: bytes | PtcReader, *, adapters: Sequence[AdapterSource] = (), max_pixels: int | None = MAX_PIXELS
     ) -> None:
         """All of ``decode_picture`` that can fail, without the synthesis: no pixels are made. Raises as it does.
 
         The preview is checked as well, which ``decode_picture`` does not look at.
         """
         with self.backend.default_settings():
-            self._verify(_reader(data, max_pixels), Request(tuple(adapters)))
+            self._decoder.verify(reader(data, max_pixels), Request(tuple(adapters)))
 
-    def _verify(self, file: PtcReader, request: Request) -> None:
-        latents, header, small = DecodedTiles(self.coder, file, self._opened(file, request)), file.header, file.preview
-        file.check_tiles()
-        check_memory(header.height, header.width, header.grid.largest_region(0))
-        if file.metadata.alpha is not None:
-            decode_alpha(file.metadata.alpha, header.height, header.width)
-        for index in range(header.grid.count):
-            latents.check(index)
-        if small is not None:
-            self.coder.verify(_coded(small.tile), small.height, small.width, small.q / Q_STEPS)
+    def bit_allocation(
+        self, data: bytes | PtcReader, *, adapters: Sequence[AdapterSource] = (), max_pixels: int | None = MAX_PIXELS
+    ) -> Float64s:
+        """Where a file's bits go: those of each block of 16 x 16 pixels, float64 (H/16, W/16), both rounded up.
 
-    def _verify_encoded(self, data: bytes, request: Request) -> None:
-        """Raise VerificationError where a file that was just made does not give the integers that were coded."""
-        try:
-            self.verify(data, adapters=request.adapters, max_pixels=None)
-        except PromptcodecError as error:
-            raise VerificationError(
-                f"the file does not decode to what was encoded, and is not kept: {error}; encode the picture again, "
-                "and check the machine's memory if it happens twice"
-            ) from error
+        They are -log2 p of the integers that the file holds, by the very tables that coded them; those of z, which
+        stand for 64 x 64 pixels, are spread over their blocks. Their sum is the file's size in bits, less its header,
+        metadata, alpha, and the bytes of integers beyond their table, of which photos have next to none. Raises as
+        ``decode_picture`` does.
+        """
+        with self.backend.default_settings():
+            return self._decoder.bit_allocation(reader(data, max_pixels), Request(tuple(adapters)))
 
     def decode_preview(self, header: Header, preview: Preview) -> Picture:
         """The picture in small. Raises as ``decode`` does."""
-        self.check_model(header)
-        q = preview.q / Q_STEPS
         with self.backend.default_settings():
-            z, y_hat = self.coder.decode_both(_coded(preview.tile), preview.height, preview.width, q)
-            y = dequantised(self.coder, y_hat, q)
-            rgb = self.backend.synthesise(y, z.astype(np.float32), None, preview.height, preview.width)
-        if header.grey:
-            rgb = np.repeat(np.rint(rgb.mean(axis=2, keepdims=True)).astype(np.uint8), 3, axis=2)
-        return Picture(rgb, header.grey)
-
-    def _opened(self, file: PtcReader, request: Request) -> AttachedAdapters | None:
-        self.check_model(file.header)
-        return self.adapters.open(file.adapters, request)
-
-    def _preview(self, picture: Picture, q: int) -> Preview:
-        give_back()
-        image = Image.fromarray(picture.rgb)
-        image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), reducing_gap=2.0)
-        q = min(q, PREVIEW_Q)
-        # A preview stands in front of the file's profile and is shown without it.
-        shown = in_srgb(Picture(np.asarray(image), picture.grey, icc=picture.icc)).rgb
-        coded = self.coder.encode(self._analysis(shown), q / Q_STEPS)
-        return Preview(image.width, image.height, q, Tile(coded.checksum, coded.offsets, coded.stream))
+            return self._decoder.decode_preview(header, preview)
 
     def check_model(self, header: Header) -> None:
         """Raise ModelMismatchError where a file with this header needs another model."""
-        if header.probability != self.backend.probability:
-            raise ModelMismatchError(
-                f"the file was made with {described(header.probability)}, this is {self.name} "
-                f"({self.backend.probability.hex()}); {remedy(header.probability, header.pixels)}"
-            )
+        self._decoder.check_model(header)
 
     def analyse(self, rgb: NDArray[np.uint8]) -> Analysis:
         """Latents, before gains, of uint8 pixels (H, W, 3)."""
         with self.backend.default_settings():
-            return self._analysis(rgb)
-
-    def _analysis(self, rgb: NDArray[np.uint8]) -> Analysis:
-        return self.backend.analyse(rgb, 0.0, None, Effort(0), lambda: None)
+            return self.backend.analyse(rgb, 0.0, None, Effort(0), lambda: None)
 
     def synthesise(self, y_hat: Floats, z_hat: Floats, height: int, width: int, q: float) -> NDArray[np.uint8]:
         """uint8 pixels (height, width, 3) of what ``coder.decode_both`` gives."""
         with self.backend.default_settings():
             y = dequantised(self.coder, y_hat, q)
             return self.backend.synthesise(y, z_hat.astype(np.float32), None, height, width)
-
-
-def _reader(data: bytes | PtcReader, max_pixels: int | None) -> PtcReader:
-    return data if isinstance(data, PtcReader) else PtcReader(io.BytesIO(data), max_pixels)
-
-
-def _coded(tile: Tile) -> CodedLatents:
-    return CodedLatents(tile.stream, tile.offsets, tile.checksum)

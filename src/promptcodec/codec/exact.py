@@ -3,7 +3,10 @@
 Two machines disagree on float64 results by about 1e-13. Rounding such a value to a scale bin or to the grid of means
 would now and then give different integers, and one different integer destroys a stream. So the encoder looks whether
 any value lies within a margin of a border, far wider than the disagreement; if so it shifts all borders by another of
-256 offsets, and the offset travels in the file.
+256 offsets, and the offset travels in the file; docs/exactness.md.
+
+Schedules of few steps store one byte for every piece of a step. Those of hundreds of steps store the exceptions only:
+for every offset that is not zero the number of zeros before it (LEB128) and the offset.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from promptcodec.bitstream.leb128 import leb128, read_leb128
 from promptcodec.bitstream.tables import BINS, SIGMA_MAX, SIGMA_MIN
 from promptcodec.errors import FormatError, PromptcodecError
 from promptcodec.model.arrays import Float64s
@@ -105,8 +109,10 @@ def quantise_parameters(log_sigma: Float64s, mean: Float64s, offsets: bytes) -> 
     flat_mean = mean.reshape(-1)
     for i, offset in enumerate(offsets):
         part = slice(i * PIECE, (i + 1) * PIECE)
-        grid = np.floor(flat_mean[part] * GRID + (0.5 + _shift(offset)))
-        if not (np.abs(grid) < 2**30).all():
+        grid = flat_mean[part] * GRID
+        grid += 0.5 + _shift(offset)
+        np.floor(grid, out=grid)
+        if not -(2**30) < grid.min(initial=0) <= grid.max(initial=0) < 2**30:
             raise UnstableParametersError("the model's means are out of range; its weights are damaged")
         means[part] = grid
     return Quantised(bins, means.reshape(mean.shape))
@@ -123,13 +129,18 @@ def scale_bins(log_sigma: Float64s, offsets: bytes) -> NDArray[np.uint8]:
     bins, flat = np.empty(count, np.uint8), log_sigma.reshape(-1)
     for i, offset in enumerate(offsets):
         part = slice(i * PIECE, (i + 1) * PIECE)
-        position = _bin_position(flat[part]).clip(-1, BINS)
-        bins[part] = np.floor(position + (0.5 + _shift(offset))).clip(0, BINS - 1)
+        position = _bin_position(flat[part])
+        np.clip(position, -1, BINS, out=position)
+        position += 0.5 + _shift(offset)
+        np.floor(position, out=position)
+        bins[part] = np.clip(position, 0, BINS - 1, out=position)
     return bins.reshape(log_sigma.shape)
 
 
 def _bin_position(log_sigma: Float64s) -> Float64s:
-    return (log_sigma - math.log(SIGMA_MIN)) / _BIN_WIDTH
+    position = log_sigma - math.log(SIGMA_MIN)
+    position /= _BIN_WIDTH
+    return position
 
 
 def _shift(offset: int) -> float:
@@ -139,4 +150,58 @@ def _shift(offset: int) -> float:
 
 def _clear(position: Float64s, margin: float) -> bool:
     """Whether no position is within ``margin`` of a border, which lie at half-integers."""
-    return not (np.abs(position - np.floor(position) - 0.5) < margin).any()
+    if not position.size:
+        return True
+    distance = np.floor(position)
+    np.subtract(position, distance, out=distance)
+    distance -= 0.5
+    return not np.abs(distance, out=distance).min() < margin
+
+
+def pack_offsets(offsets: bytes, sparse: bool) -> bytes:
+    """``offsets``, one for every piece, as they travel."""
+    if not sparse:
+        return offsets
+    packed, zeros = bytearray(), 0
+    for offset in offsets:
+        if offset:
+            packed += leb128(zeros) + bytes([offset])
+        zeros = 0 if offset else zeros + 1
+    return bytes(packed)
+
+
+class OffsetReader:
+    """Hands out offsets in order; ``finish`` must be called after the last."""
+
+    def __init__(self, packed: bytes, sparse: bool) -> None:
+        self._packed, self._sparse, self._position = packed, sparse, 0
+        self._zeros = self._gap() if sparse else 0
+
+    def take(self, count: int) -> bytes:
+        """The next ``count`` offsets; fewer where a dense stream ends."""
+        if not self._sparse:
+            self._position += count
+            return self._packed[self._position - count : self._position]
+        taken = bytearray()
+        for _ in range(count):
+            if self._zeros is None or self._zeros > 0:
+                taken.append(0)
+                self._zeros = None if self._zeros is None else self._zeros - 1
+                continue
+            if self._position >= len(self._packed) or self._packed[self._position] == 0:
+                raise FormatError("the border offsets are damaged: an exception that is none")
+            taken.append(self._packed[self._position])
+            self._position += 1
+            self._zeros = self._gap()
+        return bytes(taken)
+
+    def finish(self) -> bool:
+        """Whether all offsets have been taken."""
+        return self._zeros is None if self._sparse else self._position == len(self._packed)
+
+    def _gap(self) -> int | None:
+        """Zeros before the next exception, None where there is none left."""
+        if self._position == len(self._packed):
+            return None
+        zeros, self._position = read_leb128(self._packed, self._position)
+        return zeros

@@ -11,12 +11,11 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from promptcodec.bitstream.offsets import OffsetReader, pack_offsets
 from promptcodec.bitstream.rans import Decoder, encode
 from promptcodec.bitstream.rans import Step as CoderStep
 from promptcodec.bitstream.tables import gaussian_tables
 from promptcodec.codec.backend import Attached, HyperNetworks
-from promptcodec.codec.exact import GRID, choose_offsets, pieces, quantise_parameters
+from promptcodec.codec.exact import GRID, OffsetReader, choose_offsets, pack_offsets, pieces, quantise_parameters
 from promptcodec.errors import FormatError, PromptcodecError
 from promptcodec.model.arrays import EVERYWHERE, Analysis, Float64s, Floats, Gains, Step, Where
 from promptcodec.model.config import LATENTS_A_SIDE, STRIDE, CausalAttention
@@ -49,11 +48,15 @@ class CodedLatents:
 
 @dataclass(frozen=True)
 class QuantisedLatents:
-    """As ``CodedLatents``, with the symbols before they are coded: those of z, then those of y."""
+    """As ``CodedLatents``, with the symbols before they are coded: those of z, then those of y.
+
+    ``decoded``: ẑ and ŷ, as ``decode_both`` will give them.
+    """
 
     steps: tuple[CoderStep, ...]
     offsets: bytes
     checksum: int
+    decoded: tuple[Float64s, Float64s]
 
     def coded(self) -> CodedLatents:
         """With the symbols as a stream."""
@@ -90,7 +93,8 @@ class LatentCoder:
 
         y_hat = run(self.hyper.schedule(z_symbols, q, attached), code, y.shape)
         packed = pack_offsets(bytes(offsets), self.sparse_offsets)
-        return QuantisedLatents(tuple(coded), packed, _checksum(z_symbols, y_hat))
+        decoded = z_hat(self.hyper, z_symbols, gains), y_hat.astype(np.float64, copy=False)
+        return QuantisedLatents(tuple(coded), packed, _checksum(z_symbols, y_hat), decoded)
 
     def encode(self, latents: Analysis, q: float, attached: Attached = None) -> CodedLatents:
         """As ``quantise``, and code the symbols."""
@@ -109,20 +113,46 @@ class LatentCoder:
         in pixels. Raises FormatError unless the stream is consumed exactly, ends in the coder's initial state and gives
         the integers that the encoder saw.
         """
+        return self._decoded(coded, height, width, q, attached, lambda *_: None)
+
+    def bits(
+        self, coded: CodedLatents, height: int, width: int, q: float, attached: Attached = None
+    ) -> tuple[Float64s, Float64s]:
+        """-log2 p of every symbol by the tables that coded it: of z (1, N, h/64, w/64), and of y (1, M, h/16, w/16).
+
+        Raises as ``decode_both`` does.
+        """
+        of_y = np.zeros(self._shape_of_y(height, width))
+
+        def add(where: Where, symbols: Symbols, bins: NDArray[np.uint8]) -> None:
+            of_y[where] = self.tables.symbol_bits(symbols, bins)
+
+        z_symbols = pull_z(self.hyper, Decoder(coded.stream), height, width)
+        self._decoded(coded, height, width, q, attached, add)
+        return bits_of_z(self.hyper, z_symbols), of_y
+
+    def _decoded(
+        self, coded: CodedLatents, height: int, width: int, q: float, attached: Attached,
+        report: Callable[[Where, Symbols, NDArray[np.uint8]], None],
+    ) -> tuple[Float64s, Float64s]:  # fmt: skip
+        """``report`` is told of every step's places with their symbols and bins."""
         decoder, offsets = Decoder(coded.stream), OffsetReader(coded.offsets, self.sparse_offsets)
         z_symbols = pull_z(self.hyper, decoder, height, width)
 
         def code(step: Step) -> Float64s:
             quantised = quantise_parameters(step.log_sigma, step.mean, offsets.take(pieces(step.mean.size)))
             symbols = decoder.pull(quantised.bins.reshape(-1), self.tables).reshape(quantised.means.shape)
+            report(step.where, symbols, quantised.bins)
             return symbols + quantised.means / np.float64(GRID)
 
-        rows, columns = z_symbols.shape[2:]
-        shape = (1, self.config.latent_channels, rows * LATENTS_A_SIDE, columns * LATENTS_A_SIDE)
-        y_hat = run(self.hyper.schedule(z_symbols, q, attached), code, shape)
+        y_hat = run(self.hyper.schedule(z_symbols, q, attached), code, self._shape_of_y(height, width))
         decoder.finish()
         check_decoded(offsets, _checksum(z_symbols, y_hat), coded)
         return z_hat(self.hyper, z_symbols, self.hyper.gains(q, attached)), y_hat.astype(np.float64, copy=False)
+
+    def _shape_of_y(self, height: int, width: int) -> tuple[int, int, int, int]:
+        rows, columns = (-(-side // STRIDE) * LATENTS_A_SIDE for side in (height, width))
+        return 1, self.config.latent_channels, rows, columns
 
 
 def check_decoded(offsets: OffsetReader, checksum: int, coded: CodedLatents) -> None:
@@ -172,6 +202,11 @@ def symbols_of_z(hyper: HyperNetworks, latents: Analysis, gains: Gains) -> Symbo
 def z_hat(hyper: HyperNetworks, z_symbols: Symbols, gains: Gains) -> Float64s:
     """ẑ as the hyper synthesis sees it, (1, N, h/64, w/64)."""
     return (z_symbols + hyper.medians) * gains.z_inverse
+
+
+def bits_of_z(hyper: HyperNetworks, z_symbols: Symbols) -> Float64s:
+    """-log2 p of the integers of z by their tables, of their shape."""
+    return hyper.tables.symbol_bits(z_symbols, channels(z_symbols).reshape(z_symbols.shape))
 
 
 def pull_z(hyper: HyperNetworks, decoder: Decoder, height: int, width: int) -> Symbols:

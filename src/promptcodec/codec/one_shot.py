@@ -11,16 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from promptcodec.bitstream.offsets import OffsetReader
 from promptcodec.bitstream.rans import Decoder
 from promptcodec.bitstream.rans import Step as CoderStep
 from promptcodec.bitstream.tables import gaussian_tables
 from promptcodec.codec.backend import Attached, Backend, HyperNetworks
-from promptcodec.codec.exact import choose_scale_offsets, pieces, scale_bins
+from promptcodec.codec.exact import OffsetReader, choose_scale_offsets, pieces, scale_bins
 from promptcodec.codec.latents import (
     CodedLatents,
     QuantisedLatents,
+    bits_of_z,
     channels,
     check_decoded,
     flat,
@@ -55,19 +56,34 @@ class SymbolCoder:
     def __init__(self, hyper: HyperNetworks) -> None:
         self.hyper, self.tables = hyper, gaussian_tables()
 
-    def quantise(self, symbols: Symbols, log_sigma: Float64s) -> QuantisedLatents:
-        """``symbols`` with their tables. Raises PromptcodecError where no border offset is safe."""
+    def quantise(self, symbols: Symbols, log_sigma: Float64s, decoded: tuple[Float64s, Float64s]) -> QuantisedLatents:
+        """``symbols`` with their tables, and what they decode to. Raises PromptcodecError where no border offset is
+        safe."""
         offsets = choose_scale_offsets(log_sigma)
         steps: tuple[CoderStep, ...] = (
             (flat(symbols.z), channels(symbols.z), self.hyper.tables),
             (flat(symbols.y), scale_bins(log_sigma, offsets).reshape(-1), self.tables),
         )
-        return QuantisedLatents(steps, offsets, symbols.checksum)
+        return QuantisedLatents(steps, offsets, symbols.checksum, decoded)
 
     def decode(
         self, coded: CodedLatents, height: int, width: int, q: float, attached: Attached = None
     ) -> tuple[Symbols, Float64s]:
         """The symbols of a tile of ``height`` x ``width`` pixels, and log σ. Raises as ``decode_both`` does."""
+        symbols, log_sigma, _ = self._decoded(coded, height, width, q, attached)
+        return symbols, log_sigma
+
+    def bits(
+        self, coded: CodedLatents, height: int, width: int, q: float, attached: Attached = None
+    ) -> tuple[Float64s, Float64s]:
+        """-log2 p of every symbol by the tables that coded it, of z and of y. Raises as ``decode_both`` does."""
+        symbols, _, bins = self._decoded(coded, height, width, q, attached)
+        return bits_of_z(self.hyper, symbols.z), self.tables.symbol_bits(symbols.y, bins)
+
+    def _decoded(
+        self, coded: CodedLatents, height: int, width: int, q: float, attached: Attached
+    ) -> tuple[Symbols, Float64s, NDArray[np.uint8]]:
+        """Symbols, log σ, and the bins of y."""
         decoder, offsets = Decoder(coded.stream), OffsetReader(coded.offsets, sparse=False)
         z_symbols = pull_z(self.hyper, decoder, height, width)
         log_sigma = self.hyper.log_scales(z_symbols, q, attached)
@@ -76,7 +92,7 @@ class SymbolCoder:
         decoder.finish()
         symbols = Symbols(z_symbols, y_symbols)
         check_decoded(offsets, symbols.checksum, coded)
-        return symbols, log_sigma
+        return symbols, log_sigma, bins
 
 
 class OneShotCoder:
@@ -104,8 +120,9 @@ class OneShotCoder:
             residual[step.where] = symbols
             return symbols.astype(np.float32) + step.mean
 
-        self._means(z_symbols, log_sigma, q, attached, code)
-        return self.symbols.quantise(Symbols(z_symbols, residual), log_sigma)
+        y_hat = self._means(z_symbols, log_sigma, q, attached, code)
+        decoded = z_hat(self.hyper, z_symbols, gains), y_hat.astype(np.float64)
+        return self.symbols.quantise(Symbols(z_symbols, residual), log_sigma, decoded)
 
     def encode(self, latents: Analysis, q: float, attached: Attached = None) -> CodedLatents:
         """As ``quantise``, and code the symbols."""
@@ -114,6 +131,12 @@ class OneShotCoder:
     def verify(self, coded: CodedLatents, height: int, width: int, q: float, attached: Attached = None) -> None:
         """Raise as ``decode_both`` does, without making means."""
         self.symbols.decode(coded, height, width, q, attached)
+
+    def bits(
+        self, coded: CodedLatents, height: int, width: int, q: float, attached: Attached = None
+    ) -> tuple[Float64s, Float64s]:
+        """As ``LatentCoder.bits``."""
+        return self.symbols.bits(coded, height, width, q, attached)
 
     def decode_both(
         self, coded: CodedLatents, height: int, width: int, q: float, attached: Attached = None

@@ -76,10 +76,10 @@ def one_target(
     ssimulacra2: float | None = None,
 ) -> Target | None:
     """The one target that is given, None where none is. Raises UsageError for several, and for impossible values."""
-    wanted: dict[Kind, float | None] = {
+    values: dict[Kind, float | None] = {
         "size": size, "bpp": bpp, "psnr": psnr, "ms_ssim": ms_ssim, "ssimulacra2": ssimulacra2,
     }  # fmt: skip
-    targets = [Target(kind, float(value)) for kind, value in wanted.items() if value is not None]
+    targets = [Target(kind, float(value)) for kind, value in values.items() if value is not None]
     if len(targets) > 1:
         names = " and a ".join(target.name for target in targets)
         raise UsageError(f"a file cannot be made for a {names} at once; give one target")
@@ -146,7 +146,7 @@ def search(
     if refined is not None:
         best = _corrected(refined, goal, score, last_step, best.step) or best
     if not goal.hit(best.score):
-        warnings.warn(f"the closest that this picture comes to the target is {goal.text(best.score)}", stacklevel=4)
+        warnings.warn(f"the closest that this picture comes to the target is {goal.text(best.score)}", stacklevel=6)
     return best.data
 
 
@@ -170,8 +170,8 @@ def _search(encode: Callable[[int], bytes], goal: Goal, score: Callable[[bytes],
             other = next((t for t in trials if t.step == last_step - trial.step), None)
             other = other or attempt(last_step - trial.step)
             ends = sorted((trial.score, other.score))
-            wanted, lowest, highest = (goal.text(score) for score in (goal.limit, *ends))
-            raise TargetError(f"{wanted} is out of range: with this model the picture gives {lowest} to {highest}")
+            limit, lowest, highest = (goal.text(score) for score in (goal.limit, *ends))
+            raise TargetError(f"{limit} is out of range: with this model the picture gives {lowest} to {highest}")
     return _closest(trials, goal)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from typing import Any, TypeVar, overload
 
@@ -20,7 +19,7 @@ from promptcodec.codec.latents import CodedLatents, LatentChecksumError, LatentC
 from promptcodec.codec.one_shot import OneShotCoder
 from promptcodec.codec.search import Q_STEPS
 from promptcodec.errors import FormatError
-from promptcodec.model.arrays import Analysis, Floats
+from promptcodec.model.arrays import Analysis, Float64s, Floats
 from promptcodec.model.config import LATENTS_A_SIDE, STRIDE
 from promptcodec.model.effort import Effort
 
@@ -28,15 +27,8 @@ PLACE = STRIDE // LATENTS_A_SIDE  # pixels along a side for which one element of
 
 Coder = LatentCoder | OneShotCoder
 Progress = Callable[[int, int], None]  # is told how many tiles, or steps of an effort, are done, of how many
+DecodedLatents = tuple[Float64s, Float64s]  # ẑ and ŷ as ``Coder.decode_both`` gives them
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class AnalysedTile:
-    """Latents of one tile before gains, and the adapters that steer their coding."""
-
-    latents: Analysis
-    attached: AttachedAdapters | None
 
 
 def tile_of(latents: Analysis, part: Rect) -> Analysis:
@@ -50,18 +42,22 @@ def tile_of(latents: Analysis, part: Rect) -> Analysis:
 def analysed_tiles(
     backend: Backend, rgb: NDArray[np.uint8], header: Header, attached: AttachedAdapters | None, effort: Effort,
     progress: Progress | None = None,
-) -> Iterator[AnalysedTile]:  # fmt: skip
-    """The latents of each tile of a picture (H, W, 3), of analyses that see more of it than the tile."""
-    halo, grid, q = analysis_halo(backend.hyper.config), header.grid, header.q / Q_STEPS
-    steps = max(effort.steps, 1)
+) -> Iterator[Analysis]:  # fmt: skip
+    """The latents of each tile of a picture (H, W, 3), before gains, of analyses that see more of it than the tile."""
+    q, steps = header.q / Q_STEPS, max(effort.steps, 1)
+    if header.tile_count == 1:  # there is nothing around it, and nothing to be cut out
+        yield backend.analyse(rgb, q, attached, effort, _reporting(progress, 0, steps))
+        if progress is not None:
+            progress(steps, steps)
+        return
+    halo, grid = analysis_halo(backend.hyper.config), header.grid
     for index in range(grid.count):
         tile = grid.tile(index)
         region = grid.around(tile, halo)
         steering = attached.within(region) if attached is not None else None
         report = _reporting(progress, index * steps, grid.count * steps)
         seen = backend.analyse(rgb[region.rows, region.columns], q, steering, effort, report)
-        latents = tile_of(seen, tile.seen_from(region))
-        yield AnalysedTile(latents, attached.within(tile) if attached is not None else None)
+        yield tile_of(seen, tile.seen_from(region))
         if progress is not None:
             progress((index + 1) * steps, grid.count * steps)
 
@@ -93,14 +89,22 @@ def cropped(latent: NDArray[Any] | None, part: Rect, stride: int) -> NDArray[Any
 class DecodedTiles:
     """Decoded latents of a file's tiles, each decoded, and checked, when it is first needed."""
 
-    def __init__(self, coder: Coder, file: PtcReader, attached: AttachedAdapters | None) -> None:
-        self._coder, self._file, self._whole = coder, file, attached
+    def __init__(
+        self, coder: Coder, file: PtcReader, attached: AttachedAdapters | None,
+        known: Mapping[int, DecodedLatents] | None = None,
+    ) -> None:  # fmt: skip
+        """``known``: latents of tiles that need not be decoded."""
+        self._coder, self._file, self._whole, self._known = coder, file, attached, known or {}
         self._grid, self._q = file.header.grid, file.header.q / Q_STEPS
         self._decoded: dict[int, tuple[Floats, Floats]] = {}
 
     def check(self, index: int) -> None:
         """Decode one tile's symbols and keep nothing. Raises FormatError where their checksum is not the file's."""
         self._proven(index, self._coder.verify)
+
+    def bits(self, index: int) -> tuple[Float64s, Float64s]:
+        """Bits of one tile's symbols: see ``LatentCoder.bits``. Raises as ``check`` does."""
+        return self._proven(index, self._coder.bits)
 
     def region(self, region: Rect) -> tuple[Floats, Floats]:
         """ŷ (1, M, h/16, w/16) and ẑ (1, N, h/64, w/64) as the synthesis sees them, float32, of a part of the picture.
@@ -125,7 +129,7 @@ class DecodedTiles:
 
     def _tile(self, index: int) -> tuple[Floats, Floats]:
         if index not in self._decoded:
-            z_hat, y_hat = self._proven(index, self._coder.decode_both)
+            z_hat, y_hat = self._known.get(index) or self._proven(index, self._coder.decode_both)
             y = dequantised(self._coder, y_hat, self._q, self._attached(index))
             self._decoded[index] = y, z_hat.astype(np.float32)
         return self._decoded[index]

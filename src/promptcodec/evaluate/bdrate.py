@@ -54,7 +54,7 @@ class QualityDifference:
 
 
 def bd_rate(codec: Curve, anchor: Curve, method: Method = "pchip") -> RateDifference:
-    """BD-rate: the mean of log rate over quality, on the qualities that both curves reach.
+    """Return the BD-rate: the mean of log rate over quality, on the qualities that both curves reach.
 
     Points that cost more bits than another without better quality are left out, and reported.
     Raises UsageError where scipy is missing.
@@ -65,14 +65,17 @@ def bd_rate(codec: Curve, anchor: Curve, method: Method = "pchip") -> RateDiffer
 
 
 def bd_quality(codec: Curve, anchor: Curve, method: Method = "pchip") -> QualityDifference:
-    """BD-quality: the mean of quality over log rate, on the rates that both curves reach; otherwise as ``bd_rate``."""
+    """Return the BD-quality: the mean of quality over log rate, on the rates that both curves reach.
+
+    Otherwise as ``bd_rate``.
+    """
     mean = _mean_difference(codec, anchor, 0, method)
     rates = None if mean.common is None else (math.exp(mean.common[0]), math.exp(mean.common[1]))
     return QualityDifference(mean.difference, rates, mean.overlap, mean.warnings)
 
 
 def quality_at(curve: Curve, rate: float) -> float | None:
-    """Quality at ``rate`` bits per pixel, by PCHIP over log rate; None outside the measured rates.
+    """Return the quality at ``rate`` bits per pixel, by PCHIP over log rate; None outside the measured rates.
 
     Raises UsageError where scipy is missing.
     """
@@ -95,7 +98,10 @@ class _Mean:
 
 
 def _mean_difference(codec: Curve, anchor: Curve, over: int, method: Method) -> _Mean:
-    """Mean difference of one coordinate where both curves have the other: ``over`` 0 is log rate, 1 is quality."""
+    """Return the mean difference of one coordinate where both curves have the other.
+
+    ``over`` 0 is log rate, 1 is quality.
+    """
     warnings = []
     frontiers = []
     for name, curve in (("codec", codec), ("anchor", anchor)):
@@ -104,8 +110,8 @@ def _mean_difference(codec: Curve, anchor: Curve, over: int, method: Method) -> 
             left_out = len(curve) - len(points)
             warnings.append(f"{left_out} points of the {name} are no better than cheaper ones: left out")
         if len(points) < (needed := FEW_POINTS if method == "cubic" else 2):
-            found = f"{len(points)} usable points, {method} needs {needed}"
-            return _Mean(None, None, 0.0, [*warnings, f"the {name} has {found}"])
+            shortage = f"{len(points)} usable points, {method} needs {needed}"
+            return _Mean(None, None, 0.0, [*warnings, f"the {name} has {shortage}"])
         if len(points) < FEW_POINTS:
             warnings.append(f"only {len(points)} usable points of the {name}")
         frontiers.append(points)
@@ -131,7 +137,7 @@ def _integral(x: NDArray[np.float64], y: NDArray[np.float64], method: Method) ->
 
 
 def _frontier(curve: Curve) -> NDArray[np.float64]:
-    """(n, 2) log rate and quality, both strictly increasing."""
+    """Return (n, 2) log rate and quality, both strictly increasing."""
     points: list[tuple[float, float]] = []
     for rate, quality in sorted(curve, key=lambda point: (point[0], -point[1])):
         if not points or quality > points[-1][1]:

@@ -40,8 +40,10 @@ def compare(
 
 
 def closest_setting(codec: EvaluatedCodec, pixels: Pixels, size: int) -> float:
-    """The setting whose file is closest to ``size`` bytes, by bisection; an end of the codec's range where the size
-    lies beyond it."""
+    """Return the setting whose file is closest to ``size`` bytes, by bisection.
+
+    An end of the codec's range where the size lies beyond it.
+    """
     smallest, largest = codec.extremes
     sizes: dict[float, int] = {}
 
@@ -58,9 +60,9 @@ def closest_setting(codec: EvaluatedCodec, pixels: Pixels, size: int) -> float:
         middle = (low + high) // 2 if codec.whole_settings else math.sqrt(low * high)
         if middle in (low, high):
             break
-        found = bytes_at(middle)
-        if abs(found - size) <= _CLOSE * size:
+        length = bytes_at(middle)
+        if abs(length - size) <= _CLOSE * size:
             return middle
-        low, high = (middle, high) if found < size else (low, middle)
+        low, high = (middle, high) if length < size else (low, middle)
     bytes_at(high)
     return min(sizes, key=lambda setting: abs(sizes[setting] - size))

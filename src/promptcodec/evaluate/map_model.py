@@ -29,24 +29,24 @@ Map = NDArray[np.float64]
 
 @torch.no_grad()
 def channel_bits(model: CompressionModel, x: Tensor, q: Tensor | None = None) -> Map:
-    """Bits -log2 p of every element of y, (B, M, h/16, w/16), of pictures x (B, 3, H, W) in [0, 1]."""
+    """Return the bits -log2 p of every element of y, (B, M, h/16, w/16), of pictures x (B, 3, H, W) in [0, 1]."""
     likelihood = model(x, q, "round")["likelihoods"]["y"]
     return (-likelihood.double().log2()).cpu().numpy()  # type: ignore[no-any-return]
 
 
 def bit_allocation(bits: Map) -> Map:
-    """Mean over the channels of ``channel_bits``, (B, h/16, w/16): the maps of papers 001 and 002."""
+    """Return the mean over the channels of ``channel_bits``, (B, h/16, w/16): the maps of papers 001 and 002."""
     return bits.mean(axis=1)  # type: ignore[no-any-return]
 
 
 def strongest_channel(bits: Map) -> tuple[NDArray[np.int64], Map]:
-    """The channel that takes the most bits in each picture (B,), and its map (B, h/16, w/16): paper 003's."""
+    """Return the channel that takes the most bits in each picture (B,), and its map (B, h/16, w/16): paper 003's."""
     channel = bits.sum(axis=(2, 3)).argmax(axis=1)
     return channel, bits[np.arange(len(bits)), channel]
 
 
 def receptive_field(network: nn.Module, pictures: Tensor, channels: int = 3) -> Map:
-    """Effective receptive field of a transform (Luo et al., NeurIPS 2016), (H, W), largest value 1.
+    """Measure the effective receptive field of a transform (Luo et al., NeurIPS 2016), (H, W), largest value 1.
 
     Mean over ``pictures`` (B, ``channels``, H, W) of the absolute gradient of the central output element, summed over
     its channels, with respect to the input, summed over its channels. Raises UsageError where the sides are no
@@ -67,17 +67,18 @@ def receptive_field(network: nn.Module, pictures: Tensor, channels: int = 3) -> 
 def attention_maps(
     model: CompressionModel, x: Tensor, q: Tensor | None = None, steering: Steering | Steerer | None = None
 ) -> dict[Site, Map]:
-    """How much of its attention each token pays to prompts, by block: softmax mass on prompt keys, mean over heads.
+    """Return how much of its attention each token pays to prompts, by block: softmax mass on prompt keys, mean over
+    heads.
 
     Of one pass over pictures x (B, 3, H, W) in [0, 1] with ``steering``, such as ``steer.adapter.Attached`` makes.
     Maps (B, h, w), one value a token in [0, 1], for every block with window attention; zero where no prompt acts.
     """
-    found: dict[Site, Map] = {}
+    maps: dict[Site, Map] = {}
     with ExitStack() as observed:
         for site, mixer in _attention_sites(model):
-            observed.enter_context(_observed(mixer, site, found))
+            observed.enter_context(_observed(mixer, site, maps))
         model(x, q, "round", steering)
-    return found
+    return maps
 
 
 def _attention_sites(model: CompressionModel) -> Iterator[tuple[Site, WindowAttention]]:
@@ -97,9 +98,9 @@ def _layers(model: CompressionModel, name: TransformName) -> nn.ModuleList:
 
 
 @contextmanager
-def _observed(mixer: WindowAttention, site: Site, found: dict[Site, Map]) -> Iterator[None]:
+def _observed(mixer: WindowAttention, site: Site, maps: dict[Site, Map]) -> Iterator[None]:
     def look(seen: Seen, grid: WindowGrid) -> None:
-        found[site] = _prompt_mass(mixer, seen, grid)
+        maps[site] = _prompt_mass(mixer, seen, grid)
 
     mixer.observer = look
     try:
@@ -109,7 +110,7 @@ def _observed(mixer: WindowAttention, site: Site, found: dict[Site, Map]) -> Ite
 
 
 def _prompt_mass(mixer: WindowAttention, seen: Seen, grid: WindowGrid) -> Map:
-    """(B, h, w). Prompt keys stand in front of the window's own."""
+    """Return (B, h, w). Prompt keys stand in front of the window's own."""
     prompts = seen.k.shape[4] - seen.labels.shape[2]
     bias = mixer.masked(seen.bias, seen.labels, seen.key_labels).unflatten(0, seen.labels.shape[:2])
     logits = seen.q @ seen.k.transpose(-1, -2) * seen.q.shape[-1] ** -0.5 + bias

@@ -38,12 +38,12 @@ class Results:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Rows of a results file, or of a packed one (``.json``). Raises UsageError."""
+    """Return the rows of a results file, or of a packed one (``.json``). Raises UsageError."""
     return list(unpack(path).rows) if path.suffix == ".json" else list(ResultsFile(path))
 
 
 def pack(results: Results, path: Path, times: bool = False) -> None:
-    """Writes the results; ``times``: with their seconds and memory. Raises UsageError where that fails."""
+    """Write the results; ``times``: with their seconds and memory. Raises UsageError where that fails."""
     pictures: dict[str, list[Any]] = {}
     curves: dict[str, list[Row]] = defaultdict(list)
     for row in results.rows:
@@ -70,7 +70,7 @@ def pack(results: Results, path: Path, times: bool = False) -> None:
 
 
 def unpack(path: Path) -> Results:
-    """What ``pack`` wrote. Raises UsageError for anything else."""
+    """Read what ``pack`` wrote. Raises UsageError for anything else."""
     try:
         content = json.loads(path.read_text("utf-8"))
         pictures = [_picture(*values) for values in content["pictures"]]

@@ -54,7 +54,7 @@ class Row:
         return f"{self.curve} @ {self.setting:g}", self.sha256
 
     def metric(self, name: str) -> float | None:
-        """A metric by its name; None where it was not measured."""
+        """Return a metric by its name; None where it was not measured."""
         if name in IN_EVERY_ROW:
             value: float | None = getattr(self, name)
             return value
@@ -65,7 +65,7 @@ class ResultsFile:
     """Measurements on disk, appended one at a time, so that a later run measures only what is new."""
 
     def __init__(self, path: Path) -> None:
-        """Reads what is there; the file need not exist. Raises UsageError where it holds anything else."""
+        """Read what is there; the file need not exist. Raises UsageError where it holds anything else."""
         self.path = path
         self._rows, self._valid_bytes, self._ends_line = _read(path)
 
@@ -79,7 +79,7 @@ class ResultsFile:
         return self._rows.get(key)
 
     def repair(self) -> None:
-        """Cuts off a last line that a crash left half-written: the next row begins a line of its own."""
+        """Cut off a last line that a crash left half-written: the next row begins a line of its own."""
         if not self.path.exists():
             return
         with self.path.open("r+b") as file:
@@ -90,7 +90,7 @@ class ResultsFile:
         self._ends_line = True
 
     def append(self, row: Row) -> None:
-        """Writes one row through to the file. Raises PromptcodecError where it cannot, such as on a full disk."""
+        """Write one row through to the file. Raises PromptcodecError where it cannot, such as on a full disk."""
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(row), allow_nan=False) + "\n")
@@ -102,7 +102,7 @@ class ResultsFile:
 
 
 def _read(path: Path) -> tuple[dict[tuple[str, str], Row], int, bool]:
-    """Rows by key (the last of equals), bytes up to the last whole row, and whether these end a line."""
+    """Return the rows by key (the last of equals), bytes up to the last whole row, and whether these end a line."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:

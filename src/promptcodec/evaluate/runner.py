@@ -40,7 +40,7 @@ def measure(
     masks: Masks | None = None,
     jobs: int = 1,
 ) -> Iterator[Row]:
-    """Yields a row for every picture, codec and setting; those that ``results`` lacks are measured and appended.
+    """Yield a row for every picture, codec and setting; those that ``results`` lacks are measured and appended.
 
     A row counts as measured if it has the judge's metrics, of the same mask; a row that is measured again for further
     metrics keeps those that it had. ``jobs`` processes of one thread work at
@@ -63,8 +63,8 @@ def measure(
                 else:
                     todo.append((path, mask, codec, setting))
     fresh = _in_turn(todo, judge) if jobs <= 1 or len(todo) <= 1 else _at_once(todo, judge, jobs)
-    for found in fresh:
-        row = _with_earlier_scores(found, results.get(found.key))
+    for measured in fresh:
+        row = _with_earlier_scores(measured, results.get(measured.key))
         results.append(row)
         yield row
 
@@ -78,7 +78,8 @@ def measure_one(
     mask: tuple[str, Mask] | None = None,
     jobs: int = 1,
 ) -> tuple[Row, Pixels]:
-    """The row of a picture with uint8 (H, W, 3) ``pixels``, and the decoded pixels; ``mask``: its hash and weights.
+    """Return the row of a picture with uint8 (H, W, 3) ``pixels``, and the decoded pixels; ``mask``: its hash and
+    weights.
 
     Raises PromptcodecError where the codec fails on the picture.
     """
@@ -130,7 +131,7 @@ def _complete(row: Row, judge: Judge, mask: Path | None) -> bool:
 
 
 def _with_earlier_scores(row: Row, earlier: Row | None) -> Row:
-    """``row`` with the scores that it lacks and ``earlier`` has, if both are of the same file."""
+    """Return ``row`` with the scores that it lacks and ``earlier`` has, if both are of the same file."""
     if earlier is None or (earlier.version, earlier.bytes) != (row.version, row.bytes):
         return row
     same_mask = row.mask is None or row.mask == earlier.mask
@@ -202,7 +203,7 @@ def _mask(mask: PictureFile) -> Mask:
 
 
 def _warm_up(codec: EvaluatedCodec, setting: float) -> None:
-    """The first call pays for lazy imports and allocations, which belong to no picture."""
+    """Pay for lazy imports and allocations, which belong to no picture."""
     ramp = np.linspace(0, 255, 128 * 128 * 3, dtype=np.uint8).reshape(128, 128, 3)
     codec.use_mask(np.full((128, 128), 255, np.uint8))
     codec.decode(codec.encode(ramp, setting))

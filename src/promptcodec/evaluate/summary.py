@@ -33,14 +33,14 @@ class MeanPoint:
     scores: dict[str, float] = field(default_factory=dict)
 
     def metric(self, name: str) -> float | None:
-        """A mean by its metric's name; None where it was not measured."""
+        """Return a mean by its metric's name; None where it was not measured."""
         if name in IN_EVERY_ROW:
             value: float | None = getattr(self, name)
             return value
         return self.scores.get(name)
 
     def stored(self) -> StoredPoint:
-        """The part of it that a stored curve has."""
+        """Return the part of it that a stored curve has."""
         return StoredPoint(self.bpp, self.psnr, self.ms_ssim, self.encode_s, self.decode_s)
 
 
@@ -92,7 +92,7 @@ def summarise(
     stored: Sequence[StoredCurve] = (),
     method: Method = "pchip",
 ) -> Summary:
-    """Compares every codec with every anchor; by default the anchors are all codecs but ours. ``stored`` ones are
+    """Compare every codec with every anchor; by default the anchors are all codecs but ours. ``stored`` ones are
     further anchors for ours, for the metrics that they have.
 
     Raises UsageError without rows, for an anchor that was not measured, and where scipy is missing.
@@ -126,13 +126,13 @@ def summarise(
 
 
 def metrics_of(curves: dict[str, list[Row]]) -> list[str]:
-    """PSNR, MS-SSIM, and what else any of the rows has."""
+    """Return PSNR, MS-SSIM, and what else any of the rows has."""
     every = [row for rows in curves.values() for row in rows]
     return [name for name in METRICS if name in IN_EVERY_ROW or any(row.metric(name) is not None for row in every)]
 
 
 def by_curve(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """Rows by the label of their codec: its name, with a hash where a name has several models or options."""
+    """Return the rows by the label of their codec: its name, with a hash where a name has several models or options."""
     curves: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         curves[row.curve].append(row)
@@ -143,7 +143,7 @@ def by_curve(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 
 def _label(row: Row, namesakes: Sequence[Row]) -> str:
-    """A curve's name; of several with one name each with what tells it from the others: the model, if that does."""
+    """Name a curve; of several with one name each with what tells it from the others: the model, if that does."""
     if len(namesakes) == 1:
         return row.codec
     model, *others = (str(r.options.get("fingerprint", ""))[:8] for r in (row, *namesakes))
@@ -152,7 +152,7 @@ def _label(row: Row, namesakes: Sequence[Row]) -> str:
 
 
 def mean_points(rows: Iterable[Row]) -> list[MeanPoint]:
-    """Means by setting, in order of rate."""
+    """Return the means by setting, in order of rate."""
     settings: dict[float, list[Row]] = defaultdict(list)
     for row in rows:
         settings[row.setting].append(row)
@@ -178,26 +178,27 @@ def _mean_point(setting: float, rows: Sequence[Row]) -> MeanPoint:
 
 
 def quality_curve(points: Iterable[MeanPoint | StoredPoint], metric: str) -> list[tuple[float, float]]:
-    """(bits per pixel, quality) that grows as pictures get better: MS-SSIM on its dB scale, LPIPS and DISTS with
-    their sign turned; points without the metric are left out."""
+    """Return (bits per pixel, quality) that grows as pictures get better: MS-SSIM on its dB scale, LPIPS and DISTS with
+    their sign turned; points without the metric are left out.
+    """
     values = ((point.bpp, point.metric(metric)) for point in points)
     return [(bpp, as_quality(metric, value)) for bpp, value in values if value is not None]
 
 
 def as_quality(metric: str, value: float) -> float:
-    """A metric's value on a scale that grows with quality."""
+    """Return a metric's value on a scale that grows with quality."""
     if metric == "ms_ssim":
         return decibel_of_similarity(value)
     return -value if METRICS[metric].lower_is_better else value
 
 
 def is_ours(label: str) -> bool:
-    """Whether a curve's label is one of ours."""
+    """Return whether a curve's label is one of ours."""
     return label.partition(":")[0] == OURS
 
 
 def _complete(rows: Sequence[Row], metric: str) -> list[Row]:
-    """Rows of the settings at which the metric was measured, of the pictures that have all of those."""
+    """Return the rows of the settings at which the metric was measured, of the pictures that have all of those."""
     measured: dict[str, set[float]] = defaultdict(set)
     for row in rows:
         if row.metric(metric) is not None:
@@ -229,7 +230,7 @@ def _equal_rate(curves: dict[str, list[Row]], codec: str, anchor: str, bpp: floa
 
 
 def _psnr_at(rows: Iterable[Row], bpp: float) -> dict[str, float]:
-    """PSNR at the rate, by picture, for the pictures whose curve reaches it."""
+    """Return the PSNR at the rate, by picture, for the pictures whose curve reaches it."""
     curves: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for row in rows:
         curves[row.sha256].append((row.bpp, row.psnr))

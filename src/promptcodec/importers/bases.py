@@ -49,7 +49,7 @@ _DERIVED = re.compile(
 
 
 def from_reference(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Parameters of a TIC or ELIC checkpoint under our names; buffers that can be derived are left out.
+    """Return the parameters of a TIC or ELIC checkpoint under our names; buffers that can be derived are left out.
 
     Raises UsageError for parameters that these models do not have.
     """

@@ -68,7 +68,7 @@ def import_checkpoint(source: str, checkpoint: str | Path, target: str | Path, n
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """The parameters in a pickled or safetensors checkpoint. Pickles are read as tensors and nothing else.
+    """Return the parameters in a pickled or safetensors checkpoint. Pickles are read as tensors and nothing else.
 
     Raises ModelMismatchError where there are none.
     """
@@ -78,7 +78,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
 
             with utf8_path(path) as name:
                 return load_file(name)
-        found: Any = torch.load(path, map_location="cpu", weights_only=True)
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ModelMismatchError(f"checkpoint {path} cannot be read: {error}") from None
     except Exception as error:  # a damaged pickle raises whatever its bytes lead to
@@ -87,11 +87,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
             f"checkpoint {path} holds something else than tensors, or is damaged: {reason}"
         ) from None
     for key in ("state_dict", "model", "net"):
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-    if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
         raise ModelMismatchError(f"checkpoint {path} holds no parameters by name")
-    return {str(k): v for k, v in found.items()}
+    return {str(k): v for k, v in content.items()}
 
 
 Read = tuple[Model, dict[str, Tensor], dict[str, Tensor]]  # what a checkpoint holds: base, adapter if there is one
@@ -104,7 +104,7 @@ def _read_tic(state: Mapping[str, Tensor]) -> Read:
 
 
 def _read_tic_cam(state: Mapping[str, Tensor]) -> Read:
-    """The depths of the stages are those of the checkpoint: its authors changed them in 2024."""
+    """Return the depths of the stages are those of the checkpoint: its authors changed them in 2024."""
     base = from_reference(state)
     stages = (("g_a", 1), ("g_a", 3), ("g_a", 5), ("h_a", 1), ("h_a", 3))
     depths = tuple(_depth(base, f"{transform}.layers.{layer}.blocks") for transform, layer in stages)
@@ -113,8 +113,8 @@ def _read_tic_cam(state: Mapping[str, Tensor]) -> Read:
 
 
 def _depth(state: Mapping[str, Tensor], prefix: str) -> int:
-    found = (re.match(rf"{re.escape(prefix)}\.(\d+)\.", key) for key in state)
-    return len({match[1] for match in found if match})
+    matches = (re.match(rf"{re.escape(prefix)}\.(\d+)\.", key) for key in state)
+    return len({match[1] for match in matches if match})
 
 
 def _read_song(state: Mapping[str, Tensor]) -> Read:
@@ -126,7 +126,7 @@ _READERS = {"tic-cam": _read_tic_cam, "song": _read_song}
 
 
 def _adapter(source: str, model: CompressionModel, prompts: Mapping[str, Tensor], name: str) -> Adapter:
-    """The adapter that the prompts' names and shapes belong to."""
+    """Return the adapter that the prompts' names and shapes belong to."""
     if source == "kao":
         return rate_and_region(model.config, compat_mask=True, name=name or source)
     if source == "song":

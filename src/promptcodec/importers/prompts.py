@@ -14,7 +14,7 @@ _TOKENS = re.compile(r"^g_s(\d+)\.residual_group\.prompt_embeddings$")
 
 
 def split_prompts(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """A checkpoint's base parameters as they are, and those of its prompts under the names of our adapters.
+    """Return a checkpoint's base parameters as they are, and those of its prompts under the names of our adapters.
 
     The names fit ``TransTIC`` and ``Pyramid``; counters of batch norms that a checkpoint lacks start at zero.
     """
@@ -33,13 +33,13 @@ def split_prompts(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[
 
 
 def _ours(name: str) -> str | None:
-    """Our name of a prompt parameter; None for others."""
+    """Return our name of a prompt parameter; None for others."""
     tokens = _TOKENS.match(name)
     if tokens:
         return f"decoder.tokens.{int(tokens[1]) // 2}"
-    found = _PROMPT.match(name)
-    if not found:
+    match = _PROMPT.match(name)
+    if not match:
         return None
-    transform, layer, heads, rest = found.groups()
+    transform, layer, heads, rest = match.groups()
     rest = rest.replace("classifier.0.", "head.")  # the last layer of TransTIC's extractor
     return f"{_HALVES[transform]}.{'heads' if heads else 'trunk'}.{int(layer) // 2}.{rest}"

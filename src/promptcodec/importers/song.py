@@ -26,7 +26,10 @@ _DERIVED = re.compile(r"_quantized_cdf|_cdf_length|_offset|scale_table|bound|tar
 
 
 def from_song(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Parameters of the base (preset ``song``) and of ``QualityMap``. Raises UsageError for what is neither's."""
+    """Return the parameters of the base (preset ``song``) and of ``QualityMap``.
+
+    Raises UsageError for what is neither's.
+    """
     base: dict[str, Tensor] = {}
     adapter: dict[str, Tensor] = {}
     for key, value in state.items():
@@ -58,7 +61,7 @@ def from_song(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str,
 
 
 def _net(kind: str, number: int, rest: str) -> str:
-    """Our name in a condition net: the first three convolutions, one step a stage, and the features of ẑ."""
+    """Return our name in a condition net: the first three convolutions, one step a stage, and the features of ẑ."""
     if number == 0:
         return f"from_z.{rest}"
     return f"{_NETS[kind]}.first.{rest}" if number == 1 else f"{_NETS[kind]}.steps.{number - 1}.{rest}"

@@ -28,6 +28,11 @@ class Analysis:
     keep_y: NDArray[np.bool_] | None = None
     keep_z: NDArray[np.bool_] | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """Memory in bytes."""
+        return sum(array.nbytes for array in (self.y, self.z, self.keep_y, self.keep_z) if array is not None)
+
 
 @dataclass(frozen=True)
 class Gains:

@@ -51,7 +51,10 @@ class CompressionModel(nn.Module):
         self.gain = RateGain(cfg.gain, cfg.latent_channels, cfg.hyper_channels) if cfg.gain else None
 
     def gains(self, q: Tensor | None) -> Gains:
-        """Gains at q (B,) in [0, 1]; None is for models of one rate. Raises UsageError where the two do not match."""
+        """Return the gains at q (B,) in [0, 1]; None is for models of one rate.
+
+        Raises UsageError where the two do not match.
+        """
         if (q is None) != (self.gain is None):
             wants = "a rate q" if self.gain is not None else "no q: it was trained for one rate"
             raise UsageError(f"model {self.config.name} takes {wants}")
@@ -60,14 +63,14 @@ class CompressionModel(nn.Module):
     def hyper_parameters(
         self, z_hat: Tensor, gains: Gains, steer: TransformSteer | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Scales and means of the (gained) latent from the decoded (gained) z (B, N, H/64, W/64)."""
+        """Return the scales and means of the (gained) latent from the decoded (gained) z (B, N, H/64, W/64)."""
         with full_precision(z_hat.device):  # probabilities are never computed in bfloat16
             scales, means = self.h_s(z_hat * gains.z_inverse, steer).chunk(2, 1)
         scales = scales.exp() if self.config.scale == "log" else scales
         return scales * gains.y, means * gains.y
 
     def log_scales(self, z: Tensor, gain: Tensor | float, steer: TransformSteer | None = None) -> Tensor:
-        """log σ of the latent gained by ``gain``, from z without gain, of a model with contextual means."""
+        """Return log σ of the latent gained by ``gain``, from z without gain, of a model with contextual means."""
         with full_precision(z.device):
             log_scale: Tensor = self.h_s(z, steer)
             return log_scale + torch.as_tensor(gain, dtype=z.dtype, device=z.device).log()
@@ -75,7 +78,7 @@ class CompressionModel(nn.Module):
     def means(
         self, z: Tensor, log_scale: Tensor, gain: Tensor | float, steer: TransformSteer | None = None
     ) -> MeanSchedule:
-        """The steps in which a model with contextual means makes those of the latent gained by ``gain``.
+        """Return the steps in which a model with contextual means makes those of the latent gained by ``gain``.
 
         z: (B, N, h/64, w/64) without gain. ``log_scale``: what ``log_scales`` gives. ``steer`` acts in the features
         and the mean network. Raises UsageError for models without such means.
@@ -88,7 +91,8 @@ class CompressionModel(nn.Module):
         self, z_hat: Tensor, gains: Gains, known: Tensor | None = None, steer: TransformSteer | None = None,
         steer_means: TransformSteer | None = None,
     ) -> Schedule:  # fmt: skip
-        """The steps in which the (gained) latent is coded, given the decoded (gained) z; see ``entropy.schedule``.
+        """Return the steps in which the (gained) latent is coded, given the decoded (gained) z; see
+        ``entropy.schedule``.
 
         ``known``: the latent as later steps will see it, where that is settled beforehand (noise in training).
         ``steer`` acts in the hyper synthesis, ``steer_means`` in what makes contextual means.
@@ -101,7 +105,7 @@ class CompressionModel(nn.Module):
             return with_scales(self.means(z, log_scale, gains.y, steer_means), log_scale.exp())
         hyper = self.h_s(z_hat * gains.z_inverse, steer)
         if isinstance(self.context, CausalContext) and known is not None:  # in one pass instead of hundreds
-            steps = all_at_once(*self.context.given(hyper, (known / gains.y).to(hyper.dtype)))
+            steps = all_at_once(*self.context.in_one_pass(hyper, (known / gains.y).to(hyper.dtype)))
         else:
             steps = self.context.steps(hyper)
         log = self.config.scale == "log"
@@ -114,7 +118,7 @@ class CompressionModel(nn.Module):
         quantisation: Quantisation | None = None,
         steering: Steering | Steerer | None = None,
     ) -> dict[str, Any]:
-        """Reconstruction and likelihoods, as CompressAI's models return them.
+        """Return reconstruction and likelihoods, as CompressAI's models return them.
 
         x: (B, 3, H, W) in [0, 1], any size from 1x1. q: (B,) in [0, 1] for models of variable rate.
         ``quantisation``: ``noise`` adds uniform noise (Ballé et al. 2017); ``mixed`` uses noise for the likelihoods
@@ -132,7 +136,7 @@ class CompressionModel(nn.Module):
         return {**out, "x_hat": out["x_hat"][..., :height, :width]}
 
     def analyse(self, x: Tensor, steerer: Steerer) -> tuple[Tensor, Tensor, Steering]:
-        """y and z before gains, and the encoder's steering, of a padded picture (B, 3, h, w)."""
+        """Return y and z before gains, and the encoder's steering, of a padded picture (B, 3, h, w)."""
         steer = steerer.for_encoder(x)
         y = self.g_a(x, steer.within("g_a"), steer.region)
         steer = steer.then(steerer.for_hyper(y))
@@ -142,7 +146,7 @@ class CompressionModel(nn.Module):
         self, y: Tensor, z: Tensor, gains: Gains, quantisation: Quantisation | None, steerer: Steerer, steer: Steering,
         rounding: Callable[[Tensor], Tensor] | None = None,
     ) -> dict[str, Any]:  # fmt: skip
-        """What ``forward`` returns, in the padded size, from y and z before gains; ``steer`` has the masks.
+        """Finish a pass as ``forward`` does, in the padded size, from y and z before gains; ``steer`` has the masks.
 
         ``rounding`` takes the place of straight-through rounding.
         """
@@ -188,7 +192,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def channels_last(network: Network) -> Network:
-    """``network`` with its convolution weights in the order that convolutions are fastest in."""
+    """Return ``network`` with its convolution weights in the order that convolutions are fastest in."""
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
@@ -198,6 +202,6 @@ def _straight_through(x: Tensor) -> Tensor:
 
 
 def _drop_rates(first: config.Transform, second: config.Transform):  # type: ignore[no-untyped-def]
-    """Stochastic-depth rates rising linearly over the blocks of both transforms, in their order."""
+    """Return stochastic-depth rates rising linearly over the blocks of both transforms, in their order."""
     total = depth(first) + depth(second)
     return iter([first.drop_path * i / max(total - 1, 1) for i in range(total)])

@@ -231,7 +231,7 @@ class Model:
         return self.hyper_analysis.out_channels
 
     def to_json(self) -> str:
-        """The configuration as JSON; ``from_json`` reads it back."""
+        """Return the configuration as JSON; ``from_json`` reads it back."""
         return json.dumps(_to_plain(self), separators=(",", ":"))
 
     @staticmethod

@@ -44,7 +44,7 @@ class Effort:
 
 
 def effort_of(value: float | Effort) -> Effort:
-    """An effort, of its level where that is what is given, whole. Raises UsageError for impossible values."""
+    """Return an effort, of its level where that is what is given, whole. Raises UsageError for impossible values."""
     if isinstance(value, Effort):
         return value
     return Effort(int(value) if isinstance(value, float) and value.is_integer() else value)  # type: ignore[arg-type]

@@ -61,8 +61,8 @@ class Prompt:
         """Width of a token."""
         return self.tokens.shape[1 if self.is_map else -1]
 
-    def made(self) -> Prompt:
-        """Itself: it is there."""
+    def resolve(self) -> Prompt:
+        """Return itself: it is there."""
         return self
 
 
@@ -77,8 +77,8 @@ class DeferredPrompt:
     channels: int
     carry: Literal[False] = False
 
-    def made(self) -> Prompt:
-        """The prompt."""
+    def resolve(self) -> Prompt:
+        """Return the prompt."""
         return self.make()
 
 
@@ -90,7 +90,7 @@ class Affine:
     shift: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x: (B, C, H, W)."""
+        """Apply to x (B, C, H, W)."""
         if self.scale is not None:
             x = x * (1 + in_precision_of(x, self.scale))
         return x if self.shift is None else x + in_precision_of(x, self.shift)
@@ -104,7 +104,7 @@ class Conditioned:
     condition: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x: (B, C, H, W)."""
+        """Apply to x (B, C, H, W)."""
         return self.layer(x, in_precision_of(x, self.condition))
 
 
@@ -119,13 +119,13 @@ class BlockSteer:
     outputs: tuple[Output, ...] = ()
 
     def then(self, other: BlockSteer) -> BlockSteer:
-        """Both: prompts concatenate, outputs apply one after the other."""
+        """Return both: prompts concatenate, outputs apply one after the other."""
         return BlockSteer(self.prompts + other.prompts, self.outputs + other.outputs)
 
     def prompts_for(self, x: Tensor) -> tuple[Prompt, ...]:
-        """The prompts, made by now, as the attention over tokens x (B, H, W, C) takes them."""
-        made = (prompt.made() for prompt in self.prompts)
-        return tuple(replace(prompt, tokens=in_precision_of(x, prompt.tokens)) for prompt in made)
+        """Return the prompts, made by now, as the attention over tokens x (B, H, W, C) takes them."""
+        prompts = (prompt.resolve() for prompt in self.prompts)
+        return tuple(replace(prompt, tokens=in_precision_of(x, prompt.tokens)) for prompt in prompts)
 
     def finish(self, x: Tensor) -> Tensor:
         """Apply the outputs to x (B, C, H, W), whose precision stays."""
@@ -144,7 +144,7 @@ class Gains:
     z_inverse: Tensor | float = 1.0
 
     def times(self, other: Gains) -> Gains:
-        """Both, one after the other."""
+        """Return both, one after the other."""
         return Gains(
             _times(self.y, other.y),
             _times(self.y_inverse, other.y_inverse),
@@ -172,7 +172,7 @@ class Steering:
     region: Tensor | None = None
 
     def then(self, other: Steering) -> Steering:
-        """Ordered composition: this one acts first."""
+        """Compose in order: this one acts first."""
         sites = dict(self.sites)
         for site, steer in other.sites.items():
             sites[site] = sites[site].then(steer) if site in sites else steer
@@ -181,14 +181,15 @@ class Steering:
         return Steering(sites, gains, *(_both(a, b) for a, b in masks))
 
     def within(self, transform: TransformName) -> TransformSteer:
-        """The part that acts in one transform."""
+        """Return the part that acts in one transform."""
         return {(site.stage, site.block): s for site, s in self.sites.items() if site.transform == transform}
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a decoder knows: ``z`` (B, N, h/64, w/64) as the hyper synthesis sees it; ``y`` (B, M, h/16, w/16) as the
-    synthesis sees it, None before it is known.
+    """What a decoder knows: ``z`` (B, N, h/64, w/64) as the hyper synthesis sees it.
+
+    ``y`` (B, M, h/16, w/16) as the synthesis sees it, None before it is known.
     """
 
     z: Tensor
@@ -199,19 +200,19 @@ class Steerer(Protocol):
     """Makes the steering of every part of a pass from what that part may know."""
 
     def for_encoder(self, x: Tensor) -> Steering:
-        """Sites in g_a and h_a, gains and masks, from the padded picture (B, 3, h, w) in [0, 1]."""
+        """Return the sites in g_a and h_a, gains and masks, from the padded picture (B, 3, h, w) in [0, 1]."""
 
     def for_hyper(self, y: Tensor) -> Steering:
-        """Further sites in h_a, and masks, from y (B, M, h/16, w/16) before gains."""
+        """Return further sites in h_a, and masks, from y (B, M, h/16, w/16) before gains."""
 
     def for_entropy(self, decoded: Decoded) -> Steering:
-        """Sites in h_s and h_m, from ẑ."""
+        """Return the sites in h_s and h_m, from ẑ."""
 
     def for_decoder(self, decoded: Decoded) -> Steering:
-        """Sites in g_s, from ẑ and ŷ."""
+        """Return the sites in g_s, from ẑ and ŷ."""
 
     def importance(self) -> Tensor | None:
-        """How much the error of a place counts, (B, 1, h/16, w/16); None where all count the same."""
+        """Return how much the error of a place counts, (B, 1, h/16, w/16); None where all count the same."""
 
 
 @dataclass(frozen=True)
@@ -221,27 +222,27 @@ class Constant:
     steering: Steering = field(default_factory=Steering)
 
     def for_encoder(self, x: Tensor) -> Steering:
-        """All of it."""
+        """Return all of it."""
         return self.steering
 
     def for_hyper(self, y: Tensor) -> Steering:
-        """Nothing more."""
+        """Return nothing more."""
         return Steering()
 
     def for_entropy(self, decoded: Decoded) -> Steering:
-        """All of it."""
+        """Return all of it."""
         return self.steering
 
     def for_decoder(self, decoded: Decoded) -> Steering:
-        """All of it."""
+        """Return all of it."""
         return self.steering
 
     def importance(self) -> None:
-        """All places count the same."""
+        """Return None: all places count the same."""
 
 
 def in_precision_of(x: Tensor, steering: Tensor) -> Tensor:
-    """``steering`` as it acts on tokens ``x``: in their type, but for float64, which nothing is promoted to.
+    """Return ``steering`` as it acts on tokens ``x``: in their type, but for float64, which nothing is promoted to.
 
     Probabilities go by float64: what was made in fewer bits must not pass for it.
     """

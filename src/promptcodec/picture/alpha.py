@@ -14,7 +14,7 @@ _CONSTANT, _PLAIN, _LEFT, _ABOVE = range(4)
 
 
 def encode_alpha(plane: NDArray[np.uint8]) -> bytes:
-    """A plane (H, W): one byte for the method, then one value, or the plane or its differences, deflated.
+    """Return a plane (H, W): one byte for the method, then one value, or the plane or its differences, deflated.
 
     Methods whose cost is small are all tried, else the one that a quick deflate does best with: time per pixel is
     bounded whatever the plane.
@@ -32,7 +32,7 @@ def encode_alpha(plane: NDArray[np.uint8]) -> bytes:
 
 
 def decode_alpha(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
-    """The plane again, uint8 (height, width). Raises FormatError for data that does not give exactly that."""
+    """Return the plane again, uint8 (height, width). Raises FormatError for data that does not give exactly that."""
     method = data[0] if data else None
     if method == _CONSTANT and len(data) == 2:
         return np.full((height, width), data[1], dtype=np.uint8)

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 
 
 def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[bytes, int, int]]:
-    """Type, and where the contents begin and end, of each box in ``data[start:end]``. Stops where they are damaged."""
+    """Yield the type, and where the contents begin and end, of each box in ``data[start:end]``.
+
+    Stops where they are damaged.
+    """
     end = len(data) if end is None else end
     while start + 8 <= end:
         length, kind = struct.unpack_from(">I4s", data, start)
@@ -24,16 +27,16 @@ def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple
 
 
 def first_box(data: bytes, path: tuple[bytes, ...], skips: tuple[int, ...] = ()) -> tuple[int, int] | None:
-    """Where the contents of the first box on a path of types begin and end, or None.
+    """Return where the contents of the first box on a path of types begin and end, or None.
 
     ``skips``: bytes at the beginning of each box on the path that come before the boxes inside it.
     """
     start, end = 0, len(data)
-    for depth, wanted in enumerate(path):
-        found = next(((begin, stop) for kind, begin, stop in boxes(data, start, end) if kind == wanted), None)
-        if found is None:
+    for depth, name in enumerate(path):
+        span = next(((begin, stop) for kind, begin, stop in boxes(data, start, end) if kind == name), None)
+        if span is None:
             return None
-        start, end = found
+        start, end = span
         if depth + 1 < len(path):
             start += skips[depth] if depth < len(skips) else 0
     return start, end

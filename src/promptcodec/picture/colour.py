@@ -13,7 +13,7 @@ from promptcodec.picture.srgb import through_profile
 
 
 def to_rgb_or_grey(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bytes | None]:
-    """An image of any mode without alpha to mode RGB or L, and the ICC profile that stays with it.
+    """Return an image of any mode without alpha to mode RGB or L, and the ICC profile that stays with it.
 
     RGB keeps an RGB profile. What comes with a profile of its own colour space (CMYK, Lab) is converted to sRGB through
     it; what comes without goes by Pillow's conversion. Grey comes without: ``grey_table`` applies its profile.
@@ -40,7 +40,7 @@ def to_rgb_or_grey(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, 
 
 
 def grey_table(icc: bytes, white: int) -> NDArray[np.uint8]:
-    """uint8 (white + 1): sRGB's level of every grey sample by its profile, which is one for grey or for RGB.
+    """Return uint8 (white + 1): sRGB's level of every grey sample by its profile, which is one for grey or for RGB.
 
     A profile that is sRGB's but for rounding changes nothing; one that cannot be applied neither, with a warning.
     """
@@ -75,7 +75,7 @@ def _named(space: bytes | None) -> str:
 
 
 def space_of(icc: bytes | None) -> bytes | None:
-    """The colour space that a profile is for; None for what is no profile."""
+    """Return the colour space that a profile is for; None for what is no profile."""
     if icc is None or len(icc) < 132 or icc[36:40] != b"acsp":
         return None
     return icc[16:20]

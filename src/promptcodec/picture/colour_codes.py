@@ -43,7 +43,7 @@ class ColourCodes:
 
 
 def from_gamma(gamma: float | None, primaries: Primaries | None) -> ColourCodes:
-    """Of what a PNG file says in gAMA and cHRM; numbers that describe no colours are left out with a warning."""
+    """Read what a PNG file says in gAMA and cHRM; numbers that describe no colours are left out with a warning."""
     if gamma is not None and not 0.05 <= gamma <= 20:
         warnings.warn(f"a gamma of {gamma:g} is left out, and sRGB assumed", stacklevel=2)
         gamma = None
@@ -53,7 +53,7 @@ def from_gamma(gamma: float | None, primaries: Primaries | None) -> ColourCodes:
 
 
 def from_codes(primaries: int, transfer: int) -> ColourCodes:
-    """Of the codes of H.273, as PNG (cICP) and AVIF (nclx) files hold them."""
+    """Read the codes of H.273, as PNG (cICP) and AVIF (nclx) files hold them."""
     if transfer in _HDR:
         warnings.warn(
             f"the picture is HDR ({_HDR[transfer]}), which is not supported: its samples are kept as if they were "
@@ -66,7 +66,7 @@ def from_codes(primaries: int, transfer: int) -> ColourCodes:
 
 
 def gamma_table(gamma: float, white: int) -> NDArray[np.uint8]:
-    """uint8 (white + 1): sRGB's level for every sample, where samples are light to the power of ``gamma``."""
+    """Return uint8 (white + 1): sRGB's level for every sample, where samples are light to the power of ``gamma``."""
     light = (np.arange(white + 1) / white) ** (1 / gamma)
     encoded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     levels: NDArray[np.uint8] = np.rint(255 * encoded).astype(np.uint8)
@@ -84,7 +84,7 @@ def _profile_unless_srgb(primaries: Primaries) -> bytes | None:
 
 
 def profile_of(primaries: Primaries) -> bytes:
-    """An ICC profile (version 4.3) of an RGB space with these primaries and sRGB's tone curve.
+    """Return an ICC profile (version 4.3) of an RGB space with these primaries and sRGB's tone curve.
 
     Raises ValueError or LinAlgError for primaries that do not span a space.
     """

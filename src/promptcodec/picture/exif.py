@@ -38,7 +38,7 @@ _LAYOUT = frozenset(
 
 
 def set_upright(data: bytes) -> tuple[bytes, int | None]:
-    """EXIF data whose orientation is 1, and the orientation that it had; None if it has none.
+    """Return EXIF data whose orientation is 1, and the orientation that it had; None if it has none.
 
     Every other byte stays. An entry that is no single 16-bit number is made one. Raises TiffError where the data has
     no directory that can be read.
@@ -75,19 +75,24 @@ class TiffMetadata:
 
 
 def is_layout(tag: int) -> bool:
-    """Whether a tag of a TIFF file says how its samples lie in it or what they mean, so that no other file has it."""
+    """Return whether a tag of a TIFF file says how its samples lie in it or what they mean, so that no other file has
+    it.
+    """
     return tag in _LAYOUT
 
 
 def of_tiff(file: IO[bytes], offset: int | None = None) -> TiffMetadata:
-    """What a TIFF file's directory at ``offset``, by default its first, says of its picture. Raises TiffError."""
+    """Read the metadata of a picture from a TIFF file's directory at ``offset``, by default its first.
+
+    Raises TiffError.
+    """
     reader = TiffReader(file)
     directory = reader.directory(reader.first if offset is None else offset)
-    found = {tag: entry.value if entry else None for tag in (XMP, ICC_PROFILE) for entry in [directory.entry(tag)]}
+    fields = {tag: entry.value if entry else None for tag in (XMP, ICC_PROFILE) for entry in [directory.entry(tag)]}
     lost: list[int] = []
     tags = tuple(_tags(reader, directory.entries, lost, _MAX_DEPTH))
     data = pack_header(reader.order, 8) + pack_directory(tags, reader.order, 8) if tags else None
-    return TiffMetadata(data, found[XMP], found[ICC_PROFILE], directory.complete and not lost)
+    return TiffMetadata(data, fields[XMP], fields[ICC_PROFILE], directory.complete and not lost)
 
 
 def add_to_tiff(file: io.BytesIO, exif: bytes | None, xmp: bytes | None) -> None:
@@ -115,7 +120,7 @@ def add_to_tiff(file: io.BytesIO, exif: bytes | None, xmp: bytes | None) -> None
 
 
 def _tags(reader: TiffReader, entries: tuple[Entry, ...], lost: list[int], depth: int) -> Iterator[Entry]:
-    """The entries that are kept, each tag once, with their directories; tags that cannot be read go to ``lost``."""
+    """Yield entries that are kept, each tag once, with their directories; tags that cannot be read go to ``lost``."""
     seen: set[int] = set()
     for entry in entries:
         if (depth == _MAX_DEPTH and entry.tag in _LAYOUT) or entry.tag in seen or entry.type == 0:
@@ -139,7 +144,7 @@ def _tags(reader: TiffReader, entries: tuple[Entry, ...], lost: list[int], depth
 
 
 def describe(data: bytes) -> list[str]:
-    """What EXIF data holds, for people: numbers of tags, and what is large or private."""
+    """Describe EXIF data for people: numbers of tags, and what is large or private."""
     try:
         reader = TiffReader(io.BytesIO(data))
         first = reader.directory(reader.first)

@@ -54,7 +54,7 @@ def read_start(file: BinaryIO, count: int) -> bytes:
 
 
 def _some(file: BinaryIO, count: int | None = None) -> bytes:
-    found = file.read() if count is None else file.read(count)
-    if found is None:
+    data = file.read() if count is None else file.read(count)
+    if data is None:
         raise UsageError("the file has nothing to read yet: open it in blocking mode")
-    return bytes(found)
+    return bytes(data)

@@ -12,7 +12,10 @@ _AVIF_BRANDS = 512  # bytes at the start of a file that hold its brands
 
 
 def lost_pictures(image: Image.Image) -> list[str]:
-    """A sentence for each kind of further picture that coding ``image`` loses. To be called before it is loaded."""
+    """Return a sentence for each kind of further picture that coding ``image`` loses.
+
+    To be called before it is loaded.
+    """
     lost = []
     gain_map = _has_gain_map(image)
     if gain_map:
@@ -33,7 +36,7 @@ def lost_pictures(image: Image.Image) -> list[str]:
 
 
 def _has_other_views(image: Image.Image) -> bool:
-    """Whether an MPO file holds more than its picture and that picture in small."""
+    """Return whether an MPO file holds more than its picture and that picture in small."""
     index: Any = getattr(image, "mpinfo", None) or {}
     kinds = [str(entry["Attribute"]["MPType"]) for entry in index.get(0xB002, ())]
     return not kinds or any(not kind.startswith("Large Thumbnail") for kind in kinds[1:])

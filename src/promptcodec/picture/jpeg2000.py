@@ -55,7 +55,7 @@ class Jpeg2000:
 
 
 def read_jpeg2000(data: bytes) -> Jpeg2000 | None:
-    """What a JPEG 2000 file says of its samples; None where its main header is damaged."""
+    """Read how a JPEG 2000 file describes its samples; None where its main header is damaged."""
     stream: tuple[int, int] | None = (0, len(data))
     if not data.startswith(b"\xff\x4f\xff\x51"):
         stream = first_box(data, (b"jp2c",))
@@ -86,7 +86,7 @@ def read_jpeg2000(data: bytes) -> Jpeg2000 | None:
 
 
 def _colours(data: bytes) -> tuple[int | None, bytes | None]:
-    """Number of the colour space of a JP2 file, or its ICC profile: what its first description says."""
+    """Return the number of the colour space of a JP2 file, or its ICC profile: what its first description says."""
     header = first_box(data, (b"jp2h",))
     for kind, begin, end in boxes(data, *header) if header is not None else ():
         if kind == b"colr" and end - begin >= 7 and data[begin] in (1, 2):
@@ -97,7 +97,7 @@ def _colours(data: bytes) -> tuple[int | None, bytes | None]:
 
 
 def reduced(file: Jpeg2000) -> Image.Image:
-    """A picture of more than 8 bits with 8. Raises ImageError for kinds that cannot be told right.
+    """Return a picture of more than 8 bits with 8. Raises ImageError for kinds that cannot be told right.
 
     With the wavelet of real numbers the decoder scales by what a file claims, so that a claim of 8 bits does. With that
     of whole numbers a claim of one bit more adds half of the old range: what wrapped around is far above the rest.

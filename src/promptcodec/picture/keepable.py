@@ -18,7 +18,7 @@ from promptcodec.picture.xmp import as_text
 
 
 def keepable(picture: Picture, name: str) -> Picture:
-    """What Pillow's format ``name`` keeps of a picture; the warnings say what it does not.
+    """Reduce a picture to what Pillow's format ``name`` keeps; the warnings say what it does not.
 
     Colours become sRGB where the format has no room for their profile. Transparent pixels are laid on white where it
     has no alpha, as browsers and viewers show them.
@@ -51,7 +51,7 @@ def keepable(picture: Picture, name: str) -> Picture:
 
 
 def attempts(picture: Picture) -> Iterator[tuple[Picture, str]]:
-    """The picture, then what a writer may do better with: without parts of its metadata, and the names of these."""
+    """Yield the picture, then versions with less metadata for the writer to fall back on, and the names of the rest."""
     yield picture, ""
     if picture.exif is not None:
         yield replace(picture, exif=None), "EXIF data"
@@ -66,7 +66,7 @@ def attempts(picture: Picture) -> Iterator[tuple[Picture, str]]:
 
 
 def to_mode(picture: Picture, name: str) -> Image.Image:
-    """A PIL image without metadata, in a mode that Pillow's writer of format ``name`` takes."""
+    """Return a PIL image without metadata, in a mode that Pillow's writer of format ``name`` takes."""
     image = Image.fromarray(picture.rgb[:, :, 0] if picture.grey else picture.rgb)
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(picture.alpha))
@@ -77,7 +77,7 @@ def to_mode(picture: Picture, name: str) -> Image.Image:
 
 
 def metadata_options(picture: Picture, name: str) -> dict[str, Any]:
-    """The options by which Pillow's writer of format ``name`` takes metadata; TIFF's takes neither EXIF nor XMP."""
+    """Return options by which Pillow's writer of format ``name`` takes metadata; TIFF's takes neither EXIF nor XMP."""
     options: dict[str, Any] = {}
     if picture.icc is not None:
         options["icc_profile"] = picture.icc

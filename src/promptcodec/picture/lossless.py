@@ -13,19 +13,19 @@ ROWS = 256  # looked at together, so that no second picture is in memory
 FLAT = 0.25  # share of pixels equal to their left neighbour below which a PNG has no chance
 
 
-def lossless_is_smaller(picture: Picture, size: int) -> bool:
-    """Whether PNG stores the pixels (alpha aside) in fewer than ``size`` bytes."""
+def lossless_size(picture: Picture) -> int | None:
+    """Bytes in which PNG stores the pixels, alpha aside; None where it has no chance against a lossy file."""
     pixels = picture.rgb[:, :, 0] if picture.grey else picture.rgb
     if pixels.shape[1] > 1:
         flat = sum(_flat(pixels[top : top + ROWS]) for top in range(0, len(pixels), ROWS))
         if flat < FLAT * len(pixels) * (pixels.shape[1] - 1):
-            return False
+            return None
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
-    return file.tell() < size
+    return file.tell()
 
 
 def _flat(rows: np.ndarray) -> int:
-    """How many pixels of (rows, columns) or (rows, columns, 3) equal their left neighbour."""
+    """Return how many pixels of (rows, columns) or (rows, columns, 3) equal their left neighbour."""
     equal = rows[:, 1:] == rows[:, :-1]
     return int(np.count_nonzero(equal if equal.ndim == 2 else equal.all(axis=2)))

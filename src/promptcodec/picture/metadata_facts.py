@@ -9,7 +9,7 @@ from promptcodec.picture.exif import describe
 
 
 def metadata_facts(metadata: Metadata) -> list[str]:
-    """A line for each part that the file has: its ICC profile by name, what its EXIF data holds, its XMP."""
+    """Return a line for each part that the file has: its ICC profile by name, what its EXIF data holds, its XMP."""
     facts = []
     if metadata.icc is not None:
         facts.append(f"ICC profile {_profile_name(metadata.icc)!r}, {len(metadata.icc):,} bytes")
@@ -21,7 +21,7 @@ def metadata_facts(metadata: Metadata) -> list[str]:
 
 
 def _profile_name(icc: bytes) -> str:
-    """The description in a profile of version 2 or 4; empty where there is none."""
+    """Return the description in a profile of version 2 or 4; empty where there is none."""
     try:
         (count,) = struct.unpack_from(">I", icc, 128)
         for i in range(min(count, 100)):

@@ -40,7 +40,7 @@ class NetpbmHeader:
 
 
 def read_netpbm_header(file: BinaryIO) -> NetpbmHeader | None:
-    """The header of a file that begins at its current position; None where it is no picture of these kinds.
+    """Return the header of a file that begins at its current position; None where it is no picture of these kinds.
 
     Raises ImageError for damaged headers, and for PAM of other things than grey and RGB.
     """
@@ -72,8 +72,9 @@ def read_netpbm_header(file: BinaryIO) -> NetpbmHeader | None:
 
 
 def read_netpbm(file: BinaryIO, header: NetpbmHeader) -> NDArray[Any]:
-    """The samples (H, W, C) behind a header; unsigned integers up to ``white``, or float32. The file stands where the
-    header begins. Raises ImageError where samples are missing or above the maximal value."""
+    """Return the samples (H, W, C) behind a header; unsigned integers up to ``white``, or float32. The file stands
+    where the header begins. Raises ImageError where samples are missing or above the maximal value.
+    """
     shape = (header.height, header.width, header.channels)
     count = header.height * header.width * header.channels
     file.seek(header.start, 1)

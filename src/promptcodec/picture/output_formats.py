@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from promptcodec.bitstream.chunks import MAX_METADATA
 from promptcodec.bitstream.container import EXIF_PREFIX
+from promptcodec.bitstream.contents import MAX_METADATA
 
 _ALL = ("L", "LA", "RGB", "RGBA")
 _MARKER = 65_533  # bytes in a segment of a JPEG file
@@ -61,7 +61,7 @@ UNKNOWN = _OPAQUE  # of a plugin's format nothing is promised
 
 
 def table() -> list[str]:
-    """The lines of a Markdown table: a format a row, what becomes of each part of a picture."""
+    """Return the lines of a Markdown table: a format a row, what becomes of each part of a picture."""
     from PIL import Image
 
     Image.init()

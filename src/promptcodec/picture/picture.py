@@ -24,5 +24,5 @@ class Picture:
     xmp: bytes | None = None
 
     def stripped(self) -> Picture:
-        """Without EXIF and XMP; the ICC profile stays, as the colours depend on it."""
+        """Return the picture without EXIF and XMP; the ICC profile stays, as the colours depend on it."""
         return replace(self, exif=None, xmp=None)

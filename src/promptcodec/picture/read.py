@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from promptcodec.bitstream.container import MAX_PIXELS, MAX_SIDE
+from promptcodec.bitstream.container import MAX_PIXELS
+from promptcodec.bitstream.contents import MAX_SIDE
 from promptcodec.errors import ImageError, LimitError, UsageError
 from promptcodec.picture.colour import to_rgb_or_grey
 from promptcodec.picture.file_objects import checked, seekable
@@ -28,11 +29,12 @@ from promptcodec.picture.sample_depth import in_eight_bits
 from promptcodec.picture.samples import eight_bits, from_white
 from promptcodec.picture.source_metadata import fitting_profile, icc_profile, tiff_metadata, upright
 from promptcodec.picture.tiff_samples import TIFF_PREFIXES, rewritten
+from promptcodec.picture.unread_profiles import UNREAD
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[Any] | Tensor
+    Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[Any] | Tensor | Picture
 
 # What Pillow's decoders raise on damaged files; all of it means the same to a caller.
 _DAMAGED = (
@@ -50,10 +52,19 @@ _DAMAGED = (
     zlib.error,
 )
 _GREY_MODES = ("1", "L", "LA", "La")
+_SIMPLE = (None, "JPEG")  # formats: none is that of images in memory
+_PROFILE_ELSEWHERE = ("TIFF", *UNREAD)  # formats of whose ICC profiles Pillow may not tell
+# Of an image's ``info``.
+_SAMPLE_FACTS = frozenset({"transparency", "gamma", "chromaticity"})
+_METADATA = frozenset({
+    "exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif", "Raw profile type APP1", "Raw profile type xmp",
+})  # fmt: skip
 
 
-def read(source: Source) -> Picture:
+def read(source: Source, max_pixels: int = MAX_PIXELS) -> Picture:
     """A picture from a path, encoded bytes, a binary file, a PIL image, an array or a tensor.
+
+    One that is read already is returned as it is. Larger pictures than ``max_pixels`` are refused by their header.
 
     Arrays are (H, W), (H, W, 1), (H, W, 2), (H, W, 3) or (H, W, 4), tensors (C, H, W) or (1, C, H, W): grey, grey and
     alpha, RGB, RGBA. What their values mean is their type's affair, see ``samples.eight_bits``; what a file's samples
@@ -61,31 +72,37 @@ def read(source: Source) -> Picture:
     Warns where something is lost (16 bits, further frames). Raises ImageError, LimitError, UsageError, and OSError
     for files that cannot be opened.
     """
+    most = min(max_pixels, MAX_PIXELS)
+    if isinstance(source, Picture):
+        _check_size(source.rgb.shape[1], source.rgb.shape[0], most)
+        return source
     if isinstance(source, Image.Image):
-        return _from_pil(source)
+        return _from_pil(source, most)
     if isinstance(source, np.ndarray):
-        return _from_array(source)
+        return _from_array(source, most)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _from_file(io.BytesIO(source))
+        source = io.BytesIO(source)
     if isinstance(source, (str, os.PathLike)):
         with Path(source).open("rb") as file:
-            return _from_file(seekable(file))
+            return _from_file(seekable(file), most)
     if hasattr(source, "permute"):  # a tensor, told without importing torch
-        return _from_tensor(cast("Tensor", source))
+        return _from_tensor(cast("Tensor", source), most)
     if hasattr(source, "read"):
-        return _from_file(seekable(checked(source)))
+        return _from_file(seekable(checked(source)), most)
     raise UsageError(f"expected a path, file, bytes, PIL image, array or tensor, found {type(source).__name__}")
 
 
-def _from_file(file: BinaryIO) -> Picture:
+def _from_file(file: BinaryIO, max_pixels: int) -> Picture:
     begin = file.tell()
-    header = read_netpbm_header(file)
+    is_netpbm = file.read(1) == b"P"
+    file.seek(begin)
+    header = read_netpbm_header(file) if is_netpbm else None
     file.seek(begin)
     if header is not None:
-        return _from_netpbm(file, header)
+        return _from_netpbm(file, header, max_pixels)
     try:
         with _opened(file) as image:
-            return _from_pil(image)
+            return _from_pil(image, max_pixels)
     except ImageError:
         file.seek(begin)
         saved = salvaged(file.read())
@@ -95,7 +112,7 @@ def _from_file(file: BinaryIO) -> Picture:
         image.info.update(saved.recovered)
         for name in saved.left_out:
             warnings.warn(f"the {name} cannot be read; left out", stacklevel=4)
-        return _from_pil(image)
+        return _from_pil(image, max_pixels)
 
 
 def _opened(file: BinaryIO) -> Image.Image:
@@ -114,8 +131,8 @@ def _opened(file: BinaryIO) -> Image.Image:
         raise ImageError(f"the picture is damaged: {error}") from None
 
 
-def _from_netpbm(file: BinaryIO, header: NetpbmHeader) -> Picture:
-    _check_size(header.width, header.height)
+def _from_netpbm(file: BinaryIO, header: NetpbmHeader, max_pixels: int) -> Picture:
+    _check_size(header.width, header.height, max_pixels)
     values = read_netpbm(file, header)
     if re.fullmatch(rb"P[1-7Ff]\s", file.read(3)):
         warnings.warn("only the first picture of several in the file is kept", stacklevel=4)
@@ -134,27 +151,61 @@ def _opened_tiff(file: BinaryIO) -> Image.Image:
         raise ImageError(f"the picture is damaged: {error}") from None
 
 
-def _from_pil(image: Image.Image) -> Picture:
-    _check_size(*image.size)
+def _from_pil(image: Image.Image, max_pixels: int) -> Picture:
+    _check_size(*image.size, max_pixels)
+    icc = exif = xmp = alpha = None
     try:
-        further, tiff = _further_pictures(image), tiff_metadata(image)
-        image = in_eight_bits(image, icc_profile(image, tiff))
+        further = _further_pictures(image) if _may_hold_more(image) else ()
+        tiff = tiff_metadata(image) if image.format == "TIFF" else None
+        if "icc_profile" in image.info or image.format in _PROFILE_ELSEWHERE:
+            icc = icc_profile(image, tiff)
+        if _has_plain_samples(image, icc):
+            image.load()
+        else:
+            image = in_eight_bits(image, icc)
+            icc = image.info.get("icc_profile") or None
     except _DAMAGED as error:
         raise ImageError(f"the picture is damaged: {error}") from None
     for loss in further:
         warnings.warn(loss, stacklevel=3)
-    icc = image.info.get("icc_profile") or None
-    image, exif, xmp = upright(image, tiff)
-    alpha = None
+    if _may_have_metadata(image):
+        image, exif, xmp = upright(image, tiff)
     if image.has_transparency_data:
         image = image.convert("LA" if image.mode in _GREY_MODES else "RGBA")
         alpha = np.array(image.getchannel("A"))
         image = image.convert("L" if image.mode == "LA" else "RGB")
-    image, icc = fitting_profile(*to_rgb_or_grey(image, icc))
+    if icc is not None or image.mode not in ("L", "RGB"):
+        image, icc = fitting_profile(*to_rgb_or_grey(image, icc))
     grey = image.mode == "L"
     pixels = np.array(image)
     rgb = np.repeat(pixels[:, :, None], 3, axis=2) if grey else pixels
     return Picture(rgb, grey, alpha, icc, exif, xmp)
+
+
+# What a picture is made of is told in many places by files of many formats, and by few of them in JPEG files and images
+# in memory. The three tests below say where there is nothing to look for.
+
+
+def _may_hold_more(image: Image.Image) -> bool:
+    """Whether the file may hold more pictures than this one."""
+    return image.format is not None and (image.format != "JPEG" or _has_segments(image, "APP1", "APP2"))
+
+
+def _has_plain_samples(image: Image.Image, icc: bytes | None) -> bool:
+    """Whether the samples are 8 bits of grey or RGB to start with, which no transparent colour and no curve changes."""
+    plain = image.mode == "RGB" or (image.mode == "L" and icc is None)
+    return plain and image.format in _SIMPLE and _SAMPLE_FACTS.isdisjoint(image.info)
+
+
+def _may_have_metadata(image: Image.Image) -> bool:
+    """Whether there may be EXIF data, XMP or an orientation, in the file or set in memory."""
+    if image.format not in _SIMPLE or _has_segments(image, "APP1"):
+        return True
+    return not _METADATA.isdisjoint(image.info) or bool(image.getexif())
+
+
+def _has_segments(image: Image.Image, *names: str) -> bool:
+    return any(name in names for name, _ in getattr(image, "applist", ()))
 
 
 def _further_pictures(image: Image.Image) -> Sequence[str]:
@@ -165,7 +216,7 @@ def _further_pictures(image: Image.Image) -> Sequence[str]:
         return ()
 
 
-def _from_tensor(tensor: Tensor) -> Picture:
+def _from_tensor(tensor: Tensor, max_pixels: int) -> Picture:
     shape = tuple(tensor.shape)
     tensor = tensor.detach().cpu()
     if tensor.dim() == 4 and shape[0] == 1:
@@ -173,16 +224,16 @@ def _from_tensor(tensor: Tensor) -> Picture:
     if tensor.dim() != 3 or not 1 <= tensor.shape[0] <= 4:
         raise ImageError(f"expected a tensor (C, H, W) or (1, C, H, W) with C from 1 to 4, found {shape}")
     tensor = tensor.float() if tensor.is_floating_point() else tensor  # NumPy has no bfloat16
-    return _from_array(tensor.permute(1, 2, 0).numpy())
+    return _from_array(tensor.permute(1, 2, 0).numpy(), max_pixels)
 
 
-def _from_array(array: NDArray[Any]) -> Picture:
+def _from_array(array: NDArray[Any], max_pixels: int) -> Picture:
     shape = array.shape
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or not 1 <= array.shape[2] <= 4 or 0 in shape:
         raise ImageError(f"expected an array (H, W) or (H, W, C) with C from 1 to 4, found {shape}")
-    _check_size(array.shape[1], array.shape[0])
+    _check_size(array.shape[1], array.shape[0], max_pixels)
     return _from_levels(eight_bits(array))
 
 
@@ -194,10 +245,10 @@ def _from_levels(pixels: NDArray[np.uint8]) -> Picture:
     return Picture(rgb, grey, pixels[:, :, -1].copy() if channels in (2, 4) else None)
 
 
-def _check_size(width: int, height: int) -> None:
+def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width < 1 or height < 1:
         raise ImageError(f"the picture has {width} x {height} pixels")
-    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+    if max(width, height) > MAX_SIDE or width * height > max_pixels:
         raise LimitError(
-            f"a picture of {width} x {height} pixels; at most {MAX_SIDE} a side and {MAX_PIXELS} in all fit"
+            f"a picture of {width} x {height} pixels; at most {MAX_SIDE} a side and {max_pixels} in all fit"
         )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from promptcodec.bitstream.chunks import MAX_METADATA
+from promptcodec.bitstream.contents import MAX_METADATA
 from promptcodec.picture.tiff_directory import TiffError, TiffReader
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -51,7 +51,7 @@ class Salvaged:
 
 
 def salvaged(data: bytes) -> Salvaged | None:
-    """The file without the blocks that keep Pillow from reading it; None where that is not for its metadata."""
+    """Return the file without the blocks that keep Pillow from reading it; None where that is not for its metadata."""
     blocks = list(_blocks(data))
     names = list(dict.fromkeys(block.name for block in blocks))
     if not names or not _opens(_without(data, blocks)):
@@ -128,8 +128,8 @@ def _text_name(kind: bytes, content: bytes) -> str | None:
 
 
 def _recovered(data: bytes, blocks: Sequence[Block]) -> dict[str, bytes]:
-    """What is only too large for Pillow, of PNG files: a profile, and XMP."""
-    found: dict[str, bytes] = {}
+    """Recover from a PNG file what is only too large for Pillow: a profile, and XMP."""
+    recovered: dict[str, bytes] = {}
     for block in blocks if data.startswith(_PNG) else ():
         key, chunk = _KEYS.get(block.name), data[block.start : block.end]
         kind, content = chunk[4:8], chunk[8:-4]
@@ -144,8 +144,8 @@ def _recovered(data: bytes, blocks: Sequence[Block]) -> dict[str, bytes]:
         except zlib.error:
             continue
         if stream.eof:
-            found[key] = value
-    return found
+            recovered[key] = value
+    return recovered
 
 
 def _jpeg_blocks(data: bytes) -> Iterator[Block]:

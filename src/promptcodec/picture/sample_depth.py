@@ -125,7 +125,7 @@ def _is_unloaded(image: Image.Image) -> bool:
 
 
 def _file_of(image: Image.Image) -> bytes:
-    """All bytes of the file that an image has not been loaded from yet."""
+    """Return all bytes of the file that an image has not been loaded from yet."""
     if not _is_unloaded(image):
         raise ImageError(f"Pillow misreads {image.format} files of this kind; give the file itself instead of an image")
     file = cast("BinaryIO", image.fp)  # type: ignore[attr-defined]
@@ -137,7 +137,7 @@ def _file_of(image: Image.Image) -> bytes:
 
 
 def _raw_modes(image: Image.Image) -> Iterator[str]:
-    """The names of the layouts that Pillow's decoders are told to expect, where an image has not been loaded."""
+    """Yield the names of the layouts that Pillow's decoders are told to expect, where an image has not been loaded."""
 
     def words(value: object) -> Iterator[str]:
         if isinstance(value, str):
@@ -152,7 +152,7 @@ def _raw_modes(image: Image.Image) -> Iterator[str]:
 
 
 def _depth(image: Image.Image, raw_modes: list[str]) -> int:
-    """Bits a sample as stored, of what Pillow reduces to 8 without a word; 8 where it is not known."""
+    """Return the bits a sample as stored, of what Pillow reduces to 8 without a word; 8 where it is not known."""
     if any(_DEEP_RAW_MODE.search(mode) and mode not in _PIXELS_OF_16_BITS for mode in raw_modes):
         return 16
     if image.format == "PPM" and image.mode == "RGB":
@@ -179,7 +179,7 @@ def _tiff_facts(image: TiffImagePlugin.TiffImageFile) -> _Facts:
 
 
 def _deep_samples(image: Image.Image, white: int, bits: int) -> NDArray[np.uint16]:
-    """Samples (H, W, 1) from 0 to ``white``, or to 65,535 where white is above that or floating point."""
+    """Return the samples (H, W, 1) from 0 to ``white``, or to 65,535 where white is above that or floating point."""
     values = np.asarray(image)
     inverted = isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(262, 0) == _WHITE_IS_ZERO
     if image.mode == "F":
@@ -206,7 +206,7 @@ def _deep_samples(image: Image.Image, white: int, bits: int) -> NDArray[np.uint1
 def _from_samples(
     samples: NDArray[np.uint16], white: int, levels: Levels | None, key: tuple[int, ...] | None
 ) -> Image.Image:
-    """Mode L, LA, RGB or RGBA of exact samples (H, W, C)."""
+    """Return an image of mode L, LA, RGB or RGBA of exact samples (H, W, C)."""
     white = min(white, 65_535)
     channels = samples.shape[2]
     colours = channels - (channels in (2, 4))
@@ -221,7 +221,7 @@ def _from_samples(
 
 
 def _transparent_colour(image: Image.Image, raw_modes: list[str]) -> tuple[int, ...] | None:
-    """The one transparent colour of a PNG file, in samples as Pillow loads them; None of other pictures."""
+    """Return the one transparent colour of a PNG file, in samples as Pillow loads them; None of other pictures."""
     value = image.info.get("transparency")
     if image.mode not in ("1", "L", "RGB", "I", "I;16", "I;16B") or value is None or isinstance(value, bytes):
         return None
@@ -235,7 +235,7 @@ def _transparent_colour(image: Image.Image, raw_modes: list[str]) -> tuple[int, 
 
 
 def _low_bytes(image: Image.Image, raw_modes: list[str]) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
-    """Of a PNG file with 16-bit samples: a function that completes the higher bytes, which are all that Pillow takes.
+    """Return a function that completes the higher bytes of 16-bit samples, all that Pillow takes of a PNG file.
 
     The lower ones are what the same decoder takes for the higher in the other byte order.
     """
@@ -280,7 +280,7 @@ def _with_levels(image: Image.Image, levels: Levels) -> Image.Image:
 
 
 def _with_pixels(image: Image.Image, pixels: Image.Image, icc: bytes | None) -> Image.Image:
-    """An image like ``image``, of its class and with its metadata, but with other pixels."""
+    """Return an image like ``image``, of its class and with its metadata, but with other pixels."""
     result = object.__new__(type(image))
     result.__dict__.update(image.__dict__)
     result.info = {key: value for key, value in image.info.items() if key != "icc_profile"}
@@ -295,7 +295,7 @@ def _with_pixels(image: Image.Image, pixels: Image.Image, icc: bytes | None) -> 
 
 
 def _codes_of(image: Image.Image) -> ColourCodes:
-    """What gAMA and cHRM of a PNG file say where nothing above them does."""
+    """Read gAMA and cHRM of a PNG file, which count where nothing above them does."""
     if "srgb" in image.info:
         return ColourCodes()
     gamma, primaries = image.info.get("gamma"), image.info.get("chromaticity")
@@ -306,7 +306,7 @@ def _codes_of(image: Image.Image) -> ColourCodes:
 
 
 def _png_codes(image: Image.Image) -> ColourCodes | None:
-    """What the chunk cICP says, which goes before all others and which Pillow passes over."""
+    """Read the chunk cICP, which goes before all others and which Pillow passes over."""
     file = cast("BinaryIO", image.fp)  # type: ignore[attr-defined]
     position = file.tell()
     try:
@@ -329,8 +329,8 @@ def _png_codes(image: Image.Image) -> ColourCodes | None:
 
 
 def _avif_properties(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    found = first_box(data, (b"meta", b"iprp", b"ipco"), (4, 0, 0))
-    for kind, begin, end in boxes(data, *found) if found is not None else ():
+    span = first_box(data, (b"meta", b"iprp", b"ipco"), (4, 0, 0))
+    for kind, begin, end in boxes(data, *span) if span is not None else ():
         yield kind, data[begin:end]
 
 

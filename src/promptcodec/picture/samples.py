@@ -16,7 +16,7 @@ _HALF_A_LEVEL = 0.5 / 255
 
 
 def eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Samples of an array as 8 bits, by the array's type.
+    """Return the samples of an array as 8 bits, by the array's type.
 
     bool: black and white. uint8: 0..255. uint16: 0..65535, with a warning. All other integers: 0..255, as most of what
     makes them counts in 8 bits. Floating point: 0..1; what is a little outside is clipped, with a warning. Raises
@@ -43,7 +43,7 @@ def eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def from_white(values: NDArray[Any], white: int, bits: int | None = None) -> NDArray[np.uint8]:
-    """Unsigned samples whose brightest value is ``white`` as 8 bits; warns where they are of more ``bits``."""
+    """Return unsigned samples whose brightest value is ``white`` as 8 bits; warn where they are of more ``bits``."""
     bits = white.bit_length() if bits is None else bits
     if bits > 8:
         warn_of_depth(bits)
@@ -55,7 +55,7 @@ def from_white(values: NDArray[Any], white: int, bits: int | None = None) -> NDA
 
 
 def table(white: int) -> NDArray[np.uint8]:
-    """uint8 (white + 1): the level of every value from black (0) to ``white``."""
+    """Return uint8 (white + 1): the level of every value from black (0) to ``white``."""
     levels = (np.arange(white + 1, dtype=np.uint32) * 255 + white // 2) // white
     return levels.astype(np.uint8)
 

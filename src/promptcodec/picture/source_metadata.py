@@ -12,13 +12,13 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
-from promptcodec.bitstream.chunks import MAX_METADATA
 from promptcodec.bitstream.container import EXIF_PREFIX
+from promptcodec.bitstream.contents import MAX_METADATA
 from promptcodec.picture import exif as exif_data
 from promptcodec.picture import xmp as xmp_data
 from promptcodec.picture.exif import TiffMetadata
 from promptcodec.picture.srgb import through_profile
-from promptcodec.picture.unread_profiles import unread_profile
+from promptcodec.picture.unread_profiles import UNREAD, unread_profile
 
 _ORIENTATION = ExifTags.Base.Orientation
 _SUB_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
@@ -36,7 +36,9 @@ _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 
 
 def tiff_metadata(image: Image.Image) -> TiffMetadata | None:
-    """What the directory of a TIFF file holds. To be called before the image is loaded, which may close its file.
+    """Read the metadata in the directory of a TIFF file.
+
+    To be called before the image is loaded, which may close its file.
 
     None where the image is no TIFF file, has been loaded, or holds what cannot be read.
     """
@@ -53,7 +55,9 @@ def tiff_metadata(image: Image.Image) -> TiffMetadata | None:
 
 def icc_profile(image: Image.Image, tiff: TiffMetadata | None) -> bytes | None:
     """The ICC profile, whether or not it is one. To be called before the image is loaded, which may close its file."""
-    icc: object = image.info.get("icc_profile") or unread_profile(image)
+    icc: object = image.info.get("icc_profile") or None
+    if icc is None and image.format in UNREAD:
+        icc = unread_profile(image)
     if not isinstance(icc, bytes) and tiff is not None:
         icc = tiff.icc
     if isinstance(icc, bytes):
@@ -64,7 +68,7 @@ def icc_profile(image: Image.Image, tiff: TiffMetadata | None) -> bytes | None:
 
 
 def fitting_profile(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bytes | None]:
-    """The image and its profile; converted to sRGB and without it where it is larger than a file takes."""
+    """Return the image and its profile; converted to sRGB and without it where it is larger than a file takes."""
     if icc is None or len(icc) <= MAX_METADATA:
         return image, icc
     _warn(f"the ICC profile has {len(icc):,} bytes, more than a file takes; the colours are converted to sRGB")
@@ -72,7 +76,8 @@ def fitting_profile(image: Image.Image, icc: bytes | None) -> tuple[Image.Image,
 
 
 def upright(image: Image.Image, tiff: TiffMetadata | None) -> tuple[Image.Image, bytes | None, bytes | None]:
-    """A loaded image with its orientation applied, its EXIF data and its XMP, both with an orientation of 1 if any.
+    """Return a loaded image with its orientation applied, its EXIF data and its XMP, both with an orientation of 1 if
+    any.
 
     Values out of 1 to 8 count as 1. EXIF data says it, XMP where that does not. Every other byte of EXIF data stays;
     that of TIFF files is made of their tags.
@@ -113,30 +118,32 @@ def _exif(image: Image.Image, tiff: TiffMetadata | None) -> tuple[bytes | None, 
 def _exif_bytes(image: Image.Image, tiff: TiffMetadata | None) -> bytes | None:
     if tiff is not None:
         return tiff.exif
-    found: object = image.info.get("exif")
-    if image.format == "AVIF" and isinstance(found, bytes):
-        found = _as_in_file(image) or found
-    if isinstance(found, bytes):
-        return found
+    exif: object = image.info.get("exif")
+    if image.format == "AVIF" and isinstance(exif, bytes):
+        exif = _as_in_file(image) or exif
+    if isinstance(exif, bytes):
+        return exif
     for name in ("Raw profile type exif", "Raw profile type APP1"):  # text in PNG files
         raw = _raw_profile(image, name)
         if raw is not None and raw.startswith((EXIF_PREFIX, b"II", b"MM")):
             return raw
-    tags = found if isinstance(found, Image.Exif) else image.getexif()
-    return None if set(tags) <= {_ORIENTATION} and found is None else _serialised(tags, image.format == "TIFF")
+    tags = exif if isinstance(exif, Image.Exif) else image.getexif()
+    return None if set(tags) <= {_ORIENTATION} and exif is None else _serialised(tags, image.format == "TIFF")
 
 
 def _as_in_file(image: Image.Image) -> bytes | None:
-    """EXIF data of an AVIF file before Pillow writes it anew with the orientation of the file's own properties."""
+    """Return the EXIF data of an AVIF file before Pillow writes it anew with the orientation of the file's own
+    properties.
+    """
     try:
-        found: Any = image._decoder.get_info()[4]  # type: ignore[attr-defined]
+        exif: Any = image._decoder.get_info()[4]  # type: ignore[attr-defined]
     except _UNREADABLE:
         return None
-    return found if isinstance(found, bytes) else None
+    return exif if isinstance(exif, bytes) else None
 
 
 def _raw_profile(image: Image.Image, name: str) -> bytes | None:
-    """The bytes of a profile in the text of a PNG file, as ImageMagick writes them. Raises ValueError."""
+    """Return the bytes of a profile in the text of a PNG file, as ImageMagick writes them. Raises ValueError."""
     text: object = image.info.get(name)
     if not isinstance(text, str):
         return None
@@ -144,7 +151,10 @@ def _raw_profile(image: Image.Image, name: str) -> bytes | None:
 
 
 def _serialised(exif: Image.Exif, is_tiff: bool) -> bytes | None:
-    """EXIF data of tags in memory. Text becomes the bytes that Pillow reads it from, or UTF-8 where there are none."""
+    """Return the EXIF data of tags in memory.
+
+    Text becomes the bytes that Pillow reads it from, or UTF-8 where there are none.
+    """
     kept = Image.Exif()
     for tag in exif:
         if tag not in _SUB_DIRECTORIES and not (is_tiff and exif_data.is_layout(tag)):

@@ -13,7 +13,7 @@ from promptcodec.picture.picture import Picture
 
 
 def in_srgb(picture: Picture) -> Picture:
-    """The picture with its profile applied and dropped. Warns where the profile cannot be applied."""
+    """Return the picture with its profile applied and dropped. Warns where the profile cannot be applied."""
     if picture.icc is None:
         return picture
     converted = None
@@ -32,7 +32,7 @@ def in_srgb(picture: Picture) -> Picture:
 
 
 def through_profile(image: Image.Image, icc: bytes, exact: bool = False) -> Image.Image | None:
-    """The image in sRGB, mode RGB; None, with a warning, where the profile cannot be applied.
+    """Return the image in sRGB, mode RGB; None, with a warning, where the profile cannot be applied.
 
     ``exact``: without tables in the place of curves, which are too coarse for dark samples.
     """

@@ -45,7 +45,7 @@ class Entry:
     children: tuple[Entry, ...] | None = None
 
     def integer(self, order: Order) -> int | None:
-        """The first value as an integer; None where it is none."""
+        """Return the first value as an integer; None where it is none."""
         size = _SIZES.get(self.type, 0)
         if self.value is None or len(self.value) < size or self.type not in (1, 3, 4, 6, 8, 9, 13, 16, 17, 18):
             return None
@@ -65,7 +65,7 @@ class Directory:
     complete: bool
 
     def entry(self, tag: int) -> Entry | None:
-        """The first entry of this tag."""
+        """Return the first entry of this tag."""
         return next((entry for entry in self.entries if entry.tag == tag), None)
 
 
@@ -87,14 +87,14 @@ class TiffReader:
         self._entry = struct.Struct(self.order + ("HHQ8s" if self.big else "HHI4s"))
 
     def read(self, start: int, count: int) -> bytes | None:
-        """``count`` bytes, fewer at the end of the file; None where ``start`` lies behind it."""
+        """Return ``count`` bytes, fewer at the end of the file; None where ``start`` lies behind it."""
         if not 0 <= start < self._size:
             return None
         self._file.seek(start)
         return self._file.read(min(count, self._size - start))
 
     def directory(self, offset: int) -> Directory:
-        """The directory at ``offset``. Raises TiffError where not even its first entry can be read."""
+        """Return the directory at ``offset``. Raises TiffError where not even its first entry can be read."""
         width = 8 if self.big else 2
         head = self.read(offset, width) or b""
         if len(head) < width:
@@ -126,7 +126,7 @@ class TiffReader:
 
 
 def plain(entry: Entry, order: Order) -> Entry | None:
-    """An entry of a BigTIFF file for a plain directory; None where its numbers do not fit."""
+    """Return an entry of a BigTIFF file for a plain directory; None where its numbers do not fit."""
     if entry.type not in _WIDE or entry.value is None:
         return entry
     numbers = struct.unpack(f"{order}{len(entry.value) // 8}{'q' if entry.type == _SLONG8 else 'Q'}", entry.value)
@@ -138,7 +138,7 @@ def plain(entry: Entry, order: Order) -> Entry | None:
 
 
 def in_order(entries: Iterable[Entry], source: Order, target: Order) -> tuple[Entry, ...]:
-    """Entries with their numbers in another byte order."""
+    """Return the entries with their numbers in another byte order."""
     if source == target:
         return tuple(entries)
     turned = []
@@ -153,7 +153,9 @@ def in_order(entries: Iterable[Entry], source: Order, target: Order) -> tuple[En
 
 
 def pack_directory(entries: Iterable[Entry], order: Order, start: int) -> bytes:
-    """A plain directory that begins at byte ``start`` of its file, with its values and sub-directories behind it."""
+    """Return a plain directory that begins at byte ``start`` of its file, with its values and sub-directories behind
+    it.
+    """
     ordered = sorted(entries, key=lambda entry: entry.tag)
     table, body = struct.pack(order + "H", len(ordered)), bytearray()
     behind = start + 2 + 12 * len(ordered) + 4
@@ -172,5 +174,5 @@ def pack_directory(entries: Iterable[Entry], order: Order, start: int) -> bytes:
 
 
 def pack_header(order: Order, first: int) -> bytes:
-    """The eight bytes in front of a plain TIFF file whose first directory begins at byte ``first``."""
+    """Return the eight bytes in front of a plain TIFF file whose first directory begins at byte ``first``."""
     return (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, first)

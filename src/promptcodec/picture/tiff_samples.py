@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import TiffImagePlugin
 
-from promptcodec.bitstream.container import MAX_PIXELS, MAX_SIDE
+from promptcodec.bitstream.container import MAX_PIXELS
+from promptcodec.bitstream.contents import MAX_SIDE
 from promptcodec.errors import ImageError, LimitError
 from promptcodec.picture.samples import eight_bits, warn_of_darkness, warn_of_depth
 
@@ -54,8 +55,8 @@ class _Layout:
     data: bytes
 
     def numbers(self, tag: int, default: tuple[int, ...] = ()) -> tuple[int, ...]:
-        for found, kind, count, value in self.entries:
-            if found == tag:
+        for entry_tag, kind, count, value in self.entries:
+            if entry_tag == tag:
                 if kind not in _TYPES:
                     raise ImageError(f"the picture is damaged: its TIFF tag {tag} has type {kind}")
                 size = struct.calcsize("=" + _TYPES[kind]) * count
@@ -99,13 +100,13 @@ class _Samples:
 
 
 def is_misread(image: TiffImagePlugin.TiffImageFile) -> bool:
-    """Whether Pillow opens a file but takes its samples for others: those of planes deeper than 8 bits."""
+    """Return whether Pillow opens a file but takes its samples for others: those of planes deeper than 8 bits."""
     bits = image.tag_v2.get(_BITS, (1,))
     return image.tag_v2.get(_PLANAR, 1) == 2 and bool(max(np.atleast_1d(bits).tolist()) > 8)
 
 
 def rewritten(file: BinaryIO) -> io.BytesIO:
-    """A TIFF file with the same picture in samples of 8 bits, uncompressed. Warns of what that loses.
+    """Return a TIFF file with the same picture in samples of 8 bits, uncompressed. Warns of what that loses.
 
     Raises ImageError for what has no defined black and white (signed samples), for other colours than grey and RGB, and
     for damaged files; LimitError for pictures that are too large.
@@ -189,7 +190,7 @@ def _samples(layout: _Layout) -> _Samples:
 
 
 def _planes(layout: _Layout, samples: _Samples) -> list[NDArray[Any]]:
-    """The samples (H, W, C), or (H, W, 1) of every plane, as stored: unsigned integers or floating point."""
+    """Return the samples (H, W, C), or (H, W, 1) of every plane, as stored: unsigned integers or floating point."""
     tiled = bool(layout.numbers(_TILES))
     width, height = (
         (layout.number(_TILE_WIDTH), layout.number(_TILE_HEIGHT))
@@ -228,7 +229,7 @@ def _type_of(samples: _Samples) -> np.dtype[Any]:
 def _part(
     layout: _Layout, samples: _Samples, offset: int, length: int, rows: int, width: int, channels: int
 ) -> NDArray[Any]:
-    """A strip or a tile: samples (rows, width, channels)."""
+    """Return a strip or a tile: samples (rows, width, channels)."""
     row_bytes = -(-width * channels * samples.bits // 8)
     stored = layout.data[offset : offset + length]
     if samples.compression == 1:
@@ -260,7 +261,7 @@ def _inflated(stored: bytes, size: int) -> bytes:
 
 
 def _decoded(stored: bytes, compression: int, rows: int, row_bytes: int) -> bytes:
-    """What Pillow's decoder makes of a strip, given to it as a picture of 8-bit grey samples."""
+    """Decode a strip by Pillow, which takes it for a picture of 8-bit grey samples."""
     tags = {_WIDTH: row_bytes, _HEIGHT: rows, _BITS: 8, _COMPRESSION: compression, _PHOTOMETRIC: 1, _STRIPS: 0,
             _CHANNELS: 1, _ROWS: rows, _STRIP_BYTES: len(stored)}  # fmt: skip
     tags[_STRIPS] = 8 + 2 + 12 * len(tags) + 4
@@ -274,7 +275,7 @@ def _decoded(stored: bytes, compression: int, rows: int, row_bytes: int) -> byte
 
 
 def _unpredicted_floats(lines: NDArray[np.uint8], samples: _Samples, width: int, channels: int) -> NDArray[Any]:
-    """Floating-point samples of rows whose bytes are grouped by significance, and stored as differences."""
+    """Return the floating-point samples of rows whose bytes are grouped by significance, and stored as differences."""
     size, rows = samples.bits // 8, len(lines)
     summed = np.cumsum(lines.reshape(rows, -1, channels), axis=1, dtype=np.uint8).reshape(rows, size, width * channels)
     values = np.ascontiguousarray(summed.transpose(0, 2, 1)).view(_type_of(samples).newbyteorder(">"))
@@ -282,7 +283,7 @@ def _unpredicted_floats(lines: NDArray[np.uint8], samples: _Samples, width: int,
 
 
 def _unpacked(lines: NDArray[np.uint8], bits: int, count: int) -> NDArray[Any]:
-    """(rows, count) of unsigned integers from rows of packed ones, the top bit first."""
+    """Return (rows, count) of unsigned integers from rows of packed ones, the top bit first."""
     size = next(size for size in (1, 2, 4, 8) if 8 * size >= bits)
     values = np.empty((len(lines), count), dtype=f">u{size}")
     for top in range(0, len(lines), _ROWS_AT_ONCE):
@@ -309,7 +310,7 @@ def _levels(values: NDArray[Any], samples: _Samples) -> NDArray[np.uint8]:
 
 
 def _with_samples(layout: _Layout, values: NDArray[np.uint8], photometric: int, extra: tuple[int, ...]) -> io.BytesIO:
-    """The file with its samples (H, W, C) replaced."""
+    """Return the file with its samples (H, W, C) replaced."""
     height, width, channels = values.shape
     start = len(layout.data) + -len(layout.data) % 2
     new: dict[int, tuple[int, list[int]]] = {

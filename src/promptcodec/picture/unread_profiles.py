@@ -7,6 +7,7 @@ from typing import IO
 
 from PIL import Image
 
+UNREAD = ("JPEG2000", "BMP")  # formats
 _JP2_START = b"\0\0\0\x0cjP  \r\n\x87\n"
 _MAX_BOXES = 1000
 _BMP_HEADER = 14  # bytes in front of the header that says the colours
@@ -14,9 +15,9 @@ _BMP_V5 = 124  # bytes of the one that may have a profile
 
 
 def unread_profile(image: Image.Image) -> bytes | None:
-    """The profile in the file of an image that has not been loaded; None where there is none."""
+    """The profile in the file of an image of one of these formats that has not been loaded; None for none."""
     file = getattr(image, "fp", None)
-    if image.format not in ("JPEG2000", "BMP") or file is None or file.closed:
+    if file is None or file.closed:
         return None
     place = file.tell()
     try:

@@ -28,7 +28,9 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def to_pil(picture: Picture) -> Image.Image:
-    """Mode L, LA, RGB or RGBA, with ``info`` keys ``icc_profile``, ``exif`` and ``xmp`` where the picture has them."""
+    """Return an image of mode L, LA, RGB or RGBA, with ``info`` keys ``icc_profile``, ``exif`` and ``xmp`` where the
+    picture has them.
+    """
     image = Image.fromarray(picture.rgb[:, :, 0] if picture.grey else picture.rgb)
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(picture.alpha))

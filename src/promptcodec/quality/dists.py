@@ -56,6 +56,6 @@ class RootMeanSquarePool(nn.Module):
         self.register_buffer("kernel", hann[:, None] * hann, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C, H/2, W/2), rounded up."""
+        """Return (B, C, H, W) to (B, C, H/2, W/2), rounded up."""
         kernel = self.get_buffer("kernel").expand(x.shape[1], 1, 3, 3)
         return (F.conv2d(x.square(), kernel, stride=2, padding=1, groups=x.shape[1]) + 1e-12).sqrt()

@@ -52,7 +52,7 @@ def ms_ssim_of_pixels(reference: Pixels, decoded: Pixels) -> float | None:
 
 
 def _plane(channel: Pixels) -> Tensor:
-    """uint8 (H, W) to (1, 1, H, W) in [0, 1]."""
+    """Return uint8 (H, W) to (1, 1, H, W) in [0, 1]."""
     return torch.from_numpy(channel.astype(np.float32) / 255)[None, None]
 
 

@@ -40,33 +40,42 @@ class Adapter(nn.Module):
             Adapter.kinds[kind] = cls
 
     def __init__(self, base: config.Model, name: str = "", **options: Any) -> None:
-        """``options``: what ``base`` leaves open, in types that JSON knows; they are stored with the weights."""
+        """Take ``options``: what ``base`` leaves open, in types that JSON knows; they are stored with the weights."""
         super().__init__()
         self.base, self.name, self.options = base, name or self.kind, options
 
     def for_encoder(self, x: Tensor, controls: Controls) -> Steering:
-        """Sites in g_a and h_a, and masks, from the padded picture (B, 3, h, w) in [0, 1] and all that was asked."""
+        """Return the sites in g_a and h_a, and masks, from the padded picture (B, 3, h, w) in [0, 1] and all that was
+        asked.
+        """
         return Steering()
 
     def for_hyper(self, y: Tensor, controls: Controls) -> Steering:
-        """Further sites in h_a, and masks, from the latent y (B, M, h/16, w/16) before gains."""
+        """Return further sites in h_a, and masks, from the latent y (B, M, h/16, w/16) before gains."""
         return Steering()
 
     def gains(self, signalled: Controls) -> Gains:
-        """Gains of y and z, which both sides need: float64 when a file is coded. One a channel, or one for every place
-        of y as well."""
+        """Return the gains of y and z, which both sides need: float64 when a file is coded.
+
+        One a channel, or one for every place of y as well.
+        """
         return Gains()
 
     def for_entropy(self, decoded: Decoded, signalled: Controls) -> Steering:
-        """Sites in h_s, from ẑ: decides probabilities, so that it runs in float64 on the CPU when a file is coded."""
+        """Return the sites in h_s, from ẑ: decides probabilities, so that it runs in float64 on the CPU when a file is
+        coded.
+        """
         return Steering()
 
     def for_decoder(self, decoded: Decoded, signalled: Controls) -> Steering:
-        """Sites in g_s, from what a decoder knows."""
+        """Return the sites in g_s, from what a decoder knows."""
         return Steering()
 
     def importance(self, signalled: Controls) -> Tensor | None:
-        """How much the error of a place counts where latents are refined, (B, 1, h/16, w/16); None: all the same."""
+        """Return how much the error of a place counts where latents are refined, (B, 1, h/16, w/16).
+
+        None: all the same.
+        """
         return None
 
     @property
@@ -76,13 +85,18 @@ class Adapter(nn.Module):
         return any(getattr(type(self), half) is not getattr(Adapter, half) for half in halves)
 
     @property
+    def encodes(self) -> bool:
+        """Whether it acts in the analysis, whose latents then depend on what it is given."""
+        return any(getattr(type(self), half) is not getattr(Adapter, half) for half in ("for_encoder", "for_hyper"))
+
+    @property
     def takes(self) -> set[str]:
         """The scalars that it needs."""
         return {*self.signals, *self.scalars}
 
     @torch.no_grad()
     def start_neutral(self) -> None:
-        """Before training: weights whose steering does nothing, or nearly, and which still have gradients."""
+        """Set, before training, weights whose steering does nothing, or nearly, and which still have gradients."""
 
     @property
     def settable(self) -> tuple[str, ...]:
@@ -90,7 +104,7 @@ class Adapter(nn.Module):
         return ()
 
     def signal(self, controls: Controls) -> bytes:
-        """The signalled scalars of one picture. Raises UsageError where one is missing or outside 0..1."""
+        """Return the signalled scalars of one picture. Raises UsageError where one is missing or outside 0..1."""
         data = b""
         for name in self.signals:
             value = controls.scalar(name)
@@ -100,7 +114,7 @@ class Adapter(nn.Module):
         return data
 
     def read(self, data: bytes) -> Controls:
-        """The scalars in what ``signal`` wrote, float64. Raises FormatError for other lengths.
+        """Return the scalars in what ``signal`` wrote, float64. Raises FormatError for other lengths.
 
         A method may put maps into a file too: those have one value for every place of the padded y, and are cut as the
         picture is.
@@ -109,3 +123,25 @@ class Adapter(nn.Module):
             raise FormatError(f"adapter {self.name} signals {2 * len(self.signals)} bytes, the file has {len(data)}")
         values = [int.from_bytes(data[2 * i : 2 * i + 2], "little") / LEVELS for i in range(len(self.signals))]
         return Controls({n: torch.tensor([v], dtype=torch.float64) for n, v in zip(self.signals, values, strict=True)})
+
+
+class TwoHalves(Adapter):
+    """Base of the methods with a half in the encoder, one in the decoder, or both; None where a half is missing."""
+
+    encoder: nn.Module | None
+    decoder: nn.Module | None
+
+    @property
+    def encodes(self) -> bool:
+        """Whether there is an encoder half."""
+        return self.encoder is not None
+
+    @property
+    def decodes(self) -> bool:
+        """Whether there is a decoder half."""
+        return self.decoder is not None
+
+    @property
+    def settable(self) -> tuple[str, ...]:
+        """All scalars, where the encoder knows none of them: one file then decodes to any of their values."""
+        return self.signals if self.encoder is None else ()

@@ -6,12 +6,11 @@ import copy
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -21,11 +20,13 @@ from promptcodec.model.inference.defaults import about_to_load, default_settings
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.kinds import BUILT_IN, PARAMETER_FREE
 from promptcodec.store.shipped_adapters import find_adapter, shipped_adapters
+from promptcodec.store.tensor_file import read_tensor_file
 from promptcodec.system.atomic import atomic_write
-from promptcodec.system.utf8_path import utf8_path
+from promptcodec.system.bounded_cache import BoundedCache
 
 FORMAT = "promptcodec-adapter-1"
 FINGERPRINT_BYTES = 8
+MOST_FILES = 16  # adapters of a codec that stay in memory
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class StoredAdapter:
 
 
 def base_fingerprint(network: CompressionModel) -> str:
-    """Identifies all weights of a base, rounded to half precision as model files store them."""
+    """Identify all weights of a base, rounded to half precision as model files store them."""
     return _digest(network.state_dict(), network.config.to_json()).hex()
 
 
@@ -79,29 +80,21 @@ def load_adapter(path: str | Path, network: CompressionModel, base: str | None =
     ``base``: fingerprint of the network, where it is known. Raises ModelMismatchError where the adapter is foreign or
     damaged, OtherBaseError where it was made for another base, and UsageError for unknown kinds.
     """
-    own = base_fingerprint(network) if base is None else base
+    ours = base_fingerprint(network) if base is None else base
     if str(path) in PARAMETER_FREE:
         adapter = adapter_class(str(path))(network.config)
-        return StoredAdapter(adapter.eval(), _digest({}, _about(adapter) + own))
+        return StoredAdapter(adapter.eval(), _digest({}, _about(adapter) + ours))
     if not Path(path).is_file():
-        path = _shipped(str(path), network, own)
-    try:
-        with utf8_path(path) as name, safe_open(name, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-    except (OSError, SafetensorError) as error:
-        raise ModelMismatchError(f"adapter file {path} cannot be read: {error}") from None
-    if metadata.get("format") != FORMAT:
-        found = metadata.get("format", "no promptcodec adapter at all")
-        raise ModelMismatchError(f"adapter file {path}: found {found}, expected {FORMAT}")
+        path = _shipped(str(path), network, ours)
+    metadata, tensors = read_tensor_file(path, "adapter", FORMAT)
     fingerprint = _digest(tensors, metadata["about"] + metadata["base"])
     if fingerprint.hex() != metadata["fingerprint"]:
         raise ModelMismatchError(f"adapter file {path} is damaged: its tensors do not have the fingerprint it states")
     about = json.loads(metadata["about"])
-    if metadata["base"] != own:
+    if metadata["base"] != ours:
         raise OtherBaseError(
             f"adapter {about['name']} was trained on {metadata['base_name']} {metadata['base']}, this base is "
-            f"{network.config.name} {own}; load that base (--model), or train the adapter anew on this one"
+            f"{network.config.name} {ours}; load that base (--model), or train the adapter anew on this one"
         )
     kind = adapter_class(about["kind"])
     with about_to_load():
@@ -110,22 +103,68 @@ def load_adapter(path: str | Path, network: CompressionModel, base: str | None =
     return StoredAdapter(adapter.eval().requires_grad_(False), fingerprint)
 
 
-def _shipped(name: str, network: CompressionModel, own: str) -> Path:
-    """File of the adapter of that name in the package. Raises ModelMismatchError, OtherBaseError."""
-    found = find_adapter(name, own)
-    if found is not None:
-        return found.path
+class LoadedAdapters:
+    """Adapters for one network, each read from its file once; the network's weights, which never change in a codec, are
+    hashed once.
+    """
+
+    def __init__(self, network: CompressionModel) -> None:
+        self._network = network
+        self._base: BoundedCache[str, str] = BoundedCache(1)
+        self._stored: BoundedCache[tuple[object, ...], StoredAdapter] = BoundedCache(MOST_FILES)
+
+    @property
+    def base(self) -> str:
+        """Fingerprint of the network, as adapter files state it."""
+        return self._base.get("", partial(base_fingerprint, self._network))
+
+    def load(self, path: str | Path) -> StoredAdapter:
+        """As ``load_adapter``, again only where the file has changed since. Raises as it does."""
+        make = partial(load_adapter, path, self._network, self.base)
+        return self._stored.get(_identity(path), make, _is_current)
+
+    @property
+    def shipped(self) -> tuple[StoredAdapter, ...]:
+        """All that the package has for this base, newest first."""
+        return tuple(map(self.load, self._shipped_files))
+
+    @cached_property
+    def _shipped_files(self) -> tuple[Path, ...]:
+        return tuple(adapter.path for adapter in shipped_adapters() if adapter.base == self.base)
+
+
+def _identity(path: str | Path) -> tuple[object, ...]:
+    """Of a file's content, or of what is no file: a name that ships or needs none."""
+    if not Path(path).is_file():
+        return (str(path),)
+    facts = Path(path).stat()
+    return str(Path(path).resolve()), facts.st_ino, facts.st_mtime_ns, facts.st_size
+
+
+def _is_current(stored: StoredAdapter) -> bool:
+    """Whether the program has not defined its kind anew."""
+    return Adapter.kinds.get(stored.adapter.kind) is type(stored.adapter)
+
+
+def _shipped(name: str, network: CompressionModel, fingerprint: str) -> Path:
+    """Return the file of the adapter of that name in the package. Raises ModelMismatchError, OtherBaseError."""
+    adapter = find_adapter(name, fingerprint)
+    if adapter is not None:
+        return adapter.path
     bases = sorted({a.base_name for a in shipped_adapters() if a.name == name})
     if bases:
         raise OtherBaseError(
-            f"adapter {name} ships for {' and '.join(bases)}; this base is another: {network.config.name} {own}"
+            f"adapter {name} ships for {' and '.join(bases)}; this base is another: {network.config.name} {fingerprint}"
         )
-    here = ", ".join(sorted({a.name for a in shipped_adapters() if a.base == own} | set(PARAMETER_FREE)))
+    here = ", ".join(sorted({a.name for a in shipped_adapters() if a.base == fingerprint} | set(PARAMETER_FREE)))
     raise ModelMismatchError(f"there is no adapter {name!r}: it is neither a file nor shipped for this base ({here})")
 
 
 def adapter_class(kind: str) -> type[Adapter]:
-    """The class of a kind. Raises UsageError for kinds that neither the package nor the running program defines."""
+    """Return the class of a kind.
+
+    Raises UsageError for kinds that neither the package nor the running program defines.
+    """
     if kind not in Adapter.kinds and kind in BUILT_IN:
         import_module(BUILT_IN[kind])
     if kind not in Adapter.kinds:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from promptcodec.bitstream.records import AdapterRecord
-from promptcodec.codec.adapters import Request
+from promptcodec.bitstream.contents import AdapterRecord
+from promptcodec.codec.adapters import AdapterSource, Request
 from promptcodec.errors import ModelMismatchError, OtherBaseError, UnfitError, UsageError
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.effort import Effort
 from promptcodec.steer.adapter import Adapter
-from promptcodec.steer.adapter_file import StoredAdapter
+from promptcodec.steer.adapter_file import LoadedAdapters, StoredAdapter
+from promptcodec.steer.attached import FileAdapters
 from promptcodec.steer.controls import Controls, constant
-from promptcodec.steer.file_adapters import FileAdapters
 from promptcodec.steer.kinds import PARAMETER_FREE
-from promptcodec.steer.loaded_adapters import LoadedAdapters
 from promptcodec.steer.methods.quantisation_step import OWN_STEP, QuantisationStep, step_for
 from promptcodec.steer.region_map import region_map
+
+if TYPE_CHECKING:
+    from promptcodec.codec.adapters import MapSource
 
 
 class AdapterLibrary:
@@ -34,7 +38,11 @@ class AdapterLibrary:
         self._network, self._device = network, torch.device(device)
         self.files = LoadedAdapters(network)
 
-    def attach(self, request: Request, rgb: NDArray[np.uint8], q: float, effort: Effort) -> FileAdapters | None:
+    def with_maps_read(self, request: Request, height: int, width: int) -> Request:
+        """The request with its maps as tensors (1, 1, height, width) in [0, 1]. Raises UsageError and ImageError."""
+        return replace(request, maps={k: region_map(source, height, width) for k, source in request.maps.items()})
+
+    def attach(self, request: Request, rgb: NDArray[np.uint8], q: float, effort: Effort) -> FileAdapters:
         """The adapters that ``request`` takes, for a picture (H, W, 3) at the rate q in [0, 1].
 
         With an effort, the setting ``step`` is chosen where it is not given: the one at which the picture, without the
@@ -43,8 +51,6 @@ class AdapterLibrary:
         Raises UsageError for what an adapter lacks, and for what neither one that is named takes nor one in the
         package; ModelMismatchError for adapters that are not those of this base.
         """
-        if not request:
-            return None
         height, width = rgb.shape[:2]
         adapters = self._taking(self.load(request.adapters), request.settings, request.maps)
         scalars = {name: constant(value) for name, value in request.settings.items()}
@@ -58,7 +64,7 @@ class AdapterLibrary:
         return FileAdapters.of(self._network.config, adapters, signals, controls)
 
     def open(self, records: tuple[AdapterRecord, ...], request: Request) -> FileAdapters | None:
-        """The adapters that a file names.
+        """Return the adapters that a file names.
 
         Settings of ``request`` set anew what an adapter of the file leaves to the decoder. A setting that no adapter
         of the file takes attaches one that acts in the decoder alone, such as ``look``: any file of its base takes it.
@@ -78,15 +84,27 @@ class AdapterLibrary:
                 left_out.append(str(error))
         return self._open(records, request.settings, named, left_out)
 
-    def load(self, sources: Sequence[Any]) -> list[StoredAdapter]:
+    def signalled(self, records: tuple[AdapterRecord, ...]) -> dict[str, float]:
+        """The scalars that a file's adapters signal, by name, such as its look. Raises ModelMismatchError."""
+        read = (self._find(record, (), ()).adapter.read(record.signal) for record in records)
+        return {name: float(value) for controls in read for name, value in controls.scalars.items()}
+
+    def load(self, sources: Sequence[AdapterSource]) -> list[StoredAdapter]:
         """Adapters in files, by name, or loaded already. Raises ModelMismatchError, OtherBaseError, UsageError."""
-        return [s if isinstance(s, StoredAdapter) else self._moved(self.files.load(s)) for s in sources]
+        return [self._loaded(source) for source in sources]
+
+    def _loaded(self, source: AdapterSource) -> StoredAdapter:
+        if isinstance(source, StoredAdapter):
+            return source
+        if isinstance(source, (str, os.PathLike)):
+            return self._moved(self.files.load(source))
+        raise UsageError(f"expected an adapter, its file or its name, found {type(source).__name__}")
 
     def _open(
         self, records: tuple[AdapterRecord, ...], settings: Mapping[str, float], named: Sequence[StoredAdapter],
         left_out: Sequence[str],
     ) -> FileAdapters:  # fmt: skip
-        """``left_out``: for messages, which named adapters do not fit this base."""
+        """Return ``left_out``: for messages, which named adapters do not fit this base."""
         chosen = [self._find(record, named, left_out) for record in records]
         signals: list[bytes] = []
         settable: set[str] = set()
@@ -127,9 +145,12 @@ class AdapterLibrary:
         return stored
 
     def _taking(
-        self, named: Sequence[StoredAdapter], settings: Mapping[str, float], maps: Mapping[str, Any]
+        self, named: Sequence[StoredAdapter], settings: Mapping[str, float], maps: Mapping[str, MapSource]
     ) -> tuple[StoredAdapter, ...]:
-        """The named adapters, and those of the package that take what they do not. Raises UsageError if none does."""
+        """Return the named adapters, and those of the package that take what they do not.
+
+        Raises UsageError if none does.
+        """
         adapters = list(named)
         for name in maps:
             if not any(name in stored.adapter.maps for stored in adapters):
@@ -153,7 +174,7 @@ def _takes(adapter: Adapter) -> set[str]:
 
 
 def _set_anew(adapter: Adapter, signal: bytes | None, settings: Mapping[str, float]) -> bytes:
-    """The signal, if there is one, with those settings that are the decoder's to choose."""
+    """Return the signal, if there is one, with those settings that are the decoder's to choose."""
     if signal is not None and not any(name in (*adapter.settable, *adapter.signals) for name in settings):
         return signal
     scalars = dict(adapter.read(signal).scalars) if signal is not None else {}

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -17,12 +16,14 @@ from promptcodec.bitstream.tiling import Rect
 from promptcodec.errors import ImageError, LimitError, UnfitError, UsageError
 from promptcodec.picture.read import read
 
-MapSource = str | Path | float | Image.Image | NDArray[Any] | Tensor
+if TYPE_CHECKING:
+    from promptcodec.codec.adapters import MapSource
+
 _NUMBER = re.compile(r"^\s*[0-9]*\.?[0-9]+\s*$")
 
 
 def region_map(roi: MapSource, height: int, width: int) -> Tensor:
-    """(1, 1, height, width) in [0, 1], 1 where the picture matters most.
+    """Return (1, 1, height, width) in [0, 1], 1 where the picture matters most.
 
     ``roi``: ``x,y,w,h`` in pixels of the upright picture (1 inside, 0 outside, cut at its borders), a grey picture of
     any size (white matters; whatever ``picture.read`` takes: a path, a PIL image, an array (H, W) of uint8, bool, or
@@ -60,7 +61,7 @@ def region_map(roi: MapSource, height: int, width: int) -> Tensor:
 
 
 def _in_range(roi: Tensor) -> Tensor:
-    """A map of floating point (or bool) from 0 to 1; what rounding has left outside is clipped."""
+    """Return a map of floating point (or bool) from 0 to 1; what rounding has left outside is clipped."""
     values = roi.float()
     if not bool(torch.isfinite(values).all()) or float(values.min()) < -0.01 or float(values.max()) > 1.01:
         raise UsageError(

@@ -50,7 +50,7 @@ class StageInfo:
 
 
 def transform_config(cfg: config.Model, name: TransformName) -> config.Transform:
-    """The configuration of a transform by its short name; a model without contextual means has an empty h_m."""
+    """Return the configuration of a transform by its short name; a model without contextual means has an empty h_m."""
     if name == "h_m":
         means = cfg.context
         return means.features if isinstance(means, config.ContextualMean) else config.Transform(cfg.hyper_channels, ())
@@ -58,8 +58,8 @@ def transform_config(cfg: config.Model, name: TransformName) -> config.Transform
 
 
 def stages(cfg: config.Model, transform: TransformName) -> tuple[StageInfo, ...]:
-    """The stages of a transform, in the order of computation."""
-    found: list[StageInfo] = []
+    """Return the stages of a transform, in the order of computation."""
+    infos: list[StageInfo] = []
     chain = transform_config(cfg, transform)
     channels = chain.in_channels
     before: list[config.Resample | config.ReflectConv] = []
@@ -69,35 +69,35 @@ def stages(cfg: config.Model, transform: TransformName) -> tuple[StageInfo, ...]
                 before.append(layer)
                 channels = layer.channels
             continue
-        index = len(found)
+        index = len(infos)
         blocks = tuple(_block(Site(transform, index, i), channels, layer) for i in range(layer.depth))
-        found.append(StageInfo(transform, index, tuple(before), channels, blocks))
+        infos.append(StageInfo(transform, index, tuple(before), channels, blocks))
         before = []
     if transform == "h_m" and isinstance(cfg.context, config.ContextualMean):
-        network = SiteInfo(Site(transform, len(found), 0), cfg.context.hidden, "the mean network")
-        found.append(StageInfo(transform, len(found), tuple(before), cfg.context.hidden, (network,)))
-    return tuple(found)
+        network = SiteInfo(Site(transform, len(infos), 0), cfg.context.hidden, "the mean network")
+        infos.append(StageInfo(transform, len(infos), tuple(before), cfg.context.hidden, (network,)))
+    return tuple(infos)
 
 
 def has_ngram_context(transform: config.Transform) -> bool:
-    """Whether a stage of ``transform`` adds N-gram context, which a region can limit."""
+    """Return whether a stage of ``transform`` adds N-gram context, which a region can limit."""
     mixers = (layer.mixer for layer in transform.layers if isinstance(layer, config.Stage))
     return any(isinstance(mixer, config.Attention) and mixer.ngram > 0 for mixer in mixers)
 
 
 def sites(cfg: config.Model) -> tuple[SiteInfo, ...]:
-    """Every block of a model."""
+    """Return every block of a model."""
     return tuple(block for name in TRANSFORMS for stage in stages(cfg, name) for block in stage.blocks)
 
 
-def stages_with_tokens(cfg: config.Model, transform: TransformName, wanted: Iterable[int] | None) -> list[StageInfo]:
-    """The stages of a transform that take prompts: all of them, or the ``wanted`` ones by index.
+def stages_with_tokens(cfg: config.Model, transform: TransformName, indices: Iterable[int] | None) -> list[StageInfo]:
+    """Return the stages of a transform that take prompts: all of them, or those with these ``indices``.
 
-    Raises UsageError where a wanted stage does not exist or takes none, or where there is none at all.
+    Raises UsageError where such a stage does not exist or takes none, or where there is none at all.
     """
     known = stages(cfg, transform)
     takers = [stage.index for stage in known if stage.takes_tokens]
-    for index in wanted or ():
+    for index in indices or ():
         if not 0 <= index < len(known):
             raise UsageError(f"{transform} of {cfg.name} has stages 0 to {len(known) - 1}, there is no stage {index}")
         if index not in takers:
@@ -105,14 +105,17 @@ def stages_with_tokens(cfg: config.Model, transform: TransformName, wanted: Iter
             raise UsageError(
                 f"{transform} stage {index} of {cfg.name} uses {mixer}, which takes no prompt tokens; {_advice(takers)}"
             )
-    chosen = takers if wanted is None else list(wanted)
+    chosen = takers if indices is None else list(indices)
     if not chosen:
         raise UsageError(f"no stage of {transform} of {cfg.name} has attention to take prompts; {_advice(takers)}")
     return [known[i] for i in chosen]
 
 
 def prompted_from(cfg: config.Model, transform: TransformName) -> StageInfo:
-    """The first stage of a transform, where generators of prompts begin. Raises UsageError where no stage takes any."""
+    """Return the first stage of a transform, where generators of prompts begin.
+
+    Raises UsageError where no stage takes any.
+    """
     stages_with_tokens(cfg, transform, None)
     return stages(cfg, transform)[0]
 

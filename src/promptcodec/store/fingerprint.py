@@ -14,14 +14,14 @@ PIXEL_PREFIXES = ("g_s.", "gain.y_inverse")
 
 
 def probability_fingerprint(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> bytes:
-    """8 bytes over all that decides a probability or a mean: must be equal for a file to decode."""
+    """Return 8 bytes over all that decides a probability or a mean: must be equal for a file to decode."""
     chosen = {k: v for k, v in tensors.items() if k.startswith(PROBABILITY_PREFIXES) and k != "gain.y_inverse"}
     decisive = {k: config[k] for k in ("hyper_synthesis", "scale", "gain", "context") if k in config}
     return _digest(chosen, decisive)[:8]
 
 
 def pixel_fingerprint(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> bytes:
-    """4 bytes over the synthesis: another one decodes the same latents to other pixels."""
+    """Return 4 bytes over the synthesis: another one decodes the same latents to other pixels."""
     chosen = {k: v for k, v in tensors.items() if k.startswith(PIXEL_PREFIXES)}
     return _digest(chosen, {"synthesis": config["synthesis"]})[:4]
 

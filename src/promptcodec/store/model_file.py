@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -22,8 +21,8 @@ from promptcodec.model.config import Model
 from promptcodec.model.inference.defaults import about_to_load, default_settings
 from promptcodec.store.fingerprint import pixel_fingerprint, probability_fingerprint
 from promptcodec.store.prior_tables import prior_tables
+from promptcodec.store.tensor_file import read_tensor_file
 from promptcodec.system.atomic import atomic_write
-from promptcodec.system.utf8_path import utf8_path
 
 FORMAT = "promptcodec-model-1"
 
@@ -76,15 +75,7 @@ def save_model(network: CompressionModel, path: str | Path, version: str) -> Non
 @default_settings()
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> StoredModel:
     """Read a model file. Raises ModelMismatchError where it is missing, foreign or does not fit its fingerprints."""
-    try:
-        with utf8_path(path) as name, safe_open(name, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-    except (OSError, SafetensorError) as error:
-        raise ModelMismatchError(f"model file {path} cannot be read: {error}") from None
-    if metadata.get("format") != FORMAT:
-        found = metadata.get("format", "no promptcodec model at all")
-        raise ModelMismatchError(f"model file {path}: found {found}, expected {FORMAT}")
+    metadata, tensors = read_tensor_file(path, "model", FORMAT)
     try:
         return _assemble(metadata, tensors, path, device)
     except ModelMismatchError:

@@ -17,7 +17,7 @@ LARGEST = 512  # symbols on either side of the median, at most
 
 @torch.no_grad()
 def prior_tables(prior: FactorizedPrior) -> FrequencyTables:
-    """One table a channel over symbols round(z - median), wide enough to leave 2^-20 outside on either side."""
+    """Return one table a channel over symbols round(z - median), wide enough to leave 2^-20 outside on either side."""
     density = copy.deepcopy(prior).double()
     symbols = torch.arange(-LARGEST, LARGEST + 1, dtype=torch.float64)
     centres = density.medians.reshape(-1, 1, 1) + symbols
@@ -36,6 +36,6 @@ def prior_tables(prior: FactorizedPrior) -> FrequencyTables:
 
 
 def _interval(lower: Tensor, upper: Tensor) -> Tensor:
-    """sigmoid(upper) - sigmoid(lower), taken on the side where neither is close to one."""
+    """Return sigmoid(upper) - sigmoid(lower), taken on the side where neither is close to one."""
     sign = torch.where(lower + upper > 0, -torch.ones_like(lower), torch.ones_like(lower))
     return (torch.sigmoid(sign * upper) - torch.sigmoid(sign * lower)).abs()

@@ -16,12 +16,15 @@ LARGEST_HEADER = 2**24  # bytes; a model's is a few thousand
 
 @cache
 def shipped_models() -> dict[str, dict[str, str]]:
-    """Metadata of every shipped model file by name; ``path`` is the file."""
+    """Return the metadata of every shipped model file by name; ``path`` is the file."""
     return {path.stem: read_metadata(path) | {"path": str(path)} for path in sorted(FOLDER.glob("*.safetensors"))}
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """What a model file says of itself. Raises ModelMismatchError for other files."""
+    """Read what a model file states: name, version, base and fingerprints.
+
+    Raises ModelMismatchError for other files.
+    """
     metadata = read_header(path)
     try:
         return metadata | {"fingerprint": f"{metadata['probability_fingerprint']}-{metadata['pixel_fingerprint']}"}
@@ -30,7 +33,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def read_header(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file, which begins with the length of its JSON header.
+    """Return the metadata of a safetensors file, which begins with the length of its JSON header.
 
     Raises ModelMismatchError for other files.
     """
@@ -44,7 +47,7 @@ def read_header(path: Path) -> dict[str, str]:
 
 
 def find_model(name: str) -> Path:
-    """Path of a model: a shipped one by name (``nano``) or name and version (``nano-0.5``), or a file.
+    """Return the path of a model: a shipped one by name (``nano``) or name and version (``nano-0.5``), or a file.
 
     Raises ModelMismatchError.
     """
@@ -60,7 +63,7 @@ def find_model(name: str) -> Path:
 
 
 def model_for(probability: bytes, pixels: bytes) -> Path | None:
-    """Path of the shipped model with these fingerprints, None where there is none.
+    """Return the path of the shipped model with these fingerprints, None where there is none.
 
     Of models that share all that decides a probability, the one whose synthesis a file was made for gives its pixels;
     where that one is not shipped, another decodes it to slightly other pixels: the default one if it can.

@@ -42,10 +42,10 @@ class ShippedAdapter:
 
 @cache
 def shipped_adapters() -> tuple[ShippedAdapter, ...]:
-    """All of them, newest first."""
+    """Return all of them, newest first."""
     return tuple(ShippedAdapter(**entry) for entry in reversed(json.loads(REGISTER.read_text("utf-8"))))
 
 
 def find_adapter(name: str, base: str) -> ShippedAdapter | None:
-    """The newest of that name for a base, by its fingerprint; None where there is none."""
+    """Return the newest of that name for a base, by its fingerprint; None where there is none."""
     return next((a for a in shipped_adapters() if a.name == name and a.base == base), None)

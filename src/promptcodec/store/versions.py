@@ -36,12 +36,12 @@ class ModelVersion:
 
 @cache
 def registered() -> tuple[ModelVersion, ...]:
-    """All entries of the register."""
+    """Return all entries of the register."""
     return tuple(ModelVersion(**entry) for entry in json.loads(REGISTER.read_text("utf-8")))
 
 
 def described(probability: bytes) -> str:
-    """A model for people, by the fingerprint in a file: with its name and version where the register has them."""
+    """Describe a model by the fingerprint in a file: with its name and version where the register has them."""
     for entry in reversed(registered()):
         if entry.probability == probability.hex():
             kind = "" if entry.stable else ", an experimental version that is not kept for ever"
@@ -50,7 +50,7 @@ def described(probability: bytes) -> str:
 
 
 def remedy(probability: bytes, pixels: bytes) -> str:
-    """What to do with a file of the model with these fingerprints where another one is at hand."""
+    """Say what to do with a file of the model with these fingerprints where another one is at hand."""
     shipped = model_for(probability, pixels)
     if shipped is None:
         return "decode it with the release or the model file that made it"

@@ -9,7 +9,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def keep_large_blocks() -> None:
-    """For entry points (command line, server), not for library import: the process keeps its peak heap."""
+    """Keep the process's peak heap: for entry points (command line, server), not for library import."""
     libc = _glibc()
     if libc is None:
         return

@@ -65,7 +65,10 @@ def atomic_write(path: Path, overwrite: bool = False) -> Iterator[BinaryIO]:
 
 
 def _status(path: Path) -> os.stat_result | None:
-    """What ``path`` is; None where nothing is there. Raises OSError where that cannot be told, and for folders."""
+    """Return the status of ``path``; None where nothing is there.
+
+    Raises OSError where that cannot be told, and for folders.
+    """
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -120,7 +123,10 @@ def _sweep(folder: Path) -> None:
 
 @cache
 def _machine() -> str:
-    """Eight hex digits that tell apart those who cannot see each other's processes: machines, and containers on one."""
+    """Return eight hex digits that tell apart those who cannot see each other's processes.
+
+    Machines, and containers on one.
+    """
     namespace = 0
     with suppress(OSError):
         namespace = Path("/proc/self/ns/pid").stat().st_ino
@@ -128,7 +134,7 @@ def _machine() -> str:
 
 
 def _alive(pid: int) -> bool:
-    """Whether there may be a process ``pid``: only a system that says no is believed."""
+    """Return whether there may be a process ``pid``: only a system that says no is believed."""
     if os.name != "posix":  # there, the signal 0 would end it
         return True
     try:

@@ -27,7 +27,7 @@ class BoundedCache(Generic[Key, Value]):
         _caches.add(self)
 
     def get(self, key: Key, make: Callable[[], Value], valid: Callable[[Value], bool] = lambda value: True) -> Value:
-        """The value of ``key``, made if it is not here or no longer ``valid``. Raises what ``make`` does."""
+        """Return the value of ``key``, made if it is not here or no longer ``valid``. Raises what ``make`` does."""
         with self._lock:
             if key not in self._values or not valid(self._values[key]):
                 self._values[key] = make()

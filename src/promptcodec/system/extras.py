@@ -20,7 +20,7 @@ class Extra:
     modules: Mapping[str, str]
 
     def missing(self) -> list[str]:
-        """The distributions whose modules are not installed."""
+        """Return the distributions whose modules are not installed."""
         return [package for package, module in self.modules.items() if find_spec(module) is None]
 
 
@@ -31,14 +31,19 @@ EXTRAS = (
           {"scipy": "scipy", "matplotlib": "matplotlib", "ssimulacra2": "ssimulacra2", "imagecodecs": "imagecodecs"}),
     Extra("peers", "the codecs heic and vvc in eval and compare (their encoders are under the GPL)",
           {"pillow-heif": "pillow_heif", "imageio-ffmpeg": "imageio_ffmpeg"}),
+    Extra("serve", "the page in the browser and the HTTP interface of `promptcodec serve`",
+          {"fastapi": "fastapi", "uvicorn": "uvicorn", "python-multipart": "python_multipart",
+           "prometheus-client": "prometheus_client", "ssimulacra2": "ssimulacra2", "imagecodecs": "imagecodecs"}),
     Extra("stream", "training data from s3:// and other addresses (http and https need nothing)",
           {"fsspec": "fsspec"}),
+    Extra("batch", "batch jobs on Parquet files, and from and to s3:// (with s3fs) and other addresses",
+          {"fsspec": "fsspec", "pyarrow": "pyarrow"}),
     Extra("ray", "batches on many machines (batch --engine ray) and Ray Data pipelines", {"ray": "ray"}),
 )  # fmt: skip
 
 
 def import_extra(module: str, package: str, extra: str = "eval") -> Any:
-    """The imported ``module`` of the distribution ``package``. Raises UsageError that names the extra."""
+    """Return the imported ``module`` of the distribution ``package``. Raises UsageError that names the extra."""
     try:
         return import_module(module)
     except ImportError as error:

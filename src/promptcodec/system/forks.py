@@ -12,7 +12,7 @@ _SPAWN = "start processes that code with multiprocessing.get_context('spawn')"
 
 
 def _is_forked_worker() -> bool:
-    """Whether multiprocessing forked this process before promptcodec was imported."""
+    """Return whether multiprocessing forked this process before promptcodec was imported."""
     processes = sys.modules.get("multiprocessing.process")
     is_child = processes is not None and processes.parent_process() is not None
     return is_child and "--multiprocessing-fork" not in sys.orig_argv  # which the other start methods leave there
@@ -34,7 +34,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def leave_lost_threads() -> None:
-    """In a fork of a process that had loaded torch, run torch on one thread, and warn of it once.
+    """Run torch on one thread in a fork of a process that had loaded torch, and warn of it once.
 
     OpenMP waits for threads that a fork does not copy, for ever; one thread waits for nobody. Whether the parent had
     started any cannot be asked of it, so a child is taken to have lost them wherever it would use more than one. Raises
@@ -60,7 +60,7 @@ def leave_lost_threads() -> None:
 
 
 def explained(error: RuntimeError) -> Exception:
-    """``error``, or a ForkError in its place where torch refuses to go on in a forked process (CUDA, gradients)."""
+    """Return ``error``, or a ForkError in its place where torch refuses to go on in a fork (CUDA, gradients)."""
     if _inherited_torch and "fork" in str(error):
         return ForkError(f"torch cannot do this in a forked process: {_SPAWN}")
     return error

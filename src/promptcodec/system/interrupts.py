@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def interrupts_blocked() -> Iterator[None]:
-    """Signals arrive when the block ends; processes and threads started inside never see them."""
+    """Hold signals back until the block ends; processes and threads started inside never see them."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return

@@ -26,20 +26,23 @@ def check_memory(height: int, width: int, tile: int) -> None:
 
 
 def available_bytes() -> int | None:
-    """Memory free for this process, what it already holds included; None where the system does not tell."""
+    """Return the memory free for this process, what it already holds included; None where the system does not tell."""
     try:
         system = Path("/proc/meminfo").read_text().split()
         process = Path("/proc/self/status").read_text().split()
-        held = 1024 * int(process[process.index("VmRSS:") + 1])
+        resident = 1024 * int(process[process.index("VmRSS:") + 1])
         free = 1024 * int(system[system.index("MemAvailable:") + 1])
     except (OSError, ValueError, IndexError):  # not Linux
         return None
     group = _free_in_control_group()
-    return held + (free if group is None else min(free, group))
+    return resident + (free if group is None else min(free, group))
 
 
 def _free_in_control_group() -> int | None:
-    """What a container's memory limit leaves, the file cache that it can drop included; None where there is none."""
+    """Return the bytes that a container's limit leaves, the file cache that it can drop included.
+
+    None where there is none.
+    """
     group = Path("/sys/fs/cgroup")
     try:
         limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))

@@ -40,7 +40,7 @@ def json_text(value: Any, **options: Any) -> str:
 
 def valid_unicode(text: str) -> str:
     """Make a file name, or text with such names in it, valid Unicode: bytes that are not UTF-8 become ``\\xNN``."""
-    return _SURROGATES.sub(lambda found: _escaped(found[0]), _decoded(text))
+    return _SURROGATES.sub(lambda match: _escaped(match[0]), _decoded(text))
 
 
 def _escaped(character: str) -> str:
@@ -55,7 +55,10 @@ def _escaped(character: str) -> str:
 
 
 def _decoded(text: str) -> str:
-    """``text`` from its bytes as UTF-8 where that is what they are: in the locale C, Python may take them for ASCII."""
+    """Return ``text`` from its bytes as UTF-8 where that is what they are.
+
+    In the locale C, Python may take them for ASCII.
+    """
     if not _SURROGATES.search(text):
         return text
     try:
@@ -68,12 +71,12 @@ def _unicode(value: Any) -> Any:
     if isinstance(value, str):
         return valid_unicode(value)
     if isinstance(value, Mapping):
-        found: dict[Any, Any] = {}
+        keyed: dict[Any, Any] = {}
         for key, part in value.items():
-            found[_unicode(key)] = _unicode(part)
+            keyed[_unicode(key)] = _unicode(part)
             if isinstance(part, str) and _SURROGATES.search(_decoded(part)) and (raw := _bytes(part)) is not None:
-                found[f"{_unicode(key)}_base64"] = base64.b64encode(raw).decode()
-        return found
+                keyed[f"{_unicode(key)}_base64"] = base64.b64encode(raw).decode()
+        return keyed
     return [_unicode(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 

@@ -16,16 +16,16 @@ _MOST_LINKS = 40  # in a chain, as Linux has it
 
 
 def descriptor(path: str | os.PathLike[str]) -> int | None:
-    """The open descriptor of this process that ``path`` stands for, None where it names something else.
+    """Return the open descriptor of this process that ``path`` stands for, None where it names something else.
 
     Such are ``/dev/stdout``, ``/dev/fd/63`` (what a shell puts in place of ``>(command)``) and links to them.
     """
     text = os.path.abspath(path)  # noqa: PTH100 (resolve() would follow the links)
     for _ in range(_MOST_LINKS):
-        if found := _DESCRIPTOR.fullmatch(text):
-            if found[3] and found[3].isdigit() and int(found[3]) != os.getpid():
+        if match := _DESCRIPTOR.fullmatch(text):
+            if match[3] and match[3].isdigit() and int(match[3]) != os.getpid():
                 return None
-            return _STANDARD[found[1]] if found[1] else int(found[2] or found[4])
+            return _STANDARD[match[1]] if match[1] else int(match[2] or match[4])
         link = Path(text)
         try:  # a step at a time: behind /dev/stdout lies a link whose target, such as pipe:[4711], is no path
             text = os.path.normpath(Path(os.path.realpath(link.parent)) / link.readlink())
@@ -35,7 +35,7 @@ def descriptor(path: str | os.PathLike[str]) -> int | None:
 
 
 def is_stream(path: str | os.PathLike[str]) -> bool:
-    """Whether writing to ``path`` replaces nothing: a pipe, a character device, a socket or an open descriptor.
+    """Return whether writing to ``path`` replaces nothing: a pipe, a character device, a socket or an open descriptor.
 
     Block devices are none: what they hold would be lost.
     """
@@ -48,7 +48,7 @@ def is_stream(path: str | os.PathLike[str]) -> bool:
 
 
 def is_terminal(path: str | os.PathLike[str]) -> bool:
-    """Whether ``path`` is a terminal, or an open descriptor of one."""
+    """Return whether ``path`` is a terminal, or an open descriptor of one."""
     number = descriptor(path)
     if number is not None:
         return os.isatty(number)

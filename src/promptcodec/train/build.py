@@ -152,7 +152,7 @@ def _distortion(recipe: Recipe, device: torch.device) -> Distortion:
 
 
 def _loss_terms(recipe: Recipe, device: torch.device) -> LossTerms:
-    """What an adapter's loss measures reconstructions by, and the weights of it."""
+    """Return the terms that an adapter's loss measures reconstructions by, and their weights."""
     weights = LossTerms(Distortion("mse"), psnr_weight=recipe.psnr_weight, machine_weight=recipe.machine_weight)
     match LOSSES[recipe.objective].features:
         case "metric" if recipe.distortion == "ms-ssim":
@@ -171,7 +171,7 @@ def _ms_ssim_distance(x_hat: Tensor, x: Tensor) -> Tensor:
 
 
 def _fixed_q(recipe: Recipe, base: CompressionModel) -> float | None:
-    """The rate that a base of variable rate is kept at, None where it follows the drawn one."""
+    """Return the rate that a base of variable rate is kept at, None where it follows the drawn one."""
     gain = base.gain
     if gain is None or not recipe.base_lambda:
         return None

@@ -22,7 +22,7 @@ _PLACES = {"g_a": "analysis", "g_s": "synthesis", "h_a": "hyper_analysis"}
 
 
 def grows(small: config.Model, large: config.Model) -> bool:
-    """Whether a model described by ``large`` can begin as one described by ``small``."""
+    """Return whether a model described by ``large`` can begin as one described by ``small``."""
     if small.gain != large.gain or small.scale != large.scale or small.context is not None:
         return False
     pairs = [(getattr(small, part), getattr(large, part)) for part in _PLACES.values()]
@@ -86,7 +86,7 @@ def _fit_scales(model: CompressionModel, trained: CompressionModel, pictures: Te
 
 
 def _moved(trained: CompressionModel, old: str, new: str, places: dict[int, int]) -> dict[str, Tensor]:
-    """The tensors of layers of ``trained`` under the names that they have in the larger model."""
+    """Return the tensors of layers of ``trained`` under the names that they have in the larger model."""
     return {
         f"{new}.{target}.{name.removeprefix(f'{old}.{source}.')}": value
         for source, target in places.items()
@@ -96,14 +96,17 @@ def _moved(trained: CompressionModel, old: str, new: str, places: dict[int, int]
 
 
 def _places(old: tuple[config.Layer, ...], new: tuple[config.Layer, ...]) -> dict[int, int] | None:
-    """Where each layer of ``old`` stands in ``new``; None where what lies between them is not the identity at first."""
+    """Return where each layer of ``old`` stands in ``new``.
+
+    None where what lies between them is not the identity at first.
+    """
     places: dict[int, int] = {}
     rest: Iterator[tuple[int, config.Layer]] = iter(enumerate(old))
-    wanted = next(rest, None)
+    expected = next(rest, None)
     for i, layer in enumerate(new):
-        if wanted is not None and layer == wanted[1]:
-            places[wanted[0]] = i
-            wanted = next(rest, None)
+        if expected is not None and layer == expected[1]:
+            places[expected[0]] = i
+            expected = next(rest, None)
         elif not (isinstance(layer, config.Stage) and layer.zero_init and not layer.residual):
             return None
-    return places if wanted is None else None
+    return places if expected is None else None

@@ -20,7 +20,10 @@ UNIT = 45.0 / 255.0  # one latent unit in pixel values of [0, 1]: the high-rate 
 
 
 def opponent_dct(block: int) -> Tensor:
-    """Orthonormal basis (3 * block², 3, block, block): 2-D DCT-II of luma, blue-yellow and red-green, per frequency."""
+    """Return the orthonormal basis (3 * block², 3, block, block).
+
+    2-D DCT-II of luma, blue-yellow and red-green, per frequency.
+    """
     n = torch.arange(block, dtype=torch.float64)
     basis = torch.cos(math.pi / block * (n[None] + 0.5) * n[:, None]) * math.sqrt(2 / block)
     basis[0] /= math.sqrt(2)

@@ -155,7 +155,7 @@ class Trainer:
                 "guard": self.guard.state() if self.guard is not None else None} | self._learned()  # fmt: skip
 
     def _learned(self) -> dict[str, Any]:
-        """Return what training changes: weights, their average, moments, and the samples that they come from."""
+        """Return all that training changes: weights, their average, moments, and the samples that they come from."""
         return {"samples": self.samples, "model": self.task.trained.state_dict(), "average": self.average,
                 **self.optimiser.state()}  # fmt: skip
 
@@ -267,7 +267,7 @@ class Trainer:
         self.run.say(rollback.sentence())
 
     def _example(self) -> dict[str, Tensor] | None:
-        """Controls for one sample."""
+        """Return the controls for one sample."""
         inputs = self.draw_inputs()
         return {name: value[:1] for name, value in inputs[0].items()} if inputs else None
 

@@ -15,7 +15,7 @@ MakeOptimiser = Callable[[Groups], torch.optim.Optimizer]
 
 
 def adam(groups: Groups) -> torch.optim.Optimizer:
-    """The optimiser of all recipes."""
+    """Return the optimiser of all recipes."""
     return torch.optim.Adam(groups, fused=True)
 
 
@@ -69,7 +69,7 @@ class Optimiser:
         return norm
 
     def state(self) -> dict[str, Any]:
-        """Return what ``restore`` needs."""
+        """Return the state that ``restore`` needs."""
         return {key: optimiser.state_dict() for key, optimiser in self._all.items()}
 
     def restore(self, state: dict[str, Any]) -> None:

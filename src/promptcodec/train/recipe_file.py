@@ -91,7 +91,10 @@ def flatten(values: Values, name: str) -> dict[str, Any]:
 
 
 def _of_section(section: str, table: dict[str, Any], name: str) -> Iterator[tuple[str, Any]]:
-    """Fields and values of one section. What ``[adapter]`` has beyond its fields are the adapter's kind and options."""
+    """Yield the fields and values of one section.
+
+    What ``[adapter]`` has beyond its fields are the adapter's kind and options.
+    """
     options: dict[str, Any] = {}
     names = {IN_SECTION.get(field, field) if field == section else field: field for field in SECTIONS[section]}
     for key, value in table.items():
@@ -109,7 +112,7 @@ def _of_section(section: str, table: dict[str, Any], name: str) -> Iterator[tupl
 
 
 def _checked(field: dataclasses.Field[Any], value: Any, name: str) -> Any:
-    """The value of a field in its type. Raises UsageError."""
+    """Return the value of a field in its type. Raises UsageError."""
     key, default = field.name, {} if field.default is dataclasses.MISSING else field.default
     written = value
     if isinstance(default, tuple):
@@ -128,7 +131,10 @@ def _checked(field: dataclasses.Field[Any], value: Any, name: str) -> Any:
 
 
 def _listed(value: Any, kind: type, what: str) -> tuple[Any, ...]:
-    """A list of a recipe, or one value in its place. Raises UsageError for values that are not of this ``kind``."""
+    """Return a list of a recipe, or one value in its place.
+
+    Raises UsageError for values that are not of this ``kind``.
+    """
     values = tuple(value) if isinstance(value, (list, tuple)) else (value,)
     kinds = (int, float) if kind is float else (kind,)
     if any(not isinstance(one, kinds) or isinstance(one, bool) for one in values):

@@ -65,7 +65,7 @@ def start_from(
 
 
 def _shape(model: config.Model) -> config.Model:
-    """``model`` without what changes no tensor: its name, and how often blocks are dropped in training."""
+    """Return ``model`` without what changes no tensor: its name, and how often blocks are dropped in training."""
     parts = ("analysis", "synthesis", "hyper_analysis", "hyper_synthesis")
     return dataclasses.replace(
         model, name="", **{part: dataclasses.replace(getattr(model, part), drop_path=0.0) for part in parts}

@@ -67,7 +67,7 @@ class SteeredObjective(nn.Module):
     def forward(
         self, x: Tensor, q: Tensor, controls: dict[str, Tensor], attached: Sequence[int] = ()
     ) -> tuple[Tensor, Tensor]:
-        """Loss to minimise, and sums for ``Meter``.
+        """Return the loss to minimise, and sums for ``Meter``.
 
         x: (B, 3, H, W) in [0, 1]. q: (B,) in [0, 1], the rates. ``controls``: scalars (B,) and maps (B, 1, H, W) by
         name. ``attached``: which of the co-adapters take part.
@@ -87,7 +87,7 @@ class SteeredObjective(nn.Module):
         return total, figures(losses, rate_distortion(out, x), q)
 
     def rate_lambda(self, q: Tensor) -> Tensor:
-        """The trade-offs (B,) that the rates q (B,) are trained for."""
+        """Return the trade-offs (B,) that the rates q (B,) are trained for."""
         gain = self.steered.network.gain
         if gain is not None and self.fixed_q is None:
             return gain.rate_lambda(q)
@@ -96,7 +96,7 @@ class SteeredObjective(nn.Module):
         return equations.index_to_lambda(q)
 
     def _scaled_losses(self, batch: LossInputs) -> Tensor:
-        """The loss of each sample, (B,), in the unit that all losses share."""
+        """Return the loss of each sample, (B,), in the unit that all losses share."""
         losses = self.loss.compute(batch, self.terms)
         if self.loss.rate == "unscaled":
             return losses

@@ -34,12 +34,12 @@ class Validation:
     gap: Gap | None
 
     def line(self) -> str:
-        """One line for people: every set at its middle rate."""
+        """Return one line for people: every set at its middle rate."""
         middle = {name: rows[len(rows) // 2] for name, rows in self.rows.items()}
-        told = [f"{name} {row['bpp']:.3f} bpp {row['psnr']:.2f} dB" for name, row in middle.items()]
+        figures = [f"{name} {row['bpp']:.3f} bpp {row['psnr']:.2f} dB" for name, row in middle.items()]
         if self.gap is not None:
-            told.append(phrase(self.gap, next(iter(self.rows))))
-        return f"{self.samples:>11,} samples  {' · '.join(told)}"
+            figures.append(phrase(self.gap, next(iter(self.rows))))
+        return f"{self.samples:>11,} samples  {' · '.join(figures)}"
 
 
 class ValidationSets:
@@ -65,7 +65,7 @@ class ValidationSets:
             say(f"validation and training pictures are measured, but not compared: {error}")
 
     def measure(self, measure: Measure, folder: Path, samples: int) -> Validation:
-        """Rate and quality on every set, added to the log in ``folder``."""
+        """Return the rate and quality on every set, added to the log in ``folder``."""
         rows = {name: measure(pictures) for name, pictures in self.pictures.items()}
         for name, rows_of_set in rows.items():
             add_rd(folder, samples, name, rows_of_set)

@@ -15,7 +15,7 @@ OURS = "promptcodec"
 
 
 def curve_key(name: str, options: dict[str, Any]) -> str:
-    """Identifies a rate-distortion curve: the codec with all that changes its files, except the setting."""
+    """Identify a rate-distortion curve: the codec with all that changes its files, except the setting."""
     return f"{name} {json.dumps(options, sort_keys=True)}"
 
 
@@ -45,20 +45,20 @@ class EvaluatedCodec(ABC):
         return {}
 
     def key(self, quality: float) -> str:
-        """Identifies the codec at this setting; equal keys mean equal files for equal pictures."""
+        """Identify the codec at this setting; equal keys mean equal files for equal pictures."""
         return f"{curve_key(self.name, self.options)} @ {quality:g}"
 
     def use_mask(self, mask: NDArray[np.uint8] | None) -> None:  # noqa: B027 - most codecs have no use for it
-        """What matters in the next picture, uint8 (H, W), for codecs that can use it; None: nothing is known."""
+        """Note what matters in the next picture, uint8 (H, W), for codecs that can use it; None: nothing is known."""
 
     @abstractmethod
     def check(self, quality: float) -> None:
-        """Raises UsageError for a setting that the codec does not have."""
+        """Check a setting. Raises UsageError for one that the codec does not have."""
 
     @abstractmethod
     def encode(self, rgb: Pixels, quality: float) -> bytes:
-        """The complete file for a uint8 (H, W, 3) picture."""
+        """Return the complete file for a uint8 (H, W, 3) picture."""
 
     @abstractmethod
     def decode(self, data: bytes) -> Pixels:
-        """The uint8 (H, W, 3) picture of a file that ``encode`` returned."""
+        """Return the uint8 (H, W, 3) picture of a file that ``encode`` returned."""

@@ -36,7 +36,7 @@ class OurCodec(EvaluatedCodec):
     def __init__(
         self, model: str | None = None, adapters: Sequence[str] = (), controls: Mapping[str, float] | None = None
     ) -> None:
-        """``model``: name or path, None for the default; ``adapters``: files, or names of those in the package;
+        """Take ``model``: name or path, None for the default; ``adapters``: files, or names of those in the package;
         ``controls``: scalars by name, and ``effort``.
 
         Adapters that take a region of interest get the picture's mask. Raises ModelMismatchError where there is no
@@ -85,7 +85,7 @@ class OurCodec(EvaluatedCodec):
         return data
 
     def setting_for(self, rgb: Pixels, target: Target) -> float:
-        """The quality at which ``encode`` hits the target. Raises TargetError where there is none."""
+        """Return the quality at which ``encode`` hits the target. Raises TargetError where there is none."""
         return 100 * unpack(self._codec.encode(Image.fromarray(rgb), target=target)).header.q / Q_STEPS
 
     def decode(self, data: bytes) -> Pixels:
@@ -107,22 +107,22 @@ class OurCodec(EvaluatedCodec):
 
 
 def _at(controls: Mapping[str, float] | None) -> str:
-    """Of a codec's name."""
+    """Return the part of a codec's name that states a setting."""
     return "@" * bool(controls) + "&".join(f"{k}={v:g}" for k, v in sorted((controls or {}).items()))
 
 
 def open_ours(spec: str) -> OurCodec:
-    """``promptcodec[:MODEL][+ADAPTER]...[@NAME=VALUE[&NAME=VALUE]...]``: models and adapters by name or path, then
-    scalars, and ``effort``.
+    """Open ``promptcodec[:MODEL][+ADAPTER]...[@NAME=VALUE[&NAME=VALUE]...]``: models and adapters by name or path,
+    then scalars, and ``effort``.
 
     Raises UsageError for what cannot be read, and what ``OurCodec`` raises.
     """
-    whole, at, asked = spec.partition("@")
-    if at and Path(whole.partition(":")[2] + at + asked).exists():  # a path with an @
-        whole, asked = spec, ""
+    whole, at, options_text = spec.partition("@")
+    if at and Path(whole.partition(":")[2] + at + options_text).exists():  # a path with an @
+        whole, options_text = spec, ""
     head, *adapters = whole.split("+")
     controls = {}
-    for part in asked.split("&") if asked else ():
+    for part in options_text.split("&") if options_text else ():
         name, equals, value = part.partition("=")
         try:
             controls[name] = float(value)

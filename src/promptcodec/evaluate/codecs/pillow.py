@@ -45,6 +45,7 @@ ANCHORS = {
         rate=True,
     ),
     "avif": Format("AVIF", "avif", _AVIF_SETTINGS, _AVIF),
+    "avif-s8": Format("AVIF", "avif", _AVIF_SETTINGS, {**_AVIF, "speed": 8}),
     "avif-psnr": Format("AVIF", "avif", _AVIF_SETTINGS, {**_AVIF_PSNR, "speed": 6}),
     "avif-psnr-s4": Format("AVIF", "avif", _AVIF_SETTINGS, {**_AVIF_PSNR, "speed": 4}),
 }

@@ -11,7 +11,7 @@ from promptcodec.evaluate.codecs.evaluated_codec import OURS, EvaluatedCodec
 
 
 def peers() -> dict[str, Callable[[], EvaluatedCodec]]:
-    """What opens each classical codec, by name; UsageError where its library is missing."""
+    """Return the functions that open the classical codecs, by name; UsageError where a library is missing."""
     from promptcodec.evaluate.codecs.heic import PARAMETERS, Heic
     from promptcodec.evaluate.codecs.jpegxl import JpegXl
     from promptcodec.evaluate.codecs.pillow import ANCHORS, Anchor
@@ -23,7 +23,7 @@ def peers() -> dict[str, Callable[[], EvaluatedCodec]]:
 
 
 def open_codec(name: str) -> EvaluatedCodec:
-    """``promptcodec``, ``promptcodec:MODEL+ADAPTER@NAME=VALUE`` (see ``ours``), or a classical codec by name.
+    """Return ``promptcodec``, ``promptcodec:MODEL+ADAPTER@NAME=VALUE`` (see ``ours``), or a classical codec by name.
 
     Raises UsageError.
     """

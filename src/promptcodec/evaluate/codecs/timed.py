@@ -27,15 +27,15 @@ class TimedBackend:
         return time.perf_counter()
 
     def end(self, side: str, start: float) -> None:
-        """What no phase has taken since ``start`` becomes a phase of its own: entropy coding, files and copies."""
+        """Report what no phase has taken since ``start`` as a phase of its own: entropy coding, files and copies."""
         self.phases[side] = time.perf_counter() - start - sum(self.phases.values())
 
     def analyse(self, *arguments: Any) -> Any:
-        """As the backend does."""
+        """Analyse as the backend does."""
         return self._clocked("analysis", self._backend.analyse, *arguments)
 
     def synthesise(self, *arguments: Any) -> Any:
-        """As the backend does."""
+        """Synthesise as the backend does."""
         return self._clocked("synthesis", self._backend.synthesise, *arguments)
 
     def _clocked(self, phase: str, work: Callable[..., T], *arguments: Any) -> T:

@@ -30,8 +30,8 @@ class Vvc(EvaluatedCodec):
     def __init__(self) -> None:
         self._ffmpeg = str(import_extra("imageio_ffmpeg", "imageio-ffmpeg", "peers").get_ffmpeg_exe())
         self.options = {"preset": "medium", "qpa": 0, "chroma": "4:2:0", "bits": 10}
-        found = re.match(rb"ffmpeg version (\S+)", self._run(b"", "-version"))
-        self.version = f"ffmpeg {found[1].decode() if found else 'unknown'}, libvvenc"
+        match = re.match(rb"ffmpeg version (\S+)", self._run(b"", "-version"))
+        self.version = f"ffmpeg {match[1].decode() if match else 'unknown'}, libvvenc"
 
     def check(self, quality: float) -> None:
         if quality != int(quality) or not 0 <= quality <= 63:
@@ -65,11 +65,11 @@ class Vvc(EvaluatedCodec):
         return rgb[: height - (data[-1] >> 1), : width - (data[-1] & 1)]
 
     def _run(self, data: bytes, *arguments: str) -> bytes:
-        """Standard output. Raises PromptcodecError with the last thing that ffmpeg says."""
+        """Return standard output. Raises PromptcodecError with the last thing that ffmpeg says."""
         done = subprocess.run(
             [self._ffmpeg, "-loglevel", "error", *arguments], input=data, capture_output=True, check=False
         )
         if done.returncode:
-            said = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
-            raise PromptcodecError(f"ffmpeg fails: {said[-1]}")
+            messages = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+            raise PromptcodecError(f"ffmpeg fails: {messages[-1]}")
         return done.stdout

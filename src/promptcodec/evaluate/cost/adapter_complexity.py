@@ -30,18 +30,18 @@ _SLOPE = 0.2  # of the rectifiers that the papers' code calls as functions, whic
 
 
 def adapter_parts(adapters: Sequence[Adapter], height: int, width: int) -> list[Part]:
-    """What ``adapters``, stacked, add for a picture of ``height`` x ``width`` pixels, by transform.
+    """Count what ``adapters``, stacked, add for a picture of ``height`` x ``width`` pixels, by transform.
 
     Kinds: ``adapter`` is the adapters' own networks, ``prompts`` what theirs cost in the base's attention.
     Parameters count where they are first used. The network ``task`` is one that takes the synthesis' place.
     """
-    found: list[Part] = []
+    parts: list[Part] = []
     for adapter in adapters:
-        made = _Pass(copy.deepcopy(adapter).to("meta").eval(), height, width)
-        found += made.parts()
-        if isinstance(made.adapter, ChannelSelection) and made.adapter.transform is not None:
-            found.append(made.task(made.adapter.transform))
-    return found
+        work = _Pass(copy.deepcopy(adapter).to("meta").eval(), height, width)
+        parts += work.parts()
+        if isinstance(work.adapter, ChannelSelection) and work.adapter.transform is not None:
+            parts.append(work.task(work.adapter.transform))
+    return parts
 
 
 class _Pass:
@@ -67,7 +67,7 @@ class _Pass:
         ]
 
     def task(self, transform: nn.Module) -> Part:
-        """A network from ŷ to a recogniser's features."""
+        """Count a network from ŷ to a recogniser's features."""
         counter = _Counter()
         with torch.no_grad(), counter:
             transform(self._map(self.base.latent_channels, 4))
@@ -87,15 +87,15 @@ class _Pass:
         self.seen |= counter.parameters.keys()
         if not steering.sites and not parameters:
             return []
-        own = Part(name, "adapter", parameters, counter.macs)
-        return [own, Part(name, "prompts", 0, prompts)] if prompts != Macs() else [own]
+        networks = Part(name, "adapter", parameters, counter.macs)
+        return [networks, Part(name, "prompts", 0, prompts)] if prompts != Macs() else [networks]
 
     def _prompts(self, steering: Steering, stage: StageInfo) -> Macs:
-        """What prompts add to the attention of a stage; carried ones work in all of its blocks."""
+        """Count what prompts add to the attention of a stage; carried ones work in all of its blocks."""
         macs, carried = Macs(), tuple[Prompt, ...]()
         for block in stage.blocks:
             steer = steering.sites.get(block.site, BlockSteer())
-            prompts = [*carried, *(prompt.made() for prompt in steer.prompts)]
+            prompts = [*carried, *(prompt.resolve() for prompt in steer.prompts)]
             for prompt in prompts:
                 macs += _in_attention(prompt, block, *self._size(block.site), last=block is stage.blocks[-1])
             carried = tuple(prompt for prompt in prompts if prompt.carry)
@@ -113,7 +113,7 @@ class _Pass:
 
 
 def _scale(cfg: config.Model, site: Site) -> float:
-    """Elements a side of a stage's map for one of z."""
+    """Return the elements a side of a stage's map for one of z."""
     scale = {"g_a": 64.0, "h_a": 4.0, "h_s": 1.0, "h_m": 1.0, "g_s": 4.0}[site.transform]
     for stage in stages(cfg, site.transform)[: site.stage + 1]:
         for layer in stage.before:

@@ -63,7 +63,7 @@ class Bench:
 
 
 def untrained(name: str, precision: Precision = "float32") -> Codec:
-    """A codec of a preset with random weights, through a model file like any other."""
+    """Return a codec of a preset with random weights, through a model file like any other."""
     with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(0)
         path = Path(folder) / "model.safetensors"
@@ -72,7 +72,7 @@ def untrained(name: str, precision: Precision = "float32") -> Codec:
 
 
 def convolution_peak(repeats: int) -> float:
-    """GFLOP/s of torch's float32 3x3 convolution, 128 to 128 channels on 192x256, channels last."""
+    """Measure the GFLOP/s of torch's float32 3x3 convolution, 128 to 128 channels on 192x256, channels last."""
     layer = channels_last(torch.nn.Conv2d(128, 128, 3, padding=1))
     x = torch.rand(1, 128, 192, 256).to(memory_format=torch.channels_last)
     with torch.inference_mode():
@@ -145,7 +145,7 @@ def _share(gmac: float | None, seconds: float, peak: float) -> tuple[float | Non
 
 
 def least_seconds(call: Callable[[], object], repeats: int) -> float:
-    """Least wall seconds of ``repeats`` calls, after one that warms up."""
+    """Measure the least wall seconds of ``repeats`` calls, after one that warms up."""
     call()
     times = []
     for _ in range(repeats):
@@ -156,7 +156,7 @@ def least_seconds(call: Callable[[], object], repeats: int) -> float:
 
 
 def _gmac(call: Callable[[], object]) -> float:
-    """Multiplications, by torch's own counter, which has to be told of the oneDNN operator."""
+    """Count the multiplications, by torch's own counter, which has to be told of the oneDNN operator."""
     mapping = {torch.ops.mkldnn._linear_pointwise: _linear_flops} if onednn_linear_works() else {}
     with torch_alone(), FlopCounterMode(display=False, custom_mapping=mapping) as counter:
         call()
@@ -168,7 +168,7 @@ def _linear_flops(x: Sequence[int], weight: Sequence[int], *_: object, **__: obj
 
 
 def _peak_memory() -> float | None:
-    """MiB of this process at its largest, None where the system does not tell."""
+    """Return the miB of this process at its largest, None where the system does not tell."""
     try:
         import resource
     except ImportError:  # Windows

@@ -88,23 +88,23 @@ class Part:
 
 
 def parts(model: CompressionModel, height: int, width: int) -> list[Part]:
-    """Every part of ``model`` for a picture of ``height`` x ``width`` pixels."""
+    """Return every part of ``model`` for a picture of ``height`` x ``width`` pixels."""
     rows, cols = -(-height // STRIDE), -(-width // STRIDE)
-    found = [Part("prior", "prior", _count(model.prior), Macs())]
+    counted = [Part("prior", "prior", _count(model.prior), Macs())]
     for name, scale in (("g_a", 64), ("h_a", 4), ("h_s", 1), ("g_s", 4)):
-        found += _transform(name, getattr(model, name), rows * scale, cols * scale)
+        counted += _transform(name, getattr(model, name), rows * scale, cols * scale)
     if isinstance(model.context, ContextualMean):
-        found += _contextual_mean(model.context, rows, cols)
+        counted += _contextual_mean(model.context, rows, cols)
     elif model.context is not None:
-        found += _context(model.context, 16 * rows * cols)
+        counted += _context(model.context, 16 * rows * cols)
     if model.gain is not None:
-        found.append(Part("gain", "gain", _count(model.gain), Macs()))
-    return found
+        counted.append(Part("gain", "gain", _count(model.gain), Macs()))
+    return counted
 
 
-def total(found: Iterable[Part], *networks: str) -> Part:
-    """The sum over ``networks``, or over all."""
-    chosen = [part for part in found if not networks or part.network in networks]
+def total(counted: Iterable[Part], *networks: str) -> Part:
+    """Return the sum over ``networks``, or over all."""
+    chosen = [part for part in counted if not networks or part.network in networks]
     macs = sum((part.macs for part in chosen), Macs())
     return Part("+".join(networks) or "total", "all", sum(part.parameters for part in chosen), macs)
 
@@ -171,7 +171,7 @@ def _block(name: str, block: Block, tokens: int) -> Iterator[Part]:
 
 
 def _tokenwise(module: nn.Module, tokens: int) -> Macs:
-    """Layers that work on every token of a map alike."""
+    """Count layers that work on every token of a map alike."""
     macs = Macs()
     if isinstance(module, WindowAttention):
         macs += Macs(attention=2.0 * tokens * module.window**2 * module.proj.in_features)
@@ -189,7 +189,7 @@ def _tokenwise(module: nn.Module, tokens: int) -> Macs:
 
 
 def _ngram(context: NgramContext, tokens: int) -> Macs:
-    """Attention over N² windows for every window, both ways; we project each window once, and the mean only."""
+    """Count attention over N² windows for every window, both ways; we project each window once, and the mean only."""
     half, keys, windows = context.unigram.out_channels, context.attention.ngram**2, tokens / context.window**2
     convs = _conv(context.unigram, 1, 1) + _conv(context.merge, 1, 1)
     once = Macs(products=4.0 * half**2, attention=2.0 * keys * half)
@@ -211,7 +211,9 @@ def _context(context: SpaceChannelContext | CausalContext, latents: int) -> Iter
 
 
 def _contextual_mean(context: ContextualMean, rows: int, cols: int) -> Iterator[Part]:
-    """Features at all places at once; of the mean network, what looks around runs whole in each step but the first."""
+    """Yield the features at all places at once; of the mean network, what looks around runs whole in each step but the
+    first.
+    """
     yield from _transform("context", context.features, rows, cols)
     latents = 16 * rows * cols
     network = sum(
@@ -240,7 +242,7 @@ def _count(module: nn.Module) -> int:
 
 
 def build(cfg: config.Model) -> CompressionModel:
-    """The model without memory for its weights: enough to count."""
+    """Return the model without memory for its weights: enough to count."""
     import torch
 
     with torch.device("meta"):

@@ -23,42 +23,44 @@ Result = TypeVar("Result")
 
 @torch.inference_mode()
 def layer_times(model: CompressionModel, height: int, width: int, repeats: int = 3) -> dict[tuple[str, str], float]:
-    """Least seconds of ``repeats`` runs by (network, kind), one picture of random pixels, float32 on the CPU.
+    """Measure the least seconds of ``repeats`` runs by (network, kind), one picture of random pixels, float32 on the
+    CPU.
 
     Norms count with what follows them. The context runs step by step, as a decoder runs it, but in float32.
     """
     rows, cols = -(-height // STRIDE), -(-width // STRIDE)
     latent, hyper = model.config.latent_channels, model.config.hyper_channels
     inputs = {"g_a": (3, 64), "h_a": (latent, 4), "h_s": (hyper, 1), "g_s": (latent, 4)}
-    found: dict[tuple[str, str], float] = defaultdict(float)
+    times: dict[tuple[str, str], float] = defaultdict(float)
     for name, (channels, scale) in inputs.items():
         x = torch.rand(1, channels, rows * scale, cols * scale)
         for kind, seconds in _transform(getattr(model, name), x, repeats):
-            found[name, kind] += seconds
+            times[name, kind] += seconds
     if isinstance(model.context, ContextualMean):
         z, log_scale = torch.rand(1, hyper, rows, cols), torch.rand(1, latent, 4 * rows, 4 * cols)
         _, seconds = _timed(
             lambda: run(model.means(z, log_scale, 1.0), lambda step: step.mean.round(), tuple(log_scale.shape)), repeats
         )
-        found["context", "context"] = seconds
+        times["context", "context"] = seconds
     elif model.context is not None:
         features = torch.rand(1, model.config.hyper_synthesis.out_channels, 4 * rows, 4 * cols)
         context, shape = model.context, (1, latent, 4 * rows, 4 * cols)
         _, seconds = _timed(lambda: run(context.steps(features), lambda step: step.mean.round(), shape), repeats)
-        found["context", "context"] = seconds
-    return dict(found)
+        times["context", "context"] = seconds
+    return dict(times)
 
 
 @torch.inference_mode()
 def network_memory(model: CompressionModel, height: int, width: int) -> dict[str, float] | None:
-    """MiB that one picture takes beside the weights: networks of ``encode`` (g_a, h_a) and of ``decode`` (the others).
+    """Measure the MiB that one picture takes beside the weights: networks of ``encode`` (g_a, h_a) and of ``decode``
+    (the others).
 
     The largest resident size on the way, less that at rest; None where the system does not tell. Run before anything
     large, since a heap that has grown already hides what fits into it. The context runs in float32.
     """
     rows, cols = -(-height // STRIDE), -(-width // STRIDE)
     x = torch.rand(1, 3, rows * STRIDE, cols * STRIDE)
-    found = {}
+    memory = {}
     y, z = x, x
     for name in ("encode", "decode"):
         if not begin_peak() or (rest := peak_mib()) is None:
@@ -70,12 +72,12 @@ def network_memory(model: CompressionModel, height: int, width: int) -> dict[str
             gains = model.gains(None if model.gain is None else torch.full((1,), 0.5))
             y_hat = run(model.schedule(z.round(), gains), lambda step: step.mean.round(), tuple(y.shape))
             model.g_s(y_hat)
-        found[name] = round((peak_mib() or rest) - rest, 1)
-    return found
+        memory[name] = round((peak_mib() or rest) - rest, 1)
+    return memory
 
 
 def weights_mib(model: nn.Module) -> float:
-    """MiB of the parameters, as they are held in memory."""
+    """Return the miB of the parameters, as they are held in memory."""
     return round(sum(p.numel() * p.element_size() for p in model.parameters()) / 2**20, 1)
 
 

@@ -79,13 +79,13 @@ def available_cores() -> int:
 
 
 def devices() -> dict[str, str]:
-    """Names of the devices that PyTorch can use beside the CPU, by what --device calls them."""
-    found = {f"cuda:{i}": torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
-    return found | ({"mps": "Apple GPU"} if torch.backends.mps.is_available() else {})
+    """Return the names of the devices that PyTorch can use beside the CPU, by what --device calls them."""
+    names = {f"cuda:{i}": torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
+    return names | ({"mps": "Apple GPU"} if torch.backends.mps.is_available() else {})
 
 
 def _picture() -> NDArray[np.uint8]:
-    """(HEIGHT, WIDTH, 3): smooth areas and texture, so that it costs about what a photo does."""
+    """Return (HEIGHT, WIDTH, 3): smooth areas and texture, so that it costs about what a photo does."""
     rng = np.random.default_rng(0)
     small = Image.fromarray(rng.integers(40, 216, (HEIGHT // 32, WIDTH // 32, 3), dtype=np.uint8))
     smooth = np.asarray(small.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC), np.float32)

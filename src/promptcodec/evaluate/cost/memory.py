@@ -17,7 +17,7 @@ def begin_peak() -> bool:
 
 
 def peak_mib() -> float | None:
-    """Largest resident size in MiB, of everything in this process, since ``begin_peak``."""
+    """Return the largest resident size in MiB, of everything in this process, since ``begin_peak``."""
     try:
         status = _STATUS.read_text()
     except OSError:

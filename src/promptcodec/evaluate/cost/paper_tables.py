@@ -98,7 +98,7 @@ _PAPER004 = (
 
 
 def table(paper: str) -> list[Row]:
-    """Rows of the complexity tables of ``paper``, a key of ``COLUMNS``, in print order."""
+    """Return the rows of the complexity tables of ``paper``, a key of ``COLUMNS``, in print order."""
     rows, count = (_PAPER002, _counted002) if paper == "002" else (_PAPER004, _counted004)
     lines = []
     for where, method, preset, printed in rows:
@@ -111,11 +111,11 @@ def table(paper: str) -> list[Row]:
 
 
 def _counted002(preset: str) -> tuple[float, ...]:
-    """Paper 002's way: bottleneck among the encoder's parameters, at 256 x 256."""
-    found = _parts(preset, 256, 256)
-    last = "task" if any(part.network == "task" for part in found) else "g_s"
-    kmac = (total(found, *sides).macs.paper002 / 256**2 / 1e3 for sides in (("g_a", "h_a"), ("h_s", last)))
-    encoder, decoder = total(found, "g_a", "h_a", "prior"), total(found, "h_s", last)
+    """Count in paper 002's way: bottleneck among the encoder's parameters, at 256 x 256."""
+    counted = _parts(preset, 256, 256)
+    last = "task" if any(part.network == "task" for part in counted) else "g_s"
+    kmac = (total(counted, *sides).macs.paper002 / 256**2 / 1e3 for sides in (("g_a", "h_a"), ("h_s", last)))
+    encoder, decoder = total(counted, "g_a", "h_a", "prior"), total(counted, "h_s", last)
     return (*kmac, encoder.parameters / 1e6, decoder.parameters / 1e6)
 
 
@@ -129,8 +129,8 @@ def _counted004(preset: str) -> tuple[float, ...]:
 def _parts(preset: str, height: int, width: int) -> tuple[Part, ...]:
     name, _, steered = preset.partition(" + ")
     cfg = PRESETS[name]()
-    found = parts(build(cfg), height, width)
+    counted = parts(build(cfg), height, width)
     if steered:
         with torch.device("meta"):
-            found += adapter_parts([_STEERED[steered](cfg)], height, width)
-    return tuple(found)
+            counted += adapter_parts([_STEERED[steered](cfg)], height, width)
+    return tuple(counted)

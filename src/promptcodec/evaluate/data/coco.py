@@ -29,7 +29,7 @@ class Annotated(NamedTuple):
 def read_instances(
     text: bytes, where: str, pack: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 ) -> dict[str, Annotated]:
-    """All pictures of annotations in COCO's format by their file names; ``where`` names the source in errors.
+    """Return all pictures of annotations in COCO's format by their file names; ``where`` names the source in errors.
 
     ``pack`` is given every JSON object as it is read, and returns what is kept of it: all annotations at once take much
     memory. Raises UsageError for what is no such file.
@@ -39,16 +39,16 @@ def read_instances(
         objects: dict[int, list[Any]] = defaultdict(list)
         for entry in content["annotations"]:
             objects[entry["image_id"]].append(entry["segmentation"])
-        found = {str(i["file_name"]): Annotated(i["width"], i["height"], objects[i["id"]]) for i in content["images"]}
-        if sizes := [one[:2] for one in found.values() if not min(one[:2]) > 0]:
+        by_name = {str(i["file_name"]): Annotated(i["width"], i["height"], objects[i["id"]]) for i in content["images"]}
+        if sizes := [one[:2] for one in by_name.values() if not min(one[:2]) > 0]:
             raise ValueError(f"a picture of size {sizes[0]}")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{where} holds no instances in COCO's format: {error!r}") from error
-    return found
+    return by_name
 
 
 def prepare(folder: Path, out: Path, side: int = SIDE) -> tuple[Path, Path]:
-    """Writes the pictures with objects as PNG squares, and their masks (255 in any object); returns both folders.
+    """Write the pictures with objects as PNG squares, and their masks (255 in any object); return both folders.
 
     As in Kao et al. (2023) and paper 003: the shorter side is scaled to ``side``, then the top left square is taken;
     the region of interest is the union of the instances. ``folder`` holds the pictures (or val2017/ does) and one of
@@ -79,7 +79,7 @@ def prepare(folder: Path, out: Path, side: int = SIDE) -> tuple[Path, Path]:
 
 
 def instance_mask(shapes: list[Any], width: int, height: int) -> NDArray[np.uint8]:
-    """uint8 (height, width), 255 in any of the shapes: lists of polygons, or COCO's uncompressed run lengths.
+    """Return uint8 (height, width), 255 in any of the shapes: lists of polygons, or COCO's uncompressed run lengths.
 
     Raises UsageError for others.
     """

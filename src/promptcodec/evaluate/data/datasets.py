@@ -31,7 +31,7 @@ class PictureFile:
     data: bytes
 
     def pixels(self) -> Pixels:
-        """uint8 (H, W, 3), alpha dropped. Raises ImageError for what is no 8-bit picture."""
+        """Return uint8 (H, W, 3), alpha dropped. Raises ImageError for what is no 8-bit picture."""
         try:
             with Image.open(io.BytesIO(self.data)) as image:
                 if image.mode not in _EIGHT_BIT_MODES:
@@ -41,7 +41,7 @@ class PictureFile:
             raise ImageError(f"cannot read the picture {self.name}: {error}") from error
 
     def mask(self) -> NDArray[np.uint8]:
-        """The file as a mask: uint8 (H, W), 255 where it counts fully. Raises ImageError."""
+        """Return the file as a mask: uint8 (H, W), 255 where it counts fully. Raises ImageError."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what a picture loses in 8 bits, a mask does not miss
@@ -51,11 +51,11 @@ class PictureFile:
 
 
 def find_pictures(sources: Sequence[Path]) -> list[Path]:
-    """The files among ``sources`` and the pictures directly inside the folders, each folder sorted by name.
+    """Return the files among ``sources`` and the pictures directly inside the folders, each folder sorted by name.
 
     Raises UsageError where a source does not exist or nothing is found.
     """
-    found: dict[Path, None] = {}
+    paths: dict[Path, None] = {}
     for source in sources:
         if source.is_dir():
             files = sorted(path for path in source.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
@@ -65,14 +65,14 @@ def find_pictures(sources: Sequence[Path]) -> list[Path]:
             files = [source]
         else:
             raise UsageError(f"there is no file or folder {source}")
-        found |= dict.fromkeys(files)
-    if not found:
+        paths |= dict.fromkeys(files)
+    if not paths:
         raise UsageError("no pictures: name a folder or picture files")
-    return list(found)
+    return list(paths)
 
 
 def read_picture(path: Path) -> PictureFile:
-    """Reads the file, not yet its pixels. Raises ImageError."""
+    """Read the file, not yet its pixels. Raises ImageError."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -81,7 +81,10 @@ def read_picture(path: Path) -> PictureFile:
 
 
 def find_masks(folder: Path, pictures: Sequence[Path]) -> dict[Path, Path]:
-    """The mask of each picture: the PNG of the same name in ``folder``. Raises UsageError where one is missing."""
+    """Return the mask of each picture: the PNG of the same name in ``folder``.
+
+    Raises UsageError where one is missing.
+    """
     masks = {picture: folder / f"{picture.stem}.png" for picture in pictures}
     if missing := [mask for mask in masks.values() if not mask.is_file()]:
         raise UsageError(f"there is no mask {missing[0]} ({len(missing)} of {len(masks)} are missing)")

@@ -36,7 +36,10 @@ COCO = "coco"
 
 
 def split_name(source: str) -> tuple[str | None, Path]:
-    """The name and the folder in ``NAME=FOLDER``; a plain path has no name. Raises UsageError for unknown names."""
+    """Return the name and the folder in ``NAME=FOLDER``; a plain path has no name.
+
+    Raises UsageError for unknown names.
+    """
     name, equals, folder = source.partition("=")
     if not equals or Path(source).exists():
         return None, Path(source)
@@ -48,29 +51,29 @@ def split_name(source: str) -> tuple[str | None, Path]:
 
 
 def open_set(name: str, folder: Path) -> tuple[list[Path], str | None]:
-    """The pictures of a named set, and what is to be said about a part of it, None for the whole.
+    """Return the pictures of a named set, and what is to be said about a part of it, None for the whole.
 
     Raises UsageError where the folder holds other pictures: too many of them, or of other sizes.
     """
-    wanted = NAMED_SETS[name]
+    named_set = NAMED_SETS[name]
     if not folder.is_dir():
         raise UsageError(f"{name} is given as a folder of its pictures, but there is no folder {folder}")
     pictures = find_pictures([folder])
     for path in pictures:
         width, height = _size(path)
-        if wanted.sizes is not None and (width, height) not in wanted.sizes:
-            sizes = " or ".join(f"{w}x{h}" for w, h in sorted(wanted.sizes))
-            raise UsageError(f"{path} is {width}x{height}, but the pictures of {name} ({wanted.title}) are {sizes}")
-        if max(width, height) < wanted.side:
+        if named_set.sizes is not None and (width, height) not in named_set.sizes:
+            sizes = " or ".join(f"{w}x{h}" for w, h in sorted(named_set.sizes))
+            raise UsageError(f"{path} is {width}x{height}, but the pictures of {name} ({named_set.title}) are {sizes}")
+        if max(width, height) < named_set.side:
             raise UsageError(
-                f"{path} is {width}x{height}, too small to be of {name} ({wanted.title}): expected a side of "
-                f"{wanted.side} pixels or more"
+                f"{path} is {width}x{height}, too small to be of {name} ({named_set.title}): expected a side of "
+                f"{named_set.side} pixels or more"
             )
-    if wanted.count is None or len(pictures) == wanted.count:
+    if named_set.count is None or len(pictures) == named_set.count:
         return pictures, None
-    if len(pictures) > wanted.count:
-        raise UsageError(f"{folder} holds {len(pictures)} pictures, {name} ({wanted.title}) has {wanted.count}")
-    return pictures, f"{len(pictures)} of the {wanted.count} pictures of {name}: figures of the whole set differ"
+    if len(pictures) > named_set.count:
+        raise UsageError(f"{folder} holds {len(pictures)} pictures, {name} ({named_set.title}) has {named_set.count}")
+    return pictures, f"{len(pictures)} of the {named_set.count} pictures of {name}: figures of the whole set differ"
 
 
 def _size(path: Path) -> tuple[int, int]:

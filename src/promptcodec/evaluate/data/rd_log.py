@@ -35,12 +35,13 @@ def add_rd(folder: Path, samples: int, source: str, rd: list[dict[str, Any]]) ->
 
 
 def set_name(source: str) -> str:
-    """What the pictures of ``source``, a folder or tar file, are called: its last part."""
+    """Name the set of pictures in ``source``, a folder or tar file, by its last part."""
     return valid_unicode(Path(source).stem or source)
 
 
 def read_rd(path: Path) -> list[RDRow]:
-    """The rows of a log, or of the log in a folder, by samples; of several for one set and count the last is taken.
+    """Return the rows of a log, or of the log in a folder, by samples; of several for one set and count the last is
+    taken.
 
     A run that was killed sees some samples twice. Raises UsageError where there is no such log.
     """

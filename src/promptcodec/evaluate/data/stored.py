@@ -46,7 +46,7 @@ class StoredPoint:
     decode_s: float | None = None
 
     def metric(self, name: str) -> float | None:
-        """A metric by its name in ``summary``; None where it is not known."""
+        """Return a metric by its name in ``summary``; None where it is not known."""
         return {"psnr": self.psnr, "ms_ssim": self.ms_ssim}.get(name)
 
 
@@ -63,19 +63,19 @@ class StoredCurve:
 
 @cache
 def stored_curves() -> dict[str, StoredCurve]:
-    """All curves that come with the package, by name, those of a data set together."""
+    """Return all curves that come with the package, by name, those of a data set together."""
     folder = files("promptcodec.evaluate.data").joinpath("curves")
-    found: dict[str, StoredCurve] = {}
+    curves: dict[str, StoredCurve] = {}
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
         content = json.loads(file.read_text("utf-8"))
         for name, curve in content["curves"].items():
             note = curve.get("note", "")
-            found[name] = StoredCurve(name, curve["description"], content["source"], _points(curve), note)
-    return dict(sorted(found.items(), key=lambda item: item[0].partition("/")[0]))
+            curves[name] = StoredCurve(name, curve["description"], content["source"], _points(curve), note)
+    return dict(sorted(curves.items(), key=lambda item: item[0].partition("/")[0]))
 
 
 def open_curve(name: str) -> StoredCurve:
-    """A stored curve by its name, or one from a file of CompressAI's results. Raises UsageError."""
+    """Return a stored curve by its name, or one from a file of CompressAI's results. Raises UsageError."""
     if name in stored_curves():
         return stored_curves()[name]
     if name.endswith(".json"):
@@ -84,7 +84,7 @@ def open_curve(name: str) -> StoredCurve:
 
 
 def read_compressai(path: Path) -> StoredCurve:
-    """A curve from the JSON that ``python -m compressai.utils.eval_model`` and its kin print.
+    """Return a curve from the JSON that ``python -m compressai.utils.eval_model`` and its kin print.
 
     Raises UsageError for any other content.
     """
@@ -110,7 +110,10 @@ def read_compressai(path: Path) -> StoredCurve:
 
 
 def write_compressai(path: Path, name: str, description: str, points: Sequence[StoredPoint]) -> None:
-    """The curve in CompressAI's JSON, which its plotting tools read. Raises UsageError where it cannot be written."""
+    """Write the curve in CompressAI's JSON, which its plotting tools read.
+
+    Raises UsageError where it cannot be written.
+    """
     columns = {"bpp": [point.bpp for point in points]}
     for ours, (key, *_) in _COMPRESSAI.items():
         values = [getattr(point, ours) for point in points]

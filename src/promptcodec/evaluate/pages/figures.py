@@ -40,7 +40,8 @@ than 10 s, is left out there too."""
 
 
 def bd_bars(summary: Summary, codec: str, path: Path) -> None:
-    """BD-rate of one codec against each anchor, a panel a metric (as Fig. 7 of paper 001, whose anchor is fixed).
+    """Plot the BD-rate of one codec against each anchor, a panel a metric (as Fig. 7 of paper 001, whose anchor is
+    fixed).
 
     Bars to the left are bits saved. Raises UsageError where the codec has no BD-rate, and as ``plots.rd_plot``.
     """
@@ -55,10 +56,10 @@ def bd_bars(summary: Summary, codec: str, path: Path) -> None:
         axes = figure.add_subplot(1, len(metrics), index + 1, sharey=first)
         axes.set(title=METRICS[metric].title, xlabel="BD-rate (%)")
         first = first or axes
-        found = {e.anchor: e.result.percent or 0.0 for e in entries if e.metric == metric}
-        values = [found.get(anchor, 0.0) for anchor in anchors]
+        percents = {e.anchor: e.result.percent or 0.0 for e in entries if e.metric == metric}
+        values = [percents.get(anchor, 0.0) for anchor in anchors]
         bars = axes.barh(anchors, values, color=["tab:green" if value < 0 else "tab:red" for value in values])
-        texts = [f"{found[anchor]:+.0f}" if anchor in found else "" for anchor in anchors]
+        texts = [f"{percents[anchor]:+.0f}" if anchor in percents else "" for anchor in anchors]
         axes.bar_label(bars, texts, padding=2, fontsize=8)
         axes.axvline(0, color="black", linewidth=0.8)
         axes.margins(x=0.2)
@@ -69,7 +70,8 @@ def bd_bars(summary: Summary, codec: str, path: Path) -> None:
 
 
 def latency_plot(measured: Mapping[str, Speed], anchor: str, path: Path) -> None:
-    """BD-rate against decoding time (paper 004, Fig. 1 b): what was measured, and beside it what the paper printed.
+    """Plot BD-rate against decoding time (paper 004, Fig. 1 b): what was measured, and beside it what the paper
+    printed.
 
     The panels share no axis: their machines, pictures and anchors differ. Raises UsageError without anything measured.
     """

@@ -32,7 +32,7 @@ class Tile:
 
 
 def montage(title: str, tiles: Sequence[Tile], crop: Rect) -> Image.Image:
-    """The ``crop`` of every tile's picture, on a page about 16:10.
+    """Return the ``crop`` of every tile's picture, on a page about 16:10.
 
     Raises UsageError for a crop that does not lie inside the pictures.
     """
@@ -70,7 +70,7 @@ def check_crop(crop: Rect, pixels: Pixels) -> None:
 
 
 def most_detailed(pixels: Pixels, side: int = _CROP_SIDE) -> Rect:
-    """The square of at most ``side`` pixels with the most detail, so that there is something to compare.
+    """Return the square of at most ``side`` pixels with the most detail, so that there is something to compare.
 
     Detail is the logarithm of the gradient: fine texture counts, a single hard edge does not.
     """
@@ -105,7 +105,7 @@ def _draw_tile(
 
 
 def _columns(tiles: int, width: int, height: int) -> int:
-    """The number of columns whose page is closest to 16:10, without almost empty rows where that can be."""
+    """Return the number of columns whose page is closest to 16:10, without almost empty rows where that can be."""
 
     def shape(columns: int) -> float:
         rows = -(-tiles // columns)

@@ -22,7 +22,7 @@ _MEANS = ("psnr", "ms_ssim", "ssimulacra2", "psnr_yuv", "lpips_alex", "dists")
 
 
 def render(folder: Path, output: Path, figures: bool = True) -> list[Path]:
-    """Writes the page, and with ``figures`` its pictures into ``figures/`` beside it; returns what was written.
+    """Write the page, and with ``figures`` its pictures into ``figures/`` beside it; return what was written.
 
     Raises UsageError for a folder without packed results.
     """
@@ -49,7 +49,7 @@ def render(folder: Path, output: Path, figures: bool = True) -> list[Path]:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
@@ -60,7 +60,7 @@ class _Page:
         self.written: list[Path] = []
 
     def figure(self, name: str, caption: str, command: str, draw: Callable[[Path], None]) -> str:
-        """The picture's Markdown, with the command that draws it."""
+        """Return the picture's Markdown, with the command that draws it."""
         path = self.output.parent / "figures" / f"{name}.png"
         if self.figures:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,13 +73,15 @@ def _rd(page: _Page, path: Path, results: Results) -> list[str]:
     names = results.extra.get("curves", [])
     stored = [open_curve(name) for name in names]
     drawn = [open_curve(name) for name in results.extra.get("drawn", [])]
-    summary = summarise(results.rows, stored=stored)
-    beside = "".join(f" --curve {curve.name}" for curve in drawn)
+    labels = list(by_curve(results.rows))
+    several = sum(map(is_ours, labels)) > 1  # models of ours are compared with each other too
+    summary = summarise(results.rows, [label for label in labels if several or not is_ours(label)], stored)
+    curve_options = "".join(f" --curve {curve.name}" for curve in drawn)
     parts = []
     for metric in ("psnr", "ssimulacra2", "lpips_alex"):
         if any(row.metric(metric) is not None for row in results.rows):
             caption = f"{results.title}, {METRICS[metric].title} over rate"
-            command = f"rd {path} --metric {metric}" + (beside if metric == "psnr" else "")
+            command = f"rd {path} --metric {metric}" + (curve_options if metric == "psnr" else "")
             draw = _rd_drawing(results, metric, drawn)
             parts.append(page.figure(f"{path.stem}-{metric}", caption, command, draw))
     for label in (label for label in summary.curves if is_ours(label)):
@@ -101,7 +103,8 @@ def _rd(page: _Page, path: Path, results: Results) -> list[str]:
         ]
         command = f"bars {path} --codec {label}" + "".join(f" --curve {name}" for name in names)
         caption = f"BD-rates of {label}, {results.title}"
-        parts.append(page.figure(f"{path.stem}-bars", caption, command, _bars_drawing(summary, label)))
+        name = f"{path.stem}-{label.partition(':')[2]}-bars" if several else f"{path.stem}-bars"
+        parts.append(page.figure(name, caption, command, _bars_drawing(summary, label)))
         equal = [e for e in summary.equal_rates if e.codec == label]
         rows = [[a, *(_equal(summary, label, a, r) for r in RATES)] for a in dict.fromkeys(e.anchor for e in equal)]
         parts += [
@@ -165,9 +168,9 @@ def _flat(value: object) -> str:
 
 
 def _speed(page: _Page, path: Path, results: Results) -> list[str]:
-    found = times(results.rows)
+    times_by_label = times(results.rows)
     rows = []
-    for label, t in found.items():
+    for label, t in times_by_label.items():
         # The others take so little that what is seen is the metrics' own.
         peak = t.peak_mib if is_ours(label) else None
         cells = (f"{t.bpp:.2f}", f"{t.encode_s:.3f}", f"{t.decode_s:.3f}", _cell(peak, ".0f"))
@@ -187,15 +190,16 @@ def _speed(page: _Page, path: Path, results: Results) -> list[str]:
 
 
 def _equal_size(page: _Page, path: Path, results: Results) -> list[str]:
-    """Every picture at one file size: PSNR by codec, with how far the codec's file is off that size."""
+    """Compare every picture at one file size: PSNR by codec, with how far the codec's file is off that size."""
     labels = list(by_curve(results.rows))
     lossless = results.extra.get("lossless", {})
     rows = []
     for name in dict.fromkeys(row.picture for row in results.rows):
-        found = {label: r for label, m in by_curve(results.rows).items() for r in m if r.picture == name}
-        ours = next(row for label, row in found.items() if is_ours(label))
+        measurements = {label: r for label, m in by_curve(results.rows).items() for r in m if r.picture == name}
+        ours = next(row for label, row in measurements.items() if is_ours(label))
         cells = [
-            _at_size(found[label].psnr, found[label].bytes, ours.bytes) if label in found else "-" for label in labels
+            _at_size(measurements[label].psnr, measurements[label].bytes, ours.bytes) if label in measurements else "-"
+            for label in labels
         ]
         rows.append([name, f"{ours.bytes:,}", *(f"{lossless[name][k]:,}" for k in ("png", "webp")), *cells])
     return [

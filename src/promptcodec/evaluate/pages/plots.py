@@ -22,7 +22,7 @@ _MOST_BPP = 2.0  # beyond it nobody looks, and the interesting part gets small
 
 
 def rd_plot(rows: Iterable[Row], path: Path, metric: str = "psnr", stored: Sequence[StoredCurve] = ()) -> None:
-    """The mean curve of every codec, ours drawn thick; ``stored`` ones, of others, dashed.
+    """Plot the mean curve of every codec, ours drawn thick; ``stored`` ones, of others, dashed.
 
     Raises UsageError where matplotlib is missing, ``path`` cannot be written, or nothing has the metric.
     """
@@ -43,8 +43,8 @@ def rd_plot(rows: Iterable[Row], path: Path, metric: str = "psnr", stored: Seque
 
 
 def range_plot(rows: Iterable[Row], path: Path, metric: str = "psnr") -> None:
-    """Adaptive range (paper 000, Figs. 4 to 7 and 10): the area between the best and the worst that one model with
-    one adapter reaches over its settings, beside the curves of everything else.
+    """Plot the adaptive range (paper 000, Figs. 4 to 7 and 10): the area between the best and the worst that one model
+    with one adapter reaches over its settings, beside the curves of everything else.
 
     The settings of an adapter are those in the codec's name after ``@``. Raises UsageError as ``rd_plot``, and where
     no codec was measured at two settings or more.
@@ -73,7 +73,7 @@ def range_plot(rows: Iterable[Row], path: Path, metric: str = "psnr") -> None:
 
 
 def region_plot(rows: Iterable[Row], path: Path) -> None:
-    """PSNR inside the masks, outside and everywhere, over the rate (paper 003, Fig. 4 b to d).
+    """Plot PSNR inside the masks, outside and everywhere, over the rate (paper 003, Fig. 4 b to d).
 
     Raises UsageError as ``rd_plot``.
     """
@@ -91,7 +91,8 @@ def region_plot(rows: Iterable[Row], path: Path) -> None:
 
 
 def accuracy_plot(curves: Mapping[str, Curve], path: Path, quality: str) -> None:
-    """Rate and accuracy of a machine task (paper 002, Fig. 3); ``quality`` names the axis, such as "top-1 (%)".
+    """Plot the rate and accuracy of a machine task (paper 002, Fig. 3); ``quality`` names the axis, such as "top-1
+    (%)".
 
     Raises UsageError as ``rd_plot``.
     """
@@ -101,7 +102,7 @@ def accuracy_plot(curves: Mapping[str, Curve], path: Path, quality: str) -> None
 
 
 def _measured(rows: Iterable[Row], metric: str) -> dict[str, Curve]:
-    """Mean curves by label, in the metric's own direction, up to the largest rate worth drawing.
+    """Return the mean curves by label, in the metric's own direction, up to the largest rate worth drawing.
 
     A codec that was measured on fewer pictures than others has means that cannot stand beside theirs: its label says
     so, and its curve is empty.
@@ -136,13 +137,13 @@ def _drawing(curves: Mapping[str, Curve]) -> Callable[[Any], None]:
 
 def _line(axes: Any, label: str, curve: Curve, **style: Any) -> None:
     ours = is_ours(label)
-    own = {"linewidth": 2.6, "zorder": 3} if ours else {"linewidth": 1.3}
-    style = ({"marker": "o", "markersize": 3.5} if curve else {"linestyle": ""}) | own | style
+    weight = {"linewidth": 2.6, "zorder": 3} if ours else {"linewidth": 1.3}
+    style = ({"marker": "o", "markersize": 3.5} if curve else {"linestyle": ""}) | weight | style
     axes.plot([rate for rate, _ in curve], [quality for _, quality in curve], label=label, **style)
 
 
 def _envelope(curves: Sequence[Curve]) -> tuple[Any, Any, Any]:
-    """Rates that all curves reach, and the least and greatest quality there (straight lines over log rate)."""
+    """Return rates that all curves reach, and the least and greatest quality there (straight lines over log rate)."""
     ordered = [sorted(curve) for curve in curves]
     rates = np.geomspace(max(c[0][0] for c in ordered), min(c[-1][0] for c in ordered), 60)
     values = [np.interp(np.log(rates), np.log([r for r, _ in c]), [q for _, q in c]) for c in ordered]
@@ -150,7 +151,7 @@ def _envelope(curves: Sequence[Curve]) -> tuple[Any, Any, Any]:
 
 
 def _figure(path: Path, panels: Sequence[tuple[str, Callable[[Any], None]]], invert: bool = False) -> None:
-    """One panel beside the other over the rate, with one legend."""
+    """Draw one panel beside the other over the rate, with one legend."""
     figure = new_figure(4.2 * len(panels) + 3.0, 4.8)
     for index, (quality, draw) in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), index + 1, xlabel=_RATE, ylabel=quality)
@@ -164,12 +165,15 @@ def _figure(path: Path, panels: Sequence[tuple[str, Callable[[Any], None]]], inv
 
 
 def new_figure(width: float, height: float) -> Any:
-    """A matplotlib figure of inches, without pyplot's state. Raises UsageError where matplotlib is missing."""
+    """Return a matplotlib figure of inches, without pyplot's state. Raises UsageError where matplotlib is missing."""
     return import_extra("matplotlib.figure", "matplotlib").Figure(figsize=(width, height), layout="constrained")
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """As the suffix says, PNG or SVG, the same bytes each time. Raises UsageError where it cannot be written."""
+    """Save a figure as the suffix says, PNG or SVG, the same bytes each time.
+
+    Raises UsageError where it cannot be written.
+    """
     kind = path.suffix.lower().removeprefix(".")
     if kind not in ("png", "svg"):
         raise UsageError(f"a plot is a .png or an .svg, not {path}")

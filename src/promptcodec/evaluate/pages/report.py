@@ -14,7 +14,7 @@ _NAMED = 2  # pairs of codecs that a warning names
 
 
 def print_summary(summary: Summary, console: Console) -> None:
-    """Mean curves, BD-rates and comparisons at equal rate, then every warning."""
+    """Print the mean curves, BD-rates and comparisons at equal rate, then every warning."""
     console.print(_curves(summary))
     if summary.bd_rates:
         console.print(_bd_rates(summary))
@@ -25,7 +25,7 @@ def print_summary(summary: Summary, console: Console) -> None:
 
 
 def _table(title: str, left: int, *columns: str) -> Table:
-    """The first ``left`` columns hold words, the others numbers."""
+    """Return the first ``left`` columns hold words, the others numbers."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index < left else "right")
@@ -33,7 +33,7 @@ def _table(title: str, left: int, *columns: str) -> Table:
 
 
 def _word(name: str) -> Text:
-    """A name, which may be that of a file, without what rich or a terminal would take for markup."""
+    """Return a name, which may be that of a file, without what rich or a terminal would take for markup."""
     return Text(printable(name))
 
 
@@ -76,7 +76,7 @@ def _equal_rates(summary: Summary) -> Table:
 
 
 def _bd_rate_warnings(summary: Summary) -> list[str]:
-    """Each once, with what it is about: a few settings make every pair of codecs a warning."""
+    """Return each warning once, with what it is about: a few settings make every pair of codecs a warning."""
     about: dict[str, list[str]] = {}
     for entry in summary.bd_rates:
         for warning in dict.fromkeys([*entry.result.warnings, *entry.quality.warnings]):

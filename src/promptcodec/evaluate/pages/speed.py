@@ -25,22 +25,22 @@ class Times:
 
 
 def times(rows: Iterable[Row]) -> dict[str, Times]:
-    """By the label of the codec."""
-    found = {}
+    """Return the times by the label of the codec."""
+    times_by_label = {}
     for label, members in by_curve(rows).items():
         peaks = [row.peak_mib for row in members if row.peak_mib is not None]
-        found[label] = Times(
+        times_by_label[label] = Times(
             len({row.sha256 for row in members}),
             median(row.bpp for row in members),
             median(row.encode_s for row in members),
             median(row.decode_s for row in members),
             max(peaks) if peaks else None,
         )
-    return found
+    return times_by_label
 
 
 def speeds(rates: Iterable[Row], timed: Iterable[Row], anchor: StoredCurve) -> dict[str, Speed]:
-    """BD-rate (PSNR) against a stored curve, and median decoding seconds, of each codec that has both.
+    """Return BD-rate (PSNR) against a stored curve, and median decoding seconds, of each codec that has both.
 
     The stored curve is a mean over a whole set, so codecs that were measured on fewer pictures than others are left
     out.
@@ -48,11 +48,11 @@ def speeds(rates: Iterable[Row], timed: Iterable[Row], anchor: StoredCurve) -> d
     seconds, curves = times(timed), by_curve(rates)
     pictures = {label: len({row.sha256 for row in members}) for label, members in curves.items()}
     theirs = quality_curve(anchor.points, "psnr")
-    found = {}
+    points = {}
     for label, members in curves.items():
         if pictures[label] < max(pictures.values()):
             continue
         percent = bd_rate(quality_curve(mean_points(members), "psnr"), theirs).percent
         if percent is not None and label in seconds:
-            found[label] = Speed(percent, seconds[label].decode_s)
-    return found
+            points[label] = Speed(percent, seconds[label].decode_s)
+    return points

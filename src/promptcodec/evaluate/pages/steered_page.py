@@ -19,7 +19,7 @@ _RANGE = ("psnr", "ms_ssim", "ssimulacra2", "lpips_alex", "lpips_vgg", "dists")
 
 
 def region_parts(figure: Figure, table: Table, path: Path, results: Results) -> list[str]:
-    """Figure and Bjøntegaard differences of a codec with a region against the first one, which has none."""
+    """Draw the figure and Bjøntegaard differences of a codec with a region against the first one, which has none."""
     caption = f"{results.title}: PSNR inside the region, outside and everywhere"
     drawn = figure(path.stem, caption, f"region {path}", lambda target: region_plot(results.rows, target))
     curves = by_curve(results.rows)
@@ -35,7 +35,7 @@ def region_parts(figure: Figure, table: Table, path: Path, results: Results) -> 
 
 
 def range_parts(figure: Figure, table: Table, path: Path, results: Results) -> list[str]:
-    """The area that one control covers, a figure a metric, and means of its settings at each quality."""
+    """Return the area that one control covers, a figure a metric, and means of its settings at each quality."""
     rows = results.rows
     metrics = [name for name in _RANGE if any(row.metric(name) is not None for row in rows)]
     parts = []
@@ -43,7 +43,7 @@ def range_parts(figure: Figure, table: Table, path: Path, results: Results) -> l
         if metric in metrics:
             caption, command = f"{results.title}, {METRICS[metric].title} over rate", f"range {path} --metric {metric}"
             parts.append(figure(f"{path.stem}-{metric}", caption, command, _range_drawing(results, metric)))
-    found = []
+    rows_of_settings = []
     curves = by_curve(rows)
     settings = sorted({row.setting for row in rows})
     for setting in settings:
@@ -51,10 +51,10 @@ def range_parts(figure: Figure, table: Table, path: Path, results: Results) -> l
             point = next((p for p in mean_points(members) if p.setting == setting), None)
             if point is not None:
                 cells = [METRICS[metric].text(point.metric(metric)) for metric in metrics]
-                found.append([f"{setting:g}", label.partition("@")[2] or label, f"{point.bpp:.4f}", *cells])
+                rows_of_settings.append([f"{setting:g}", label.partition("@")[2] or label, f"{point.bpp:.4f}", *cells])
     head = ["quality", "control", "bpp", *(METRICS[metric].title for metric in metrics)]
     pictures = len({row.sha256 for row in rows})
-    return [*parts, f"Means over {pictures} pictures:", table(head, found)]
+    return [*parts, f"Means over {pictures} pictures:", table(head, rows_of_settings)]
 
 
 def _range_drawing(results: Results, metric: str) -> Callable[[Path], None]:

@@ -16,7 +16,7 @@ MOST_CURVES = 8  # in the left panel
 
 
 def over_samples(rows: Sequence[RDRow], anchor: Curve) -> list[tuple[int, float | None]]:
-    """Samples and BD-rate against ``anchor`` in per cent, None where the two share no quality."""
+    """Return the samples and BD-rate against ``anchor`` in per cent, None where the two share no quality."""
     return [(row.samples, bd_rate(row.points, anchor).percent) for row in rows]
 
 
@@ -46,9 +46,9 @@ def training_plot(runs: Mapping[str, Sequence[RDRow]], anchors: Mapping[str, Cur
     right.set(xlabel="crops seen", ylabel="BD-rate (%)")
     for label, rows in runs.items():
         for name, curve in (anchors or {f"{first[-1].samples:,} crops": first[-1].points}).items():
-            found = [(samples, value) for samples, value in over_samples(rows, curve) if value is not None]
-            if found:
-                right.plot(*zip(*found, strict=True), marker=".", label=f"{label} against {name}")
+            changes = [(samples, value) for samples, value in over_samples(rows, curve) if value is not None]
+            if changes:
+                right.plot(*zip(*changes, strict=True), marker=".", label=f"{label} against {name}")
     right.xaxis.set_major_formatter("{x:,.0f}")
     right.axhline(0, color="0.5", linewidth=1)
     for axes in (left, right):

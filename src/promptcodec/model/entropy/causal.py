@@ -42,7 +42,7 @@ class CausalContext(nn.Module):
         )  # fmt: skip
 
     def steps(self, hyper: Tensor) -> Schedule:
-        """Steps for hyper features (B, C, h, w), a wavefront each; scales as the network gives them."""
+        """Yield the steps for hyper features (B, C, h, w), a wavefront each; scales as the network gives them."""
         height, width = hyper.shape[2:]
         cache = self._cache(hyper.new_zeros(hyper.shape[0], self.norm1.normalized_shape[0], height, width))
         features, slope = hyper.permute(0, 2, 3, 1), self.reach + 1
@@ -59,22 +59,27 @@ class CausalContext(nn.Module):
             for store, values in zip(cache, (tokens, self._project(tokens)), strict=True):
                 store[:, rows + self.reach, cols + self.reach] = values
 
-    def given(self, hyper: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Scales and means (B, M, h, w) in one pass, where all of y (B, M, h, w) is known: in training with noise."""
+    def in_one_pass(self, hyper: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the scales and means (B, M, h, w) in one pass, where all of y (B, M, h, w) is known.
+
+        In training with noise.
+        """
         batch, _, height, width = y.shape
         features = hyper.permute(0, 2, 3, 1).flatten(1, 2)
         scale, mean = self._joined(features, self.context(y))
         return scale.view(batch, -1, height, width), mean.view(batch, -1, height, width)
 
     def context(self, y: Tensor) -> Tensor:
-        """Context of all positions of y (B, M, h, w) in raster order, (B, h·w, 2M)."""
+        """Return the context of all positions of y (B, M, h, w) in raster order, (B, h·w, 2M)."""
         height, width = y.shape[2:]
         rows = torch.arange(height, device=y.device).repeat_interleave(width)
         cols = torch.arange(width, device=y.device).repeat(height)
         return self._context(*self._cache(y), rows, cols)
 
     def _cache(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (B, rows, cols, M) and their queries, keys and values (B, rows, cols, 3M), zeros padded around y."""
+        """Return the tokens (B, rows, cols, M) and their queries, keys and values (B, rows, cols, 3M), zeros padded
+        around y.
+        """
         tokens = F.pad(y.permute(0, 2, 3, 1), (0, 0, *(self.reach,) * 4))
         return tokens, self._project(tokens)
 
@@ -82,7 +87,7 @@ class CausalContext(nn.Module):
         return linear(self.norm1(tokens), self.qkv)
 
     def _context(self, tokens: Tensor, projected: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
-        """Context of n positions, (B, n, 2M).
+        """Return the context of n positions, (B, n, 2M).
 
         Tokens from the centre on count as zero: after the norm they are its bias, and still take part. The sum over the
         window's queries is taken of the attention weights, before these meet the values.
@@ -100,7 +105,7 @@ class CausalContext(nn.Module):
         return linear(x + self.ffn(self.norm2(x)), self.proj)
 
     def _joined(self, hyper: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Scales and means (B, M, n) of hyper features (B, n, C) and context (B, n, 2M)."""
+        """Return the scales and means (B, M, n) of hyper features (B, n, C) and context (B, n, 2M)."""
         parameters: Tensor = self.parameters_net(torch.cat([hyper, context], -1))
         scale, mean = parameters.transpose(1, 2).chunk(2, 1)
         return scale, mean

@@ -24,7 +24,7 @@ from promptcodec.model.layers.s2c import S2CConv, S2CIdentity
 
 
 def context_model(cfg: config.Model) -> SpaceChannelContext | CausalContext | ContextualMean | None:
-    """The context model of a configuration. Raises UsageError where its channels are not the latent's."""
+    """Return the context model of a configuration. Raises UsageError where its channels are not the latent's."""
     if isinstance(cfg.context, config.ContextualMean):
         if (cfg.hyper_synthesis.out_channels, cfg.scale) != (cfg.latent_channels, "log"):
             raise UsageError(
@@ -58,7 +58,10 @@ class SpaceChannelContext(nn.Module):
             self.aggregation.append(_aggregation((4 if before else 2) * group + hyper, 2 * group, hyper, cfg))
 
     def steps(self, hyper: Tensor) -> Schedule:
-        """Steps for hyper features (B, C, h, w); scales as the networks give them (floor or exponential to come)."""
+        """Yield the steps for hyper features (B, C, h, w).
+
+        Scales as the networks give them (floor or exponential to come).
+        """
         height, width = hyper.shape[2:]
         colours = checkerboard(height, width, hyper.device)
         features = hyper.permute(0, 2, 3, 1)
@@ -88,7 +91,7 @@ class CheckerboardConv(nn.Conv2d):
         super().__init__(channels, out, 5, padding=2)
 
     def forward(self, x: Tensor, rows: Tensor, cols: Tensor) -> Tensor:  # type: ignore[override]
-        """x (B, C, h, w) at positions (n,), (n,) to (B, n, out)."""
+        """Take x (B, C, h, w) at positions (n,), (n,) to (B, n, out)."""
         dy, dx = torch.tensor(_LIVE, dtype=torch.int64, device=x.device).unbind(1)
         padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 2, 2, 2, 2))
         around = padded[:, rows[:, None] + dy, cols[:, None] + dx].flatten(2)  # (B, n, 12 C)
@@ -96,7 +99,7 @@ class CheckerboardConv(nn.Conv2d):
 
 
 def checkerboard(height: int, width: int, device: torch.device) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Rows and columns (n,) of the even positions and of the odd ones, int64, in raster order."""
+    """Return the rows and columns (n,) of the even positions and of the odd ones, int64, in raster order."""
     parity = (torch.arange(height)[:, None] + torch.arange(width)) % 2
     even, odd = ((parity == p).nonzero().to(device).unbind(1) for p in (0, 1))
     return (even[0], even[1]), (odd[0], odd[1])
@@ -109,7 +112,7 @@ class ConvChannelContext(nn.Sequential):
         super().__init__(*_chain(widths, lambda a, b: nn.Conv2d(a, b, 5, padding=2)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, h, w, channels) to (B, h, w, out)."""
+        """Return (B, h, w, channels) to (B, h, w, out)."""
         return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)  # type: ignore[no-any-return]
 
 
@@ -133,7 +136,9 @@ def _channel_context(channels: int, out: int, cfg: config.SpaceChannel) -> nn.Mo
 
 
 def _aggregation(channels: int, out: int, hyper: int, cfg: config.SpaceChannel) -> nn.Module:
-    """Widths fall linearly from the input's to the output's, but those inside not below the hyper features'."""
+    """Return widths that fall linearly from the input's to the output's, but those inside not below the hyper
+    features'.
+    """
     ramp = [max(channels + (out - channels) * i // 3, hyper) for i in (1, 2)]
     widths = (channels, *ramp, out)
     if cfg.aggregation == "conv":

@@ -46,7 +46,8 @@ class ContextualMean(nn.Module):
     def steps(
         self, z: Tensor, log_scale: Tensor, gain: Tensor | float, steer: TransformSteer | None = None
     ) -> MeanSchedule:
-        """Steps for z (B, N, h/64, w/64) without gain; ``log_scale`` (B, M, h/16, w/16) is that of the gained latent.
+        """Yield the steps for z (B, N, h/64, w/64) without gain; ``log_scale`` (B, M, h/16, w/16) is that of the gained
+        latent.
 
         Means and the latent that it is sent are gained. A mean is a first one, from features alone, plus as many
         standard deviations as the network says. Rows and columns are of one tile: nothing beyond its border is seen.
@@ -76,7 +77,7 @@ class ContextualMean(nn.Module):
                 context[where] = self.of_residuals(seen.clamp(-LARGEST_RESIDUAL, LARGEST_RESIDUAL)).to(context.dtype)
 
     def _mixed(self, tokens: Tensor, where: Where, block: BlockSteer | None, like: Tensor) -> Tensor:
-        """The feed-forward half, and what steers it: its functions see a whole map, zero where this step is not."""
+        """Return the feed-forward half and its steering; its functions see a whole map, zero outside of this step."""
         tokens = tokens.permute(0, 2, 3, 1)
         tokens = (tokens + self.ffn(self.norm(tokens))).permute(0, 3, 1, 2)
         if block is None or not block.outputs:

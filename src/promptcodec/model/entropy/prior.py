@@ -16,7 +16,7 @@ SCALE_FLOOR = float(np.float32(0.11))
 
 
 def gaussian_likelihood(residual: Tensor, sigma: Tensor) -> Tensor:
-    """Probability of the unit interval around ``residual`` = y - mu under N(0, sigma²); both floors applied."""
+    """Return the probability of the unit interval around ``residual`` = y - mu under N(0, sigma²), floors applied."""
     sigma = lower_bound(sigma, SCALE_FLOOR)
     value = residual.abs()
     scale = math.sqrt(0.5) / sigma
@@ -48,7 +48,10 @@ class FactorizedPrior(nn.Module):
         return self.quantiles.detach()[:, :, 1].reshape(1, -1, 1, 1)
 
     def logits(self, values: Tensor, frozen: bool = False) -> Tensor:
-        """Logit of the CDF at ``values`` (C, 1, n). ``frozen`` keeps gradients from the density's own parameters."""
+        """Return the logit of the CDF at ``values`` (C, 1, n).
+
+        ``frozen`` keeps gradients from the density's own parameters.
+        """
         for i, (matrix, bias) in enumerate(zip(self.matrices, self.biases, strict=True)):
             matrix, bias = (matrix.detach(), bias.detach()) if frozen else (matrix, bias)
             values = torch.matmul(F.softplus(matrix), values) + bias
@@ -58,7 +61,7 @@ class FactorizedPrior(nn.Module):
         return values
 
     def likelihood(self, z: Tensor) -> Tensor:
-        """Probability of the unit interval around each element of z (B, C, H, W), floored at 1e-9."""
+        """Return the probability of a unit interval around each element of z (B, C, H, W), floored at 1e-9."""
         values = z.transpose(0, 1).flatten(1).unsqueeze(1)
         lower, upper = self.logits(values - 0.5), self.logits(values + 0.5)
         sign = -torch.sign(lower + upper).detach()  # subtract where the sigmoid is not saturated
@@ -68,7 +71,7 @@ class FactorizedPrior(nn.Module):
         return lower_bound(likelihood, LIKELIHOOD_FLOOR)
 
     def quantile_loss(self) -> Tensor:
-        """Auxiliary loss: distance of the quantile parameters from the tails and the median of the density."""
+        """Return the auxiliary loss: distance of the quantile parameters from tails and median of the density."""
         tail = math.log(2 / self.TAIL_MASS - 1)
         # float32, as in the reference
         target = torch.tensor([-tail, 0.0, tail], dtype=torch.float32, device=self.quantiles.device)

@@ -51,12 +51,12 @@ AnyStep = TypeVar("AnyStep", bound=_Placed)
 
 
 def all_at_once(scale: Tensor, mean: Tensor) -> Schedule:
-    """The hyperprior's schedule (Ballé et al. 2018): one step, all parameters from z alone."""
+    """Yield the hyperprior's schedule (Ballé et al. 2018): one step, all parameters from z alone."""
     yield Step(EVERYWHERE, scale, mean)
 
 
 def with_scales(means: MeanSchedule, scale: Tensor) -> Schedule:
-    """A schedule of ``means`` with scales (B, M, h, w) that are settled beforehand: for training and estimates."""
+    """Schedule ``means`` with scales (B, M, h, w) that are settled beforehand: for training and estimates."""
     try:
         step = next(means)
         while True:
@@ -91,7 +91,7 @@ def run(
 
 
 def assembled(parts: Sequence[tuple[Where, Tensor]], shape: Sequence[int]) -> Tensor:
-    """What the steps of a schedule gave, part by part, as one tensor of y's shape."""
+    """Assemble the parts that the steps of a schedule gave into one tensor of y's shape."""
     if parts[0][0] is EVERYWHERE:
         return parts[0][1]
     whole = torch.zeros(tuple(shape), dtype=parts[0][1].dtype, device=parts[0][1].device)
@@ -101,7 +101,8 @@ def assembled(parts: Sequence[tuple[Where, Tensor]], shape: Sequence[int]) -> Te
 
 
 def in_units(schedule: Schedule, gain: Tensor | float, scale: Callable[[Tensor, Tensor | float], Tensor]) -> Schedule:
-    """``schedule``, which knows nothing of gains, for a latent multiplied by ``gain``, (B, M, 1, 1) or (B, M, h, w).
+    """Yield ``schedule``, which knows nothing of gains, for a latent multiplied by ``gain``, (B, M, 1, 1) or (B, M, h,
+    w).
 
     A context model sees latents without gain; its means are multiplied by it. ``scale`` makes the step's scales (or
     log scales) of what the network gave and the gain of the same elements.

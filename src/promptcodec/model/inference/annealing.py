@@ -32,9 +32,9 @@ class AnnealedRefinement:
     learning_rate: float = 1e-2
 
     def __call__(self, cost: LatentCost, y: Tensor, z: Tensor, report: Report = lambda: None) -> Quantised:
-        """Starts from y and z (gained)."""
-        found = self.before(cost, y, z, report)
-        start = found.y + (y - found.y).clamp(-_INSIDE, _INSIDE)
+        """Start from y and z (gained)."""
+        refined = self.before(cost, y, z, report)
+        start = refined.y + (y - refined.y).clamp(-_INSIDE, _INSIDE)
         return self.after(cost, *self._annealed(cost, start, z, report), report)
 
     def _annealed(self, cost: LatentCost, y: Tensor, z: Tensor, report: Report) -> tuple[Tensor, Tensor]:
@@ -60,7 +60,8 @@ class AnnealedRefinement:
 
 
 def annealed_rounding(values: Tensor, temperature: float, generator: torch.Generator | None = None) -> Tensor:
-    """Each value down or up, softly, by a draw of which the nearer is likelier, the more so the lower ``temperature``.
+    """Round each value down or up, softly, by a draw of which the nearer is likelier, the more so the lower
+    ``temperature``.
 
     Logits are -atanh of the distance over the temperature; a Gumbel softmax of the same temperature draws.
     """

@@ -18,7 +18,7 @@ from promptcodec.model.base import CompressionModel
 from promptcodec.model.config import STRIDE
 from promptcodec.model.effort import Effort
 from promptcodec.model.entropy.schedule import MeanStep
-from promptcodec.model.inference.defaults import default_settings
+from promptcodec.model.inference.defaults import default_settings, true_float32
 from promptcodec.model.inference.exact_hyper import (
     ExactHyper,
     SteersLatents,
@@ -26,7 +26,7 @@ from promptcodec.model.inference.exact_hyper import (
     array_steps,
     latent_steering,
 )
-from promptcodec.model.inference.precision import Precision, autocast_pays, true_float32
+from promptcodec.model.inference.precision import Precision, autocast_pays
 from promptcodec.model.inference.refinement import refined_latents
 from promptcodec.model.layers.transforms import pad_to_multiple
 from promptcodec.model.steering import Constant, Decoded, Steerer, Steering
@@ -48,24 +48,24 @@ class TorchBackend:
         device: str | torch.device = "cpu",
         precision: Precision = "float32",
     ) -> None:
-        """``tables``: of z. ``probability`` and ``pixels``: fingerprints. ``precision``: of analysis and synthesis;
-        "auto" takes bfloat16 where this machine is quicker with it, which moves pixels by a level at most, hardly any
-        by two. What decides probabilities is float64 always."""
+        """Take ``tables``: of z. ``probability`` and ``pixels``: fingerprints. ``precision``: of analysis and
+        synthesis; "auto" takes bfloat16 where this machine is quicker with it, which moves pixels by a level at most,
+        hardly any by two. What decides probabilities is float64 always.
+        """
         self.network, self.name = network, network.config.name
         self.probability, self.pixels = probability, pixels
         self.device = torch.device(device)
         self.bfloat16, _ = autocast_pays(precision, self.device)
         self.hyper = ExactHyper(network, tables)
 
-    def default_settings(self) -> AbstractContextManager[Any]:
-        """A context in which nothing that the program around has set reaches a file."""
-        return default_settings()
+    default_settings = staticmethod(default_settings)
+    """A context in which nothing that the program around has set reaches a file."""
 
     @torch.inference_mode()
     def analyse(
         self, rgb: NDArray[np.uint8], q: float, attached: Steers | None, effort: Effort, report: Callable[[], None]
     ) -> Analysis:
-        """Latents of pixels (H, W, 3); with an effort, refined for the rate q in [0, 1]."""
+        """Return the latents of pixels (H, W, 3); with an effort, refined for the rate q in [0, 1]."""
         steerer: Steerer = attached or Constant()
         pixels = torch.from_numpy(np.require(rgb, requirements=["C", "W"])).to(self.device)
         x = pixels.permute(2, 0, 1)[None].float() / 255
@@ -78,7 +78,9 @@ class TorchBackend:
     def means(
         self, z_symbols: NDArray[np.int32], log_sigma: Float64s, q: float, attached: Steers | None = None
     ) -> MeanSteps:
-        """Steps in which contextual means are made, in float32 on the device, from the integers of z and log σ."""
+        """Yield the steps in which contextual means are made, in float32 on the device, from the integers of z and log
+        σ.
+        """
 
         def context() -> AbstractContextManager[Any]:
             return true_float32(self.device)
@@ -93,7 +95,7 @@ class TorchBackend:
 
     @torch.inference_mode()
     def synthesise(self, y: Floats, z: Floats, attached: Steers | None, height: int, width: int) -> NDArray[np.uint8]:
-        """Pixels (height, width, 3) of ŷ (1, M, h/16, w/16) and ẑ (1, N, h/64, w/64) without gains, float32."""
+        """Return pixels (height, width, 3) of ŷ (1, M, h/16, w/16) and ẑ (1, N, h/64, w/64) without gains, float32."""
         latent = self._float32(y).contiguous(memory_format=torch.channels_last)
         with self._precision():
             steer = None
@@ -111,7 +113,8 @@ class TorchBackend:
 
 
 def _analysis(y: Tensor, z: Tensor, steer: Steering) -> Analysis:
-    return Analysis(y.float().cpu().numpy(), z.float().cpu().numpy(), _mask(steer.keep_y), _mask(steer.keep_z))
+    y, z = (latent.float().cpu().contiguous() for latent in (y, z))  # in the order in which they are coded
+    return Analysis(y.numpy(), z.numpy(), _mask(steer.keep_y), _mask(steer.keep_z))
 
 
 def _mask(keep: Tensor | None) -> NDArray[np.bool_] | None:

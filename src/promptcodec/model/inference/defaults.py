@@ -9,8 +9,11 @@ Flushing denormals to zero changes nothing: the integers that a file depends on 
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -18,7 +21,6 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from promptcodec.model.inference.precision import full_products
 from promptcodec.system.forks import explained, leave_lost_threads
 
 _AUTOCAST_DEVICES = ("cpu", "cuda", "mps")
@@ -26,7 +28,7 @@ _AUTOCAST_DEVICES = ("cpu", "cuda", "mps")
 
 @contextmanager
 def default_settings() -> Iterator[None]:
-    """A context, or a decorator, of every function that a program calls to code, to load or to store.
+    """Guard, as a context or a decorator, every function that a program calls to code, to load or to store.
 
     Raises ForkError in forked processes that cannot go on.
     """
@@ -54,6 +56,89 @@ def _is_cpu_default() -> bool:
         return torch.get_default_device().type == "cpu"
     except (AssertionError, RuntimeError):  # a device that this torch lacks
         return False
+
+
+class _Held:
+    """Settings of float32 products that are kept at full precision while anybody needs it.
+
+    They are the whole process': other threads get them too meanwhile. The first who comes remembers what was set, the
+    last who goes puts it back, unless the program has set something else since.
+    """
+
+    def __init__(self, names: tuple[str, ...], legacy: bool) -> None:
+        """``names``: of settings under ``torch.backends``; ``legacy``: ``set_float32_matmul_precision`` too."""
+        self._names, self._legacy = names, legacy
+        self._count = 0
+        self._changed: dict[str, str] = {}
+        self._before = "highest"
+        self._lock = threading.Lock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._begin_anew)
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            self._count += 1
+            if self._count == 1:
+                self._raise()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._count -= 1
+                if self._count == 0:
+                    self._put_back()
+
+    def _begin_anew(self) -> None:
+        """In a forked process, where nobody is left who would give the lock back; the forking thread may hold on."""
+        self._lock = threading.Lock()
+
+    def _raise(self) -> None:
+        self._changed, self._before = {}, _legacy_precision() if self._legacy else "highest"
+        if self._before != "highest":
+            torch.set_float32_matmul_precision("highest")
+        for name in self._names:
+            setting = _backend(name)
+            if setting.fp32_precision in _REDUCED:
+                self._changed[name], setting.fp32_precision = setting.fp32_precision, "ieee"
+
+    def _put_back(self) -> None:
+        for name, precision in self._changed.items():
+            setting = _backend(name)
+            if setting.fp32_precision == "ieee":
+                setting.fp32_precision = precision
+        if self._before != "highest" and _legacy_precision() == "highest":
+            torch.set_float32_matmul_precision(self._before)
+
+
+_REDUCED = ("tf32", "bf16")
+
+
+def _backend(name: str) -> Any:
+    return reduce(getattr, name.split("."), torch.backends)
+
+
+def _legacy_precision() -> str:
+    """That of ``set_float32_matmul_precision``; "highest" where only the newer settings were used, which it refuses."""
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:
+        return "highest"
+
+
+full_products = _Held(("mkldnn.matmul", "mkldnn.conv", "cuda.matmul"), legacy=True)
+"""Float32 matrix products, and convolutions on the CPU, as torch has them by default: of float32, not of TF32 or
+bfloat16 in its place, which a process may have allowed."""
+
+_full_convolutions = _Held(("cudnn.conv",), legacy=False)  # TF32 is their default
+
+
+@contextmanager
+def true_float32(device: torch.device) -> Iterator[None]:
+    """Inside, all float32 products are products of float32: no autocast, and neither TF32 nor bfloat16 instead."""
+    convolutions = _full_convolutions() if device.type == "cuda" else nullcontext()
+    with full_products(), convolutions, torch.autocast(device.type, enabled=False):
+        yield
 
 
 class _FirstValues(TorchFunctionMode):
@@ -93,13 +178,13 @@ _FLOATING = frozenset({torch.empty, torch.zeros, torch.ones, torch.eye, torch.li
 
 
 def _on_cpu(args: Any, kwargs: dict[str, Any]) -> bool:
-    """Where the generator is, and a tensor that is drawn into or made."""
+    """Tell where the generator is, and a tensor that is drawn into or made."""
     device = next((value.device for value in args if isinstance(value, Tensor)), kwargs.get("device"))
     return device is None or torch.device(device).type == "cpu"
 
 
 def _is_floating(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
-    """Whether a tensor of these Python numbers would have the default dtype."""
+    """Return whether a tensor of these Python numbers would have the default dtype."""
     place, name = _BY_VALUE[func]
     value = args[place] if len(args) > place else kwargs[name]
     return not isinstance(value, (Tensor, np.ndarray, np.generic)) and np.asarray(value).dtype.kind == "f"

@@ -37,11 +37,11 @@ class SteersLatents(Protocol):
     """What a call may be steered by."""
 
     def latents(self) -> LatentSteering:
-        """The part that decides what is coded."""
+        """Return the part that decides what is coded."""
 
 
 def latent_steering(attached: SteersLatents | None) -> LatentSteering:
-    """What ``attached`` says of the coding; nothing where it is None."""
+    """Read off ``attached`` what concerns the coding; nothing where it is None."""
     return LatentSteering() if attached is None else attached.latents()
 
 
@@ -60,12 +60,12 @@ class ExactHyper:
 
     @torch.inference_mode()
     def gains(self, q: float, attached: SteersLatents | None = None) -> arrays.Gains:
-        """Gain factors at q in [0, 1] and of the steering, float64, (1, C, 1, 1) or with a height and width."""
+        """Return gain factors at q in [0, 1] and of the steering, float64, (1, C, 1, 1) or with a height and width."""
         gains = self._gains(q, latent_steering(attached))
         return arrays.Gains(*(_array(g) for g in (gains.y, gains.y_inverse, gains.z, gains.z_inverse)))
 
     def schedule(self, z_symbols: NDArray[np.int32], q: float, attached: SteersLatents | None = None) -> Steps:
-        """The steps in which y is coded, given the integers of z (1, N, h/64, w/64)."""
+        """Yield the steps in which y is coded, given the integers of z (1, N, h/64, w/64)."""
         if self.context is None:
             yield arrays.Step(arrays.EVERYWHERE, *self.parameters(z_symbols, q, attached))
             return
@@ -75,15 +75,16 @@ class ExactHyper:
     def parameters(
         self, z_symbols: NDArray[np.int32], q: float, attached: SteersLatents | None = None
     ) -> tuple[Float64s, Float64s]:
-        """log σ and means of the gained y (1, M, h/16, w/16), of models without context."""
+        """Return log σ and means of the gained y (1, M, h/16, w/16), of models without context."""
         steering = latent_steering(attached)
         gains = self._gains(q, steering)
-        scales, means = self._output(z_symbols, gains, steering).chunk(2, 1)
+        # In the order in which they are coded, or every step of that would copy them into it.
+        scales, means = self._output(z_symbols, gains, steering).contiguous().chunk(2, 1)
         return self._log_sigma(scales, gains.y).numpy(), (means * gains.y).numpy()
 
     @torch.inference_mode()
     def log_scales(self, z_symbols: NDArray[np.int32], q: float, attached: SteersLatents | None = None) -> Float64s:
-        """log σ of the gained y (1, M, h/16, w/16), of models with contextual means."""
+        """Return log σ of the gained y (1, M, h/16, w/16), of models with contextual means."""
         steering = latent_steering(attached)
         gains = self._gains(q, steering)
         log_scale = self._output(z_symbols, gains, steering)
@@ -102,14 +103,14 @@ class ExactHyper:
         return plain.times(steering.gains)
 
     def _output(self, z_symbols: NDArray[np.int32], gains: Gains, steering: LatentSteering) -> Tensor:
-        """What the hyper synthesis makes of ẑ, (1, C, h/16, w/16)."""
+        """Run the hyper synthesis on ẑ, (1, C, h/16, w/16)."""
         z_hat = (torch.from_numpy(z_symbols) + torch.from_numpy(self.medians)) * gains.z_inverse
         with torch.autocast("cpu", enabled=False):
             hyper: Tensor = self.synthesis(z_hat, steering.entropy(Decoded(z_hat)).within("h_s"))
         return hyper
 
     def _log_sigma(self, scales: Tensor, gain: Tensor | float) -> Tensor:
-        """log of the gained standard deviation, of what the networks gave and the gain of the same elements."""
+        """Return the log of the gained deviation, of what the networks gave and the gain of the same elements."""
         log_sigma = scales if self.config.scale == "log" else scales.clamp_min(0).log()
         return log_sigma + torch.as_tensor(gain, dtype=torch.float64).log()
 
@@ -132,7 +133,7 @@ def array_steps(
 
 
 def array_place(where: schedules.Where) -> arrays.Where:
-    """Where elements lie, with arrays in the place of tensors."""
+    """Return where elements lie, with arrays in the place of tensors."""
     if where is schedules.EVERYWHERE:
         return arrays.EVERYWHERE
     return tuple(part.numpy() if isinstance(part, Tensor) else part for part in where)

@@ -41,12 +41,12 @@ class Quantised:
         return self.symbols + self.mean
 
     def bits(self) -> Tensor:
-        """Bits that the symbols of each place take, (1, 1, h/16, w/16)."""
+        """Return the bits that the symbols of each place take, (1, 1, h/16, w/16)."""
         return symbol_bits(self.symbols, self.scale).sum(1, keepdim=True)
 
 
 def symbol_bits(symbols: Tensor, scale: Tensor) -> Tensor:
-    """Bits of each symbol under a Gaussian around zero."""
+    """Return the bits of each symbol under a Gaussian around zero."""
     return -gaussian_likelihood(symbols, scale).log2()
 
 
@@ -61,8 +61,8 @@ class LatentCost:
     def __init__(
         self, model: CompressionModel, x: Tensor, q: Tensor | None, steerer: Steerer, rate_lambda: float | None = None
     ) -> None:
-        """x: (1, 3, H, W) in [0, 1]; q: (1,) in [0, 1], None for models of one rate. ``rate_lambda``: λ, by default
-        the one that q stands for; of models of one rate, whose files do not hold it, see ``_measured_price``.
+        """Take x: (1, 3, H, W) in [0, 1]; q: (1,) in [0, 1], None for models of one rate. ``rate_lambda``: λ, by
+        default the one that q stands for; of models of one rate, whose files do not hold it, see ``_measured_price``.
 
         Raises UsageError where q does not suit the model.
         """
@@ -97,12 +97,12 @@ class LatentCost:
         return self._price > 0
 
     def latents(self, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Steering]:
-        """y and z before gains, and the encoder's steering, of gained latents: what an analysis would give."""
+        """Return y and z before gains, and the encoder's steering, of gained latents: what an analysis would give."""
         return y / self._gains.y, z / self._gains.z, self._steer
 
     @torch.no_grad()
     def quantise(self, y: Tensor, z: Tensor) -> Quantised:
-        """Gained latents, rounded as the coder rounds them; means are those that earlier parts of y give."""
+        """Return gained latents, rounded as the coder rounds them; means are those that earlier parts of y give."""
         medians = self.model.prior.medians
         z_symbols = (z - medians).round()
         z_hat = (z_symbols if self._steer.keep_z is None else z_symbols * (self._steer.keep_z > 0.5)) + medians
@@ -111,12 +111,12 @@ class LatentCost:
         scales: _Parts = []
 
         def code(step: Step) -> Tensor:
-            found = (y[step.where] - step.mean).round()
+            residuals = (y[step.where] - step.mean).round()
             if self.keep is not None:
-                found = found * self.keep[step.where]
-            for parts, part in zip((symbols, means, scales), (found, step.mean, step.scale), strict=True):
+                residuals = residuals * self.keep[step.where]
+            for parts, part in zip((symbols, means, scales), (residuals, step.mean, step.scale), strict=True):
                 parts.append((step.where, part))
-            return found + step.mean
+            return residuals + step.mean
 
         with full_precision(y.device):  # probabilities are never computed in bfloat16
             steer = self._steerer.for_entropy(Decoded(z_hat * self._gains.z_inverse))
@@ -127,25 +127,25 @@ class LatentCost:
         return Quantised(assembled(symbols, shape), assembled(means, shape), assembled(scales, shape), z_hat, z_bits)
 
     def of(self, coded: Quantised) -> float:
-        """The cost of what a decoder has."""
+        """Return the cost of what a decoder has."""
         with torch.no_grad():
             return self._price * float(self._squared_error(coded)) + _all_bits(coded)
 
     def error_map(self, error: Tensor) -> Tensor:
-        """The price of an error (1, 3, H, W), place by place: (1, 1, h/16, w/16)."""
+        """Return the price of an error (1, 3, H, W), place by place: (1, 1, h/16, w/16)."""
         squared = (self._weight * error.square()).sum(1, keepdim=True)
         padded = F.pad(squared, (0, -self._width % STRIDE, 0, -self._height % STRIDE))
         return self._price * PLACE**2 * F.avg_pool2d(padded, PLACE)
 
     def error(self, y_hat: Tensor, z_hat: Tensor) -> Tensor:
-        """Of the picture that a decoder makes of gained latents: (1, 3, H, W)."""
+        """Return the error of the picture that a decoder makes of gained latents: (1, 3, H, W)."""
         y = y_hat * self._gains.y_inverse
         steer = self._steerer.for_decoder(Decoded(z_hat * self._gains.z_inverse, y)).within("g_s")
         x_hat: Tensor = self.model.g_s(y, steer)
         return x_hat[..., : self._height, : self._width] - self._x
 
     def gradient(self, coded: Quantised, probe: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The price of the error place by place, its gradient in ŷ, and with a ``probe`` the curvature.
+        """Return the price of the error place by place, its gradient in ŷ, and with a ``probe`` the curvature.
 
         ``probe``: signs (1, 3, H, W), drawn at random. Half the second derivative in an element of ŷ is the price
         times its column's squared norm in the Jacobian of the synthesis, which a back-projection of random signs gives
@@ -164,7 +164,7 @@ class LatentCost:
         return self.error_map(error.detach()), gradient, curvature
 
     def relaxed(self, y: Tensor, z: Tensor, rounding: Callable[[Tensor], Tensor]) -> Tensor:
-        """The cost of gained latents with this rounding; its gradients reach y and z."""
+        """Return the cost of gained latents with this rounding; its gradients reach y and z."""
         before = y / self._gains.y, z / self._gains.z
         out = self.model.reconstruct(*before, self._gains, "round", self._steerer, self._steer, rounding)
         out["x_hat"] = out["x_hat"][..., : self._height, : self._width]
@@ -175,8 +175,10 @@ class LatentCost:
         return (self._weight * self.error(coded.y, coded.z).square()).sum()
 
     def _measured_price(self) -> float:
-        """Bits that a squared error is worth to a model that quantises in steps of 1: what a finer step costs in bits
-        over what it saves in errors. Zero where there is no such trade-off, as in a picture of one colour."""
+        """Return the bits that a squared error is worth to a model that quantises in steps of 1: what a finer step
+        costs in bits over what it saves in errors. Zero where there is no such trade-off, as in a picture of one
+        colour.
+        """
         bits, errors = [], []
         for width in _WIDTHS:
             other = copy.copy(self)
@@ -194,7 +196,7 @@ def _all_bits(coded: Quantised) -> float:
 
 
 def _weight(importance: Tensor | None, height: int, width: int) -> Tensor:
-    """(1, 1, 1 or height, 1 or width), one pixel as important as its place."""
+    """Return (1, 1, 1 or height, 1 or width), one pixel as important as its place."""
     if importance is None:
         return torch.ones(1, 1, 1, 1, dtype=torch.float32)
     pixels = importance.float().repeat_interleave(PLACE, 2).repeat_interleave(PLACE, 3)

@@ -37,7 +37,7 @@ class ProximalSearch:
     steps: int
 
     def __call__(self, cost: LatentCost, y: Tensor, z: Tensor, report: Report = lambda: None) -> Quantised:
-        """Starts from the rounded y and z (gained)."""
+        """Start from the rounded y and z (gained)."""
         device = y.device
         generator = torch.Generator(device).manual_seed(0)
         now = cost.quantise(y, z)
@@ -75,7 +75,9 @@ class ProximalSearch:
 
 
 def _neighbours(now: Quantised, gradient: Tensor, curvature: Tensor) -> Tensor:
-    """Of every symbol the best of itself, the two beside it and what lies between it and its target, zero included."""
+    """Return for every symbol the best of itself, the two beside it and what lies between it and its target, zero
+    included.
+    """
     target = now.symbols - gradient / (2 * curvature)
     best, least = now.symbols, curvature * (target - now.symbols).square() + symbol_bits(now.symbols, now.scale)
     low = target.floor().clamp(now.symbols - 1, now.symbols + 1)
@@ -89,20 +91,20 @@ def _neighbours(now: Quantised, gradient: Tensor, curvature: Tensor) -> Tensor:
 
 
 def _renewed(curvature: Tensor, step: Tensor, change: Tensor) -> Tensor:
-    """Channels' curvature as a step found it, mixed into the running estimate; it at most halves in a step."""
+    """Mix channels' curvature as a step found it into the running estimate; it at most halves in a step."""
     squared = step.square().sum((0, 2, 3), keepdim=True)
-    found = (step * change).sum((0, 2, 3), keepdim=True) / (2 * squared.clamp_min(_ENOUGH))
-    mixed = torch.maximum(torch.lerp(curvature, found, _RENEWED), curvature / 2)
+    measured = (step * change).sum((0, 2, 3), keepdim=True) / (2 * squared.clamp_min(_ENOUGH))
+    mixed = torch.maximum(torch.lerp(curvature, measured, _RENEWED), curvature / 2)
     return torch.where(squared > _ENOUGH, mixed, curvature)
 
 
 def _around(plane: Tensor) -> Tensor:
-    """Mean over the neighbourhood of every place, (1, 1, h, w)."""
+    """Return the mean over the neighbourhood of every place, (1, 1, h, w)."""
     return F.avg_pool2d(plane, _NEIGHBOURHOOD, 1, _NEIGHBOURHOOD // 2, count_include_pad=False)
 
 
 def _mixed(before: Tensor, one: Quantised, other: Quantised) -> Quantised:
-    """``one`` at the places ``before``, elsewhere ``other``."""
+    """Return ``one`` at the places ``before``, elsewhere ``other``."""
     symbols = torch.where(before, one.symbols, other.symbols)
     mean, scale = torch.where(before, one.mean, other.mean), torch.where(before, one.scale, other.scale)
     return Quantised(symbols, mean, scale, one.z, one.z_bits)

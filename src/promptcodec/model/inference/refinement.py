@@ -18,7 +18,7 @@ from promptcodec.model.steering import Steerer, Steering
 def refined_latents(
     model: CompressionModel, x: Tensor, q: float, steerer: Steerer, effort: Effort, report: Callable[[], None]
 ) -> tuple[Tensor, Tensor, Steering]:
-    """y, z and the encoder's steering of a picture x (1, 3, H, W) in [0, 1], at the rate q in [0, 1].
+    """Return y, z and the encoder's steering of a picture x (1, 3, H, W) in [0, 1], at the rate q in [0, 1].
 
     ``report`` is called ``effort.steps`` times. An effort of level 0 is not for this.
     """

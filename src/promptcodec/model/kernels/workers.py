@@ -17,7 +17,7 @@ _alone: ContextVar[bool] = ContextVar("alone", default=False)
 
 @contextmanager
 def torch_alone() -> Iterator[None]:
-    """Torch's operators on the calling thread and nothing else, for tools that count or record them."""
+    """Run torch's operators on the calling thread and nothing else, for tools that count or record them."""
     token = _alone.set(True)
     try:
         yield
@@ -26,12 +26,12 @@ def torch_alone() -> Iterator[None]:
 
 
 def is_torch_alone() -> bool:
-    """Whether ``torch_alone`` holds here."""
+    """Return whether ``torch_alone`` holds here."""
     return _alone.get()
 
 
 def each(count: int, work: Callable[[int], None]) -> None:
-    """``work(i)`` for each of ``count`` parts, on as many threads as torch has here. It must need no gradient."""
+    """Run ``work(i)`` for each of ``count`` parts, on as many threads as torch has here. It must need no gradient."""
     threads = torch.get_num_threads()
     if threads == 1 or count == 1 or is_torch_alone():
         for part in range(count):
@@ -55,7 +55,7 @@ def each(count: int, work: Callable[[int], None]) -> None:
 
 @lru_cache(maxsize=4)
 def _workers(threads: int, process: int) -> ThreadPoolExecutor:
-    """A pool for each process, since a fork leaves the threads behind."""
+    """Return a pool for each process, since a fork leaves the threads behind."""
     ready = threading.Barrier(threads + 1)
     pool = ThreadPoolExecutor(threads, "promptcodec", _begin)
     for _ in range(threads):

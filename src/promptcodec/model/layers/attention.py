@@ -10,7 +10,7 @@ from promptcodec.model.layers.attention_training import CHUNK, CachedAttention
 
 
 def window_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(d) + bias) v.
+    """Return softmax(q k^T / sqrt(d) + bias) v.
 
     q (W, heads, T, d), k and v (W, heads, K, d), bias (1 or W, heads, T, K). Returns (W, heads, T, d).
 

@@ -45,10 +45,10 @@ class CachedAttention(torch.autograd.Function):
         grad_bias = torch.zeros(bias.shape, dtype=torch.float32)
         scale, added = q.shape[-1] ** -0.5, bias.float()
         for part in _parts(q):
-            queries, keys, values, given = (_chunk(t[part]) for t in (q, k, v, grad))
+            queries, keys, values, grad_out = (_chunk(t[part]) for t in (q, k, v, grad))
             weights = _scores(queries, keys, added, part).sub_(normaliser[part].flatten(0, 1)).exp_()
-            grad_values = torch.bmm(weights.to(given.dtype).transpose(1, 2), given)
-            grad_scores = torch.bmm(given, values.transpose(1, 2)).float().mul_(weights)
+            grad_values = torch.bmm(weights.to(grad_out.dtype).transpose(1, 2), grad_out)
+            grad_scores = torch.bmm(grad_out, values.transpose(1, 2)).float().mul_(weights)
             grad_scores.sub_(weights.mul_(grad_scores.sum(-1, keepdim=True)))
             by_window = grad_scores.view(-1, *bias.shape[1:])
             if bias.shape[0] == 1:
@@ -56,8 +56,8 @@ class CachedAttention(torch.autograd.Function):
             else:
                 grad_bias[part] = by_window
             scaled = grad_scores.mul_(scale).to(keys.dtype)
-            found = (torch.bmm(scaled, keys), torch.bmm(scaled.transpose(1, 2), queries))
-            for target, value in zip(grads, (*found, grad_values), strict=True):
+            grad_inputs = (torch.bmm(scaled, keys), torch.bmm(scaled.transpose(1, 2), queries))
+            for target, value in zip(grads, (*grad_inputs, grad_values), strict=True):
                 target[part] = value.view(target[part].shape)
         return *grads, grad_bias.to(bias.dtype)
 
@@ -68,7 +68,7 @@ def _parts(q: Tensor) -> Iterator[slice]:
 
 
 def _chunk(tensor: Tensor) -> Tensor:
-    """(w, heads, T, d) to (w * heads, T, d), contiguous."""
+    """Return (w, heads, T, d) to (w * heads, T, d), contiguous."""
     return tensor.contiguous().flatten(0, 1)
 
 

@@ -53,7 +53,10 @@ class Block(nn.Module):
                 nn.init.zeros_(last_layer(self.ffn).weight)
 
     def forward(self, x: Tensor, steer: BlockSteer | None = None, region: Tensor | None = None) -> Tensor:
-        """``region``: see ``NgramContext``. Raises UsageError for prompts where there is no attention to take them."""
+        """Return ``region``: see ``NgramContext``.
+
+        Raises UsageError for prompts where there is no attention to take them.
+        """
         prompts = self._prompts(steer, x)
         if isinstance(self.mixer, WindowAttention):
             if self._in_strips_helps(x, self.mixer):
@@ -72,14 +75,17 @@ class Block(nn.Module):
         return x if self.ffn is None else x + self._drop(self._around(self.norm2, self.ffn, x))
 
     def _in_strips_helps(self, x: Tensor, mixer: WindowAttention) -> bool:
-        """Only inference on the CPU; N-gram context and observers want the whole map first."""
+        """Tell whether strips help: in inference on the CPU alone.
+
+        N-gram context and observers want the whole map first.
+        """
         whole = self.post_norm or mixer.ngram is not None or mixer.observer is not None
         return x.device.type == "cpu" and not torch.is_grad_enabled() and not whole
 
     def forward_carrying(
         self, x: Tensor, steer: BlockSteer, region: Tensor | None = None
     ) -> tuple[Tensor, tuple[Prompt, ...]]:
-        """As ``forward``, and the prompts that are carried on to the next block, updated."""
+        """Return as ``forward`` does, and the prompts that are carried on to the next block, updated."""
         prompts = self._prompts(steer, x)
         if not isinstance(self.mixer, WindowAttention):
             return self(x, steer, region), ()
@@ -94,7 +100,7 @@ class Block(nn.Module):
         return prompts
 
     def _drop(self, branch: Tensor) -> Tensor:
-        """Stochastic depth: drop the branch of a whole sample, and rescale those kept."""
+        """Drop the branch of a whole sample, and rescale those kept."""
         if not self.training or self.drop_path == 0.0:
             return branch
         keep = 1.0 - self.drop_path
@@ -113,21 +119,24 @@ class Stage(nn.Module):
         )
 
     def forward(self, x: Tensor, steer: StageSteer | None = None, region: Tensor | None = None) -> Tensor:
-        """``steer``: what acts at each block, by its number, and at the output, by -1; ``region``: see NgramContext."""
+        """Return ``steer``: what acts at each block, by its number, and at the output, by -1.
+
+        ``region``: see NgramContext.
+        """
         steer = steer or {}
-        tokens = given = x.permute(0, 2, 3, 1)
+        tokens = first = x.permute(0, 2, 3, 1)
         carried: tuple[Prompt, ...] = ()
         for i, block in enumerate(self.blocks):
-            own = BlockSteer(carried).then(steer.get(i, _NOTHING)) if carried else steer.get(i)
-            if own is not None and i + 1 < len(self.blocks) and any(p.carry for p in own.prompts):
-                tokens, carried = block.forward_carrying(tokens, own, region)  # type: ignore[operator]
+            acting = BlockSteer(carried).then(steer.get(i, _NOTHING)) if carried else steer.get(i)
+            if acting is not None and i + 1 < len(self.blocks) and any(p.carry for p in acting.prompts):
+                tokens, carried = block.forward_carrying(tokens, acting, region)  # type: ignore[operator]
             else:
-                tokens, carried = block(tokens, own, region), ()
+                tokens, carried = block(tokens, acting, region), ()
         out = tokens.permute(0, 3, 1, 2)
         if self.residual:
             # In place where neither gradients nor the caller may want what is lost; float64, which probabilities go by,
             # keeps the operations whose exactness was measured.
-            ours = not torch.is_grad_enabled() and tokens is not given and out.dtype == torch.float32
+            ours = not torch.is_grad_enabled() and tokens is not first and out.dtype == torch.float32
             out = out.add_(x) if ours else x + out
         return steer[-1].finish(out) if -1 in steer else out
 

@@ -54,7 +54,7 @@ def run_compiled(
 
 
 def kernels_work() -> bool:
-    """Whether attention can be compiled here: llvmlite is installed, and knows this processor."""
+    """Return whether attention can be compiled here: llvmlite is installed, and knows this processor."""
     return _kernels(64, 0, 128, 16, 1e-5, 1e-5) is not None
 
 
@@ -69,7 +69,7 @@ class _Block:
         self._extra = _extra(prompts) if prompts else source.new_empty(1, 1)
 
     def windows(self, row: int, col: int, count: int) -> None:
-        """At most ``count`` windows of a row, from ``col`` on."""
+        """Attend in at most ``count`` windows of a row, from ``col`` on."""
         kernels, strip, size = self._kernels, self._grid.strip(row), self._grid.window**2
         inside = slice(col * size, (col + count) * size)
         gather, scatter = strip.gather[inside], strip.scatter[inside]
@@ -95,7 +95,7 @@ def _call(kernel: Callable[..., None], *tensors: Tensor, count: int | tuple[int,
 
 
 def _bias(mixer: WindowAttention) -> Tensor:
-    """What is added to the logits of any window, (heads, keys, queries), to base 2.
+    """Return the bias that is added to the logits of any window, (heads, keys, queries), to base 2.
 
     By numpy: torch would take OpenMP's threads to it, which then stay busy for milliseconds that workers could use.
     """
@@ -108,7 +108,7 @@ def _bias(mixer: WindowAttention) -> Tensor:
 
 
 def _extra(prompts: Sequence[PromptKeys]) -> Tensor:
-    """Keys and values of all prompts, (rows or 1, cols or 1, 2, heads, P, head dim)."""
+    """Return the keys and values of all prompts, (rows or 1, cols or 1, 2, heads, P, head dim)."""
     rows, cols = (max(p.key.shape[i] for p in prompts) for i in (1, 2))
     sets = [[p.key[0].expand(rows, cols, -1, -1, -1), p.value[0].expand(rows, cols, -1, -1, -1)] for p in prompts]
     return torch.stack([torch.cat(parts, 3) for parts in zip(*sets, strict=True)], 2)

@@ -49,7 +49,7 @@ class PairedFeedForward(nn.Module):
 
 
 def feed_forward(channels: int, stage: config.Stage) -> FeedForward | PairedFeedForward | None:
-    """The feed-forward half that a stage's blocks have; None where they have none."""
+    """Return the feed-forward half that a stage's blocks have; None where they have none."""
     if stage.ffn == "none":
         return None
     if stage.ffn in ("mlp", "vanilla"):
@@ -58,7 +58,7 @@ def feed_forward(channels: int, stage: config.Stage) -> FeedForward | PairedFeed
 
 
 def last_layer(ffn: FeedForward | PairedFeedForward) -> nn.Linear:
-    """The layer whose output joins the block's."""
+    """Return the layer whose output joins the block's."""
     layer = ffn[2] if isinstance(ffn, FeedForward) else ffn.out
     assert isinstance(layer, nn.Linear)
     return layer

@@ -28,11 +28,11 @@ class RateGain(nn.Module):
         self.z_inverse = nn.Parameter(torch.zeros(cfg.levels, hyper))
 
     def rate_lambda(self, q: Tensor) -> Tensor:
-        """The rate-distortion trade-off that q stands for: log-spaced between the ends."""
+        """Return the rate-distortion trade-off that q stands for: log-spaced between the ends."""
         return self.lambda_min * (self.lambda_max / self.lambda_min) ** q
 
     def forward(self, q: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """q (B,) in [0, 1] to gains y, 1/y, z, 1/z, each (B, channels, 1, 1), in the parameters' own precision."""
+        """Turn q (B,) in [0, 1] into gains y, 1/y, z, 1/z, each (B, channels, 1, 1), in the parameters' precision."""
         position = q.to(self.y.dtype).clamp(0, 1) * (self.levels - 1)
         knot = position.floor().clamp(max=self.levels - 2).long()
         weight = (position - knot)[:, None]

@@ -24,5 +24,5 @@ class _LowerBound(torch.autograd.Function):
 
 
 def lower_bound(x: Tensor, bound: float) -> Tensor:
-    """max(x, bound); gradients that push a value below the bound upwards pass."""
+    """Return max(x, bound); gradients that push a value below the bound upwards pass."""
     return _LowerBound.apply(x, bound)  # type: ignore[no-any-return, no-untyped-call]

@@ -38,7 +38,7 @@ class WindowAttention(nn.Module):
         self.ngram = NgramContext(channels, heads, window, ngram) if ngram else None
 
     def forward(self, x: Tensor, prompts: Sequence[Prompt] = (), region: Tensor | None = None) -> Tensor:
-        """x: normalised tokens (B, H, W, C). ``region``: where the N-gram context acts, see ``NgramContext``."""
+        """Mix x: normalised tokens (B, H, W, C). ``region``: where the N-gram context acts, see ``NgramContext``."""
         if self.ngram is not None:
             x = x + self.ngram(x, region)
         grid = self.grid(x)
@@ -47,7 +47,7 @@ class WindowAttention(nn.Module):
     def forward_carrying(
         self, x: Tensor, prompts: Sequence[Prompt], region: Tensor | None = None
     ) -> tuple[Tensor, tuple[Prompt, ...]]:
-        """As ``forward``, and those of ``prompts`` that are carried on, updated by the same attention.
+        """Return as ``forward`` does, and those of ``prompts`` that are carried on, updated by the same attention.
 
         They are queries as well, see all keys of their region, and pass the output projection; a set that all windows
         share becomes its mean over the windows, (B, P, C).
@@ -63,20 +63,25 @@ class WindowAttention(nn.Module):
         return grid.merge(self._attend(seen, grid, 0)), carried
 
     def grid(self, x: Tensor) -> WindowGrid:
-        """The windows of a map (B, H, W, C)."""
+        """Return the windows of a map (B, H, W, C)."""
         return WindowGrid(x.shape[1], x.shape[2], self.window, self.shift)
 
     def attend(
         self, windows: Tensor, grid: WindowGrid, prompts: Sequence[PromptKeys] = (), row: int | None = None
     ) -> Tensor:
-        """Attention inside windows (B, rows, cols, tokens, C): all of the grid's rows, or only the row ``row``."""
+        """Compute the attention inside windows (B, rows, cols, tokens, C).
+
+        All of the grid's rows, or only the row ``row``.
+        """
         rows_of_grid = slice(None) if row is None else slice(row, row + 1)
         return self._attend(self._project(windows, grid, prompts, rows_of_grid), grid, row or 0)
 
     def labels(
         self, grid: WindowGrid, prompts: Sequence[PromptKeys], device: torch.device, row: slice = slice(None)
     ) -> tuple[Tensor, Tensor]:
-        """Regions of the queries in some rows of windows, (rows, cols, tokens), and of the keys, (rows, cols, keys)."""
+        """Return the regions of the queries in some rows of windows, (rows, cols, tokens), and of the keys, (rows,
+        cols, keys).
+        """
         labels = grid.labels(device)[row]
         if not prompts:
             return labels, labels
@@ -129,21 +134,21 @@ class WindowAttention(nn.Module):
         return linear(out.transpose(3, 4).reshape(batch, rows, cols, tokens, heads * width), self.proj)
 
     def query(self, q: Tensor) -> Tensor:
-        """Queries (…, heads, tokens, d) as the attention wants them, which divides by sqrt(d) afterwards."""
+        """Return queries (…, heads, tokens, d) as the attention wants them, which divides by sqrt(d) afterwards."""
         return q if self.logit_scale is None else cosine_scaled(q, self.logit_scale) * math.sqrt(q.shape[-1])
 
     def key(self, k: Tensor) -> Tensor:
-        """Keys of tokens or prompts (…, d) as the attention wants them."""
+        """Return the keys of tokens or prompts (…, d) as the attention wants them."""
         return k if self.logit_scale is None else F.normalize(k, dim=-1)
 
     def bias(self, like: Tensor) -> Tensor:
-        """What relative positions add to the logits, (1, heads, window², window²)."""
+        """Return the bias of relative positions on the logits, (1, heads, window², window²)."""
         if self.relative_bias is None:
             return like.new_zeros(1, 1, self.window**2, self.window**2).expand(-1, self.heads, -1, -1)
         return self.relative_bias[relative_index(self.window, like.device)].permute(2, 0, 1)[None].to(like.dtype)
 
     def masked(self, bias: Tensor, labels: Tensor, key_labels: Tensor) -> Tensor:
-        """``bias`` with what tokens of other regions are hidden by; (windows, heads, queries, keys).
+        """Return ``bias`` with what tokens of other regions are hidden by; (windows, heads, queries, keys).
 
         Scaled cosines are hidden by -100 as in Swin V2, which logits of up to 100 can shine through; padding never is.
         """
@@ -167,9 +172,9 @@ class WindowAttention(nn.Module):
             key, value = kv.unflatten(-1, (2, self.heads, -1)).movedim((-3, -2), (0, -3))
             shape = (-1, 1, 1, *key.shape[-3:])
             return PromptKeys(self.key(key).reshape(shape), value.reshape(shape), None)
-        own = _prompt_grid(prompt, grid)
-        key, value = own.partition(kv).unflatten(-1, (2, self.heads, -1)).movedim((4, 5), (0, 4))
-        return PromptKeys(self.key(key), value, own.labels(tokens.device), prompt.compat_mask)
+        prompt_grid = _prompt_grid(prompt, grid)
+        key, value = prompt_grid.partition(kv).unflatten(-1, (2, self.heads, -1)).movedim((4, 5), (0, 4))
+        return PromptKeys(self.key(key), value, prompt_grid.labels(tokens.device), prompt.compat_mask)
 
     def _update(self, prompt: Prompt, keys: PromptKeys, seen: Seen, grid: WindowGrid) -> Prompt:
         channels = self.proj.in_features
@@ -177,8 +182,8 @@ class WindowAttention(nn.Module):
         tokens = prompt.tokens.permute(0, 2, 3, 1) if prompt.is_map else prompt.tokens
         q = F.linear(tokens, self.qkv.weight[:channels], self.qkv.bias[:channels])
         if prompt.is_map:
-            own = _prompt_grid(prompt, grid)
-            q = own.partition(q).unflatten(-1, (self.heads, -1)).transpose(3, 4)
+            prompt_grid = _prompt_grid(prompt, grid)
+            q = prompt_grid.partition(q).unflatten(-1, (self.heads, -1)).transpose(3, 4)
         else:
             q = q.unflatten(-1, (self.heads, -1)).transpose(-3, -2).reshape(-1, 1, 1, *keys.key.shape[3:])
             q = q.expand(batch, rows, cols, -1, -1, -1)
@@ -189,7 +194,7 @@ class WindowAttention(nn.Module):
         out = window_attention(q.flatten(0, 2), seen.k.flatten(0, 2), seen.v.flatten(0, 2), mask)
         out = linear(out.view(*q.shape).transpose(3, 4).flatten(4), self.proj)
         if prompt.is_map:
-            return replace(prompt, tokens=prompt.tokens + own.merge(out).permute(0, 3, 1, 2))
+            return replace(prompt, tokens=prompt.tokens + prompt_grid.merge(out).permute(0, 3, 1, 2))
         return replace(prompt, tokens=prompt.tokens + out.mean(dim=(1, 2)))
 
 
@@ -206,7 +211,7 @@ class PromptKeys:
     compat_mask: bool = False
 
     def of_sample(self, index: int) -> PromptKeys:
-        """Those of one sample of the batch; a shared set is everyone's."""
+        """Return the keys of one sample of the batch; a shared set is everyone's."""
         if self.key.shape[0] == 1:
             return self
         return replace(self, key=self.key[index : index + 1], value=self.value[index : index + 1])
@@ -225,7 +230,7 @@ class Seen:
 
 
 def _prompt_grid(prompt: Prompt, grid: WindowGrid) -> WindowGrid:
-    """The windows of a prompt map, shifted along with those of the tokens."""
+    """Return the windows of a prompt map, shifted along with those of the tokens."""
     stride, size = prompt.stride, tuple(prompt.tokens.shape[2:])
     expected = (-(-grid.height // stride), -(-grid.width // stride))
     if grid.window % stride or grid.shift % stride:
@@ -246,7 +251,9 @@ def _rows(keys: Tensor, rows: slice) -> Tensor:
 
 
 def _labels(keys: PromptKeys, image: Tensor, rows: slice) -> Tensor:
-    """Regions of the prompts of some rows of windows, beside those of their image tokens (rows, cols, tokens)."""
+    """Return the regions of the prompts of some rows of windows, beside those of their image tokens (rows, cols,
+    tokens).
+    """
     if keys.labels is None:
         return torch.full((*image.shape[:2], keys.key.shape[4]), _SHARED, device=image.device)
     return keys.labels[rows]
@@ -257,7 +264,7 @@ _SHARED = -2  # label of tokens that see, and are seen from, every real token of
 
 
 def visible(query: Tensor, key: Tensor) -> Tensor:
-    """(…, queries) and (…, keys) labels to a boolean (…, queries, keys)."""
+    """Return (…, queries) and (…, keys) labels to a boolean (…, queries, keys)."""
     query, key = query[..., :, None], key[..., None, :]
     return (query == key) | (key == _SHARED) | ((query == _SHARED) & (key != _PADDING))
 
@@ -270,7 +277,7 @@ class DepthwiseMixer(nn.Module):
         self.conv = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: normalised tokens (B, H, W, C)."""
+        """Mix x: normalised tokens (B, H, W, C)."""
         device = x.device.type
         if not torch.is_autocast_enabled(device):
             out: Tensor = self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)

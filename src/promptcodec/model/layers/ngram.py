@@ -19,12 +19,12 @@ LARGEST_LOGIT_SCALE = math.log(100)
 
 
 def initial_logit_scale(heads: int) -> Tensor:
-    """(heads,): logarithms of the factors of a scaled-cosine attention, 10 at the start (Swin V2)."""
+    """Return (heads,): logarithms of the factors of a scaled-cosine attention, 10 at the start (Swin V2)."""
     return torch.full((heads,), math.log(10))
 
 
 def cosine_scaled(q: Tensor, logit_scale: Tensor) -> Tensor:
-    """q / |q| · exp(min(logit_scale, ln 100)), for q (…, heads, tokens, d) and one logit scale a head."""
+    """Return q / |q| · exp(min(logit_scale, ln 100)), for q (…, heads, tokens, d) and one logit scale a head."""
     return F.normalize(q, dim=-1) * logit_scale.clamp(max=LARGEST_LOGIT_SCALE).exp()[:, None, None].to(q.dtype)
 
 
@@ -41,7 +41,7 @@ class NgramContext(nn.Module):
         self.merge = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor, region: Tensor | None = None) -> Tensor:
-        """Context of every token of x (B, H, W, C), same shape.
+        """Return the context of every token of x (B, H, W, C), same shape.
 
         ``region`` (B, 1, any height, any width) in [0, 1] says how much of it acts where; it is averaged over the
         area of a token. Maps that are no multiple of the window are padded with zeros, as the attention's are.
@@ -59,7 +59,7 @@ class NgramContext(nn.Module):
         return context * mask.permute(0, 2, 3, 1)
 
     def both_ways(self, unigrams: Tensor) -> tuple[Tensor, Tensor]:
-        """Forward and backward context, each (B, C/2, rows, cols) as the uni-grams; the same weights for both."""
+        """Return forward and backward context, (B, C/2, rows, cols) as the uni-grams; the same weights for both."""
         count = self.attention.ngram - 1
         return self.attention(_reflected(unigrams, count, True)), self.attention(_reflected(unigrams, count, False))
 
@@ -77,7 +77,7 @@ class NgramAttention(nn.Module):
         nn.init.trunc_normal_(self.relative_bias, std=0.02, a=-2, b=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, rows + N - 1, cols + N - 1) to (B, C, rows, cols)."""
+        """Return (B, C, rows + N - 1, cols + N - 1) to (B, C, rows, cols)."""
         n = self.ngram
         # Projections are a token's own: project each once, then gather the neighbourhoods.
         qkv = self.qkv(x.permute(0, 2, 3, 1)).unfold(1, n, 1).unfold(2, n, 1)  # (B, rows, cols, 3C, N, N)

@@ -23,7 +23,7 @@ class SeparableConvMixer(nn.Module):
         self.proj = nn.Linear(channels, out, bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: tokens (B, H, W, C)."""
+        """Mix x: tokens (B, H, W, C)."""
         return linear(self.depthwise(F.leaky_relu(linear(x, self.into), SLOPE)), self.proj)
 
 
@@ -62,7 +62,7 @@ class S2CConv(nn.Module):
         self.ffn = PairedFeedForward(out, ratio, gated=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, channels) to (B, H, W, out)."""
+        """Return (B, H, W, channels) to (B, H, W, out)."""
         x = self.mixer(x) + self.skip(x)
         return x + self.ffn(self.norm(x))  # type: ignore[no-any-return]
 
@@ -77,6 +77,6 @@ class S2CIdentity(nn.Module):
         self.ffn = PairedFeedForward(out, ratio, gated=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(…, channels) to (…, out)."""
+        """Return (…, channels) to (…, out)."""
         x = linear(x, self.mixer)
         return x + self.ffn(self.norm(x))  # type: ignore[no-any-return]

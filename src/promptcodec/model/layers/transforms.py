@@ -12,12 +12,14 @@ from torch.nn import functional as F
 
 from promptcodec.errors import UsageError
 from promptcodec.model import config
+from promptcodec.model.kernels.workers import is_torch_alone
 from promptcodec.model.layers.blocks import Stage
 from promptcodec.model.layers.bounded import Bounded
 from promptcodec.model.layers.elic import AttentionModule, Bottleneck
 from promptcodec.model.layers.gdn import Gdn
-from promptcodec.model.layers.upsample import Upsample
 from promptcodec.model.steering import TransformSteer
+
+FEW_CHANNELS = 8  # of an output: they leave vector units mostly empty
 
 
 class Transform(nn.Module):
@@ -53,15 +55,15 @@ class Transform(nn.Module):
         self.bound = Bounded(channels, cfg.bound) if cfg.bound else None
 
     def forward(self, x: Tensor, steer: TransformSteer | None = None, region: Tensor | None = None) -> Tensor:
-        """``region`` (B, 1, H, W) in [0, 1]: where N-gram context acts, everywhere by default (paper 003)."""
+        """Return ``region`` (B, 1, H, W) in [0, 1]: where N-gram context acts, everywhere by default (paper 003)."""
         stage = 0
 
         def run(layers: list[nn.Module], tokens: Tensor) -> Tensor:
             nonlocal stage
             for layer in layers:
                 if isinstance(layer, Stage):
-                    own = {site[1]: s for site, s in steer.items() if site[0] == stage} if steer else None
-                    tokens = layer(tokens, own, region)
+                    by_block = {site[1]: s for site, s in steer.items() if site[0] == stage} if steer else None
+                    tokens = layer(tokens, by_block, region)
                     stage += 1
                 else:
                     tokens = layer(tokens)
@@ -99,7 +101,8 @@ def _not_bfloat16(x: Tensor) -> Tensor:
 
 
 def _last_at_latent(cfg: config.Transform) -> tuple[int, int]:
-    """Index and width of the layer whose output is the last map at the resolution of the latent, but for the output.
+    """Return the index and width of the layer whose output is the last map at the resolution of the latent, but for the
+    output.
 
     Raises UsageError where there is no such layer, or no shortcut that a gate could act on.
     """
@@ -116,7 +119,7 @@ def _last_at_latent(cfg: config.Transform) -> tuple[int, int]:
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """No autocast inside; tensors on ``meta``, of which costs are counted, know none."""
+    """Switch autocast off inside; tensors on ``meta``, of which costs are counted, know none."""
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
@@ -162,8 +165,31 @@ class ReflectConv(nn.Conv2d):
         return super().forward(x)
 
 
+class Upsample(nn.ConvTranspose2d):
+    """A transposed convolution; a map of (B, C, H, W) comes out at ``stride`` times its size.
+
+    Each of the 2 x 2 outputs of a place is a convolution with every second weight; the four are one convolution to four
+    times the channels (Shi et al. 2016). So it runs where that is quicker: for few channels, float32, on the CPU.
+    """
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if not self._splits(x):
+            return super().forward(x, output_size)
+        # 5 weights an axis and a 0: three for outputs at even places, three for odd ones, from the nearest input on.
+        weight = F.pad(self.weight, (0, 1, 0, 1)).unflatten(3, (3, 2)).unflatten(2, (3, 2)).flip(2, 4)
+        weight = weight.permute(1, 3, 5, 0, 2, 4).flatten(0, 2).contiguous(memory_format=torch.channels_last)
+        bias = None if self.bias is None else self.bias.repeat_interleave(4)
+        return F.pixel_shuffle(F.conv2d(x, weight, bias, padding=1), 2)
+
+    def _splits(self, x: Tensor) -> bool:
+        layout = (self.kernel_size[0], self.stride[0], self.out_channels <= FEW_CHANNELS)
+        if layout != (5, 2, True) or x.dtype != torch.float32 or x.device.type != "cpu":
+            return False
+        return not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or is_torch_alone())
+
+
 def resample(channels: int, layer: config.Resample | config.ReflectConv) -> nn.Module:
-    """The layer that a configuration describes, for maps of ``channels`` channels."""
+    """Return the layer that a configuration describes, for maps of ``channels`` channels."""
     if isinstance(layer, config.ReflectConv):
         pad = layer.kernel // 2
         return ReflectConv(channels, layer.channels, layer.kernel, layer.stride, pad, padding_mode="reflect")
@@ -188,12 +214,12 @@ def _plain(channels: int, layer: config.Relu | config.Bottlenecks | config.Atten
 
 
 def _only_a_site(layer: config.Layer) -> bool:
-    """Whether a layer computes nothing itself."""
+    """Return whether a layer computes nothing itself."""
     return isinstance(layer, config.Stage) and layer.depth == 0
 
 
 def depth(cfg: config.Transform) -> int:
-    """Number of blocks in a transform."""
+    """Return the number of blocks in a transform."""
     return sum(layer.depth for layer in cfg.layers if isinstance(layer, config.Stage))
 
 

@@ -40,7 +40,7 @@ class WindowGrid:
         return _clean(self.width, self.window, self.shift)
 
     def partition(self, x: Tensor) -> Tensor:
-        """(B, height, width, C) to (B, rows, cols, window², C)."""
+        """Return (B, height, width, C) to (B, rows, cols, window², C)."""
         batch, height, width, channels = x.shape
         w = self.window
         pad = (self.rows * w - height, self.cols * w - width)
@@ -52,7 +52,7 @@ class WindowGrid:
         return x.reshape(batch, self.rows, self.cols, w * w, channels)
 
     def merge(self, x: Tensor) -> Tensor:
-        """(B, rows, cols, window², C) back to (B, height, width, C)."""
+        """Return (B, rows, cols, window², C) back to (B, height, width, C)."""
         batch, channels, w = x.shape[0], x.shape[-1], self.window
         x = x.reshape(batch, self.rows, self.cols, w, w, channels).transpose(2, 3)
         x = x.reshape(batch, self.rows * w, self.cols * w, channels)
@@ -61,11 +61,11 @@ class WindowGrid:
         return x[:, : self.height, : self.width]
 
     def strip(self, row: int) -> Strip:
-        """Where the tokens of one row of windows lie in the map."""
+        """Return where the tokens of one row of windows lie in the map."""
         return _strip(self.height, self.width, self.window, self.shift, row)
 
     def labels(self, device: torch.device) -> Tensor:
-        """Region of every token, (rows, cols, window²), int64: equal labels see each other, padding is -1."""
+        """Return the region of every token, (rows, cols, window²), int64: equals see each other, padding is -1."""
         return _grid_labels(self.height, self.width, self.window, self.shift, device)
 
 
@@ -105,7 +105,7 @@ def _strip(height: int, width: int, window: int, shift: int, row: int) -> Strip:
 
 
 def _labels(length: int, window: int, shift: int) -> Tensor:
-    """Region of each position along one padded and shifted axis, in windows: (count, window)."""
+    """Return the region of each position along one padded and shifted axis, in windows: (count, window)."""
     count = -(-length // window)
     padded = count * window
     position = torch.arange(padded)
@@ -116,7 +116,7 @@ def _labels(length: int, window: int, shift: int) -> Tensor:
 
 @lru_cache(maxsize=256)
 def _clean(length: int, window: int, shift: int) -> int:
-    """Number of leading windows along an axis whose tokens all see each other."""
+    """Return the number of leading windows along an axis whose tokens all see each other."""
     labels = _labels(length, window, shift)
     uniform = ((labels == labels[:, :1]) & (labels >= 0)).all(dim=1).tolist()
     return uniform.index(False) if False in uniform else len(uniform)
@@ -134,7 +134,7 @@ def _grid_labels(height: int, width: int, window: int, shift: int, device: torch
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
 def relative_index(window: int, device: torch.device) -> Tensor:
-    """Row of the relative-bias table for each (query, key) pair: (window², window²), int64."""
+    """Return the row of the relative-bias table for each (query, key) pair: (window², window²), int64."""
     axis = torch.arange(window)
     dy = (axis[:, None] - axis[None, :]) + window - 1
     index = dy[:, None, :, None] * (2 * window - 1) + dy[None, :, None, :]

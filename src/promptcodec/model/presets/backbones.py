@@ -16,7 +16,7 @@ NARROW = (32, 64, 96)
 
 
 def _small(name: str, fine: Stage, middle: Stage, coarse: Stage, widths: tuple[int, int, int] = WIDTHS) -> Model:
-    """The frame of ``nano``: a linear block transform beside stages at 1/4, 1/8 and 1/16, all else equal."""
+    """Return the frame of ``nano``: a linear block transform beside stages at 1/4, 1/8 and 1/16, all else equal."""
     a, b, c = widths
     hyper = Stage(1, None, residual=False)
     return Model(
@@ -39,7 +39,7 @@ def _small(name: str, fine: Stage, middle: Stage, coarse: Stage, widths: tuple[i
 
 
 def s2c_nano() -> Model:
-    """Hybrid: convolution at 1/4, attention (which takes prompts) at 1/8 and 1/16; gated feed-forward halves."""
+    """Build a hybrid: convolution at 1/4, attention (which takes prompts) at 1/8, 1/16; gated feed-forward halves."""
 
     def stage(depth: int, mixer: Attention | SeparableConv) -> Stage:
         return Stage(depth, mixer, 2.0, shift=False, residual=False, ffn="gated", norm_eps=1e-6)
@@ -51,7 +51,7 @@ def s2c_nano() -> Model:
 
 
 def swin_nano() -> Model:
-    """The twin of ``s2c-nano``: shifted windows and plain MLPs, as wide as makes the multiply-accumulates equal."""
+    """Build the twin of ``s2c-nano``: shifted windows and plain MLPs, at equal multiply-accumulates."""
 
     def stage(depth: int, heads: int, ratio: float) -> Stage:
         return Stage(depth, Attention(heads, 8), ratio, residual=False)
@@ -60,7 +60,10 @@ def swin_nano() -> Model:
 
 
 def s2c_narrow(arrangement: str, ffn: Ffn) -> Model:
-    """A variant of paper 004's ablations: the mixers of the three stages, I, C or A, and their feed-forward halves."""
+    """Return a variant of paper 004's ablations.
+
+    The mixers of the three stages, I, C or A, and their feed-forward halves.
+    """
 
     def stage(kind: str, depth: int, heads: int) -> Stage:
         mixers = {"I": None, "C": SeparableConv(), "A": Attention(heads, 8, relative=False)}
@@ -71,13 +74,13 @@ def s2c_narrow(arrangement: str, ffn: Ffn) -> Model:
 
 
 def swin_narrow() -> Model:
-    """The baseline of paper 003's ablation: Swin stages, two blocks each, so that every second one is shifted."""
+    """Build the baseline of paper 003's ablation: Swin stages of two blocks, so that every second one is shifted."""
     a, b, c = (Stage(2, Attention(heads, 8), residual=False) for heads in (1, 2, 3))
     return _small("swin-narrow", a, b, c, NARROW)
 
 
 def ngram_narrow(name: str, cosine: bool = True, post: bool = True, tanh: bool = True) -> Model:
-    """``swin-narrow`` with the switches of paper 003 in g_a and g_s; its hyper transforms have no attention."""
+    """Return ``swin-narrow`` with the switches of paper 003 in g_a and g_s; its hyper transforms have no attention."""
     return with_ngram(swin_narrow(), name, "main", 2, cosine, post, tanh)
 
 

@@ -26,7 +26,7 @@ Scope = Literal["all", "main", "hyper"]
 
 
 def map_stages(transform: Transform, change: Callable[[Stage], Stage]) -> Transform:
-    """``transform`` with every stage changed."""
+    """Return ``transform`` with every stage changed."""
     layers = tuple(change(layer) if isinstance(layer, Stage) else layer for layer in transform.layers)
     return replace(transform, layers=layers)
 
@@ -35,7 +35,7 @@ def with_ngram(
     base: Model, name: str, scope: Scope = "all", ngram: int = 2, cosine: bool = True, post: bool = True,
     tanh: bool = True,
 ) -> Model:  # fmt: skip
-    """``base``, a Swin codec, with the four switches of paper 003, each by itself.
+    """Return ``base``, a Swin codec, with the four switches of paper 003, each by itself.
 
     ``ngram`` N > 0 adds N-gram context, ``cosine`` makes attention scaled-cosine, ``post`` puts norms after the
     branches, ``tanh`` approximates the GELU (TAG-MLP). The paper's row "+ N-gram" is the first three. ``scope``: the
@@ -59,7 +59,7 @@ def with_ngram(
 
 
 def tic_context(channels: int = 128, latent: int = 192, depths: tuple[int, ...] = (2, 4, 6, 2, 2)) -> Model:
-    """TIC as its authors publish it (paper 001's reference), with its causal attention context.
+    """Build TIC as its authors publish it (paper 001's reference), with its causal attention context.
 
     10,227,299 parameters with today's depths, 7,021,211 with (1, 2, 3, 1, 1) as before July 2024.
     """
@@ -92,7 +92,7 @@ def elic(
     channels: int = 192, latent: int = 320, groups: tuple[int, ...] = (16, 16, 32, 64, 192),
     hidden: tuple[int, int] = (224, 128),
 ) -> Model:  # fmt: skip
-    """ELIC (He et al., CVPR 2022) as CompressAI builds it; 32,074,200 parameters."""
+    """Build ELIC (He et al., CVPR 2022) as CompressAI builds it; 32,074,200 parameters."""
     n, m, blocks = channels, latent, Bottlenecks(3)
     return Model(
         name="elic",
@@ -125,7 +125,7 @@ def s2c(
     ffn: Ffn = "gated", latent: int = 320, hyper: int = 192,
     groups: tuple[int, ...] = (16, 16, 32, 64, 192), hidden: tuple[int, int] = (224, 128),
 ) -> Model:  # fmt: skip
-    """S2CFormer (paper 004), recovered from its printed totals.
+    """Build S2CFormer (paper 004), recovered from its printed totals.
 
     ``arrangement``: the mixers of the three stages, I(dentity), C(onvolution) or A(ttention). The blocks of the
     hyper networks are of the one kind that the model has, attention in a hybrid.

@@ -28,14 +28,19 @@ _HYPER = Stage(1, None, residual=False)
 
 
 def _attention(depth: int, channels: int, gated: bool = True, grown: bool = False) -> Stage:
-    """Blocks of shifted windows of 8 x 8 in heads of 32 channels; ``grown`` ones pass their input through at first."""
+    """Return the blocks of shifted windows of 8 x 8 in heads of 32 channels.
+
+    ``grown`` ones pass their input through at first.
+    """
     return Stage(
         depth, Attention(channels // 32, 8), residual=False, ffn="gated" if gated else "mlp", zero_init=grown
     )  # fmt: skip
 
 
 def scales(hyper: int = 64, latent: int = 320) -> Transform:
-    """A hyper synthesis for log scales: products, sums and a comparison, so that any float64 library can compute it."""
+    """Return a hyper synthesis for log scales: products, sums and a comparison, so that any float64 library can compute
+    it.
+    """
     slope = LeakyReLU(0.125)
     return Transform(hyper, (
         Resample("up", 128), slope, Resample("down", 128, 3, 1), slope, Resample("shuffle", 192, 1), slope,
@@ -44,14 +49,14 @@ def scales(hyper: int = 64, latent: int = 320) -> Transform:
 
 
 def mean_features(hyper: int = 64, grown: bool = False) -> ContextualMean:
-    """Features like ``nano``'s hyper synthesis, then an attention block at 1/16."""
+    """Return the features like ``nano``'s hyper synthesis, then an attention block at 1/16."""
     return ContextualMean(Transform(hyper, (
         Resample("up", 128), _HYPER, Resample("shuffle", 192, 1), _HYPER, _attention(1, 192, grown=grown),
     )))  # fmt: skip
 
 
 def small(name: str = "small-linear", gated: bool = True, gate: bool = True, means: bool = True) -> Model:
-    """Attention all the way, from a linear start."""
+    """Build attention all the way, from a linear start."""
     fine, coarse = partial(_attention, channels=160, gated=gated), partial(_attention, channels=224, gated=gated)
     model = Model(
         name=name,
@@ -73,8 +78,9 @@ def small(name: str = "small-linear", gated: bool = True, gate: bool = True, mea
 
 
 def grown(name: str = "small", gated: bool = True, gate: bool = True, means: bool = True) -> Model:
-    """``nano`` with attention behind its stages at 1/8 and 1/16: every new branch is zero at first, so that it begins
-    as ``nano``, whatever training that has seen."""
+    """Return ``nano`` with attention behind its stages at 1/8 and 1/16: every new branch is zero at first, so that it
+    begins as ``nano``, whatever training that has seen.
+    """
     local, attention = Depthwise(5), Attention(6, 8)
     new = partial(_attention, gated=gated, grown=True)
     model = Model(
@@ -101,7 +107,7 @@ def grown(name: str = "small", gated: bool = True, gate: bool = True, means: boo
 
 
 def _without_means(model: Model) -> Model:
-    """The same with ``nano``'s hyperprior: scales and means at once, without bounds."""
+    """Return the same with ``nano``'s hyperprior: scales and means at once, without bounds."""
     hyper = Transform(64, (
         Resample("up", 128), _HYPER, Resample("shuffle", 192, 1), _HYPER, Resample("down", 640, 1, 1, zero_init=True),
     ))  # fmt: skip

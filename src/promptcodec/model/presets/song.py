@@ -6,7 +6,7 @@ from promptcodec.model.config import Gdn, LeakyReLU, Model, ReflectConv, Resampl
 
 
 def song(channels: int = 192) -> Model:
-    """Song et al.'s CNN codec (ICCV 2021) without what steers it: that is ``steer.methods.song.QualityMap``.
+    """Build Song et al.'s CNN codec (ICCV 2021) without what steers it: that is ``steer.methods.song.QualityMap``.
 
     Stages of depth 0 mark where its feature transforms act. Sides of a picture are at least 65 pixels: at 64, the
     reflection has nothing to reflect.

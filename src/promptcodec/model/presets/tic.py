@@ -6,7 +6,7 @@ from promptcodec.model.config import Attention, Model, Resample, Stage, Transfor
 
 
 def tic(channels: int = 128, latent: int = 192, name: str = "tic") -> Model:
-    """The Swin codec with a hyperprior that papers 000, 001, 002 and 003 build on (``TIC_hp`` in their code).
+    """Return the Swin codec with a hyperprior that papers 000, 001, 002 and 003 build on (``TIC_hp`` in their code).
 
     ``channels`` is N, ``latent`` is M. 7,510,723 parameters with (128, 192), 17,658,179 with (192, 320).
     """

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from promptcodec.model import config
 from promptcodec.model.steering import Affine, BlockSteer, Decoded, Site, Steering, TransformName
-from promptcodec.steer.adapter import Adapter
+from promptcodec.steer.adapter import TwoHalves
 from promptcodec.steer.controls import Controls
 from promptcodec.steer.sites import stages
 
@@ -22,19 +22,22 @@ class BetaEmbedding(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(2 * FREQUENCIES, hidden), nn.ReLU(), nn.Linear(hidden, hidden))
 
     def forward(self, value: Tensor) -> Tensor:
-        """Two linear layers of the features."""
+        """Return two linear layers of the features."""
         return self.mlp(beta_features(value))  # type: ignore[no-any-return]
 
 
 def beta_features(value: Tensor) -> Tensor:
-    """(B,) in [0, 1] to (B, 20): sines, then cosines, of 2 value - 1 times 1, 2, 4 … 512 (no pi in it)."""
+    """Return (B,) in [0, 1] to (B, 20): sines, then cosines, of 2 value - 1 times 1, 2, 4 … 512 (no pi in it)."""
     powers = 2.0 ** torch.arange(FREQUENCIES, dtype=value.dtype, device=value.device)
     angles = (2 * value[:, None] - 1) * powers
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
-class Beta(Adapter, kind="beta"):
+class Beta(TwoHalves, kind="beta"):
     """A projection for every block of g_a and g_s, added to its output channel by channel (paper 000's baseline)."""
+
+    encoder: _Shifts | None
+    decoder: _Shifts | None
 
     def __init__(
         self,
@@ -56,18 +59,18 @@ class Beta(Adapter, kind="beta"):
 
     @torch.no_grad()
     def start_neutral(self) -> None:
-        """No shifts."""
+        """Set no shifts."""
         for half in (self.encoder, self.decoder):
             for projection in half.projections if half is not None else ():
                 for parameter in projection.parameters():
                     parameter.zero_()
 
     def for_encoder(self, x: Tensor, controls: Controls) -> Steering:
-        """Shifts in g_a."""
+        """Return the shifts in g_a."""
         return self._shifted(self.encoder, controls)
 
     def for_decoder(self, decoded: Decoded, signalled: Controls) -> Steering:
-        """Shifts in g_s."""
+        """Return the shifts in g_s."""
         return self._shifted(self.decoder, signalled)
 
     def _shifted(self, half: _Shifts | None, controls: Controls) -> Steering:
@@ -75,16 +78,6 @@ class Beta(Adapter, kind="beta"):
             return Steering()
         value = controls.scalar(self.scalar).to(next(self.embedding.parameters()))
         return half(self.embedding(value))  # type: ignore[no-any-return]
-
-    @property
-    def decodes(self) -> bool:
-        """Whether there is a decoder half."""
-        return self.decoder is not None
-
-    @property
-    def settable(self) -> tuple[str, ...]:
-        """The scalar, where the encoder does not know it."""
-        return self.signals if self.encoder is None else ()
 
 
 class _Shifts(nn.Module):

@@ -28,13 +28,13 @@ class ChannelSelection(Adapter, kind="channels"):
 
     @torch.no_grad()
     def start_neutral(self) -> None:
-        """Every channel is kept, but for one draw in a few hundred."""
+        """Keep every channel, but for one draw in a few hundred."""
         weight, bias = self.gate[-1].parameters()
         weight.zero_()
         bias.view(-1, 2).copy_(torch.tensor([-3.0, 3.0]))
 
     def for_hyper(self, y: Tensor, controls: Controls) -> Steering:
-        """The mask of y's channels, (B, M, 1, 1), of zeros and ones."""
+        """Return the mask of y's channels, (B, M, 1, 1), of zeros and ones."""
         logits = self.gate(y.mean(dim=(2, 3))).unflatten(1, (-1, 2))
         if self.training:
             keep = F.gumbel_softmax(logits, hard=True)[..., 1]
@@ -59,5 +59,5 @@ class FeatureTransform(nn.Module):
         )  # fmt: skip
 
     def forward(self, y: Tensor) -> Tensor:
-        """y: (B, M, h, w), ``y_hat`` of a model's output. (B, features, 4h, 4w)."""
+        """Turn y: (B, M, h, w), ``y_hat`` of a model's output. (B, features, 4h, 4w)."""
         return self.layers(y)  # type: ignore[no-any-return]

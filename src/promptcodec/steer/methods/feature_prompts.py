@@ -15,7 +15,7 @@ from promptcodec.steer.sites import stages, stages_with_tokens
 
 
 class FeaturePrompts(nn.Module):
-    """A ``PromptPyramid`` for the stages ``wanted`` that reads what the stage before the first of them gives.
+    """A ``PromptPyramid`` for the stages ``indices`` that reads what the stage before the first of them gives.
 
     Raises UsageError where the first of them is the transform's first stage: nothing was computed before it.
     """
@@ -24,13 +24,13 @@ class FeaturePrompts(nn.Module):
         self,
         base: config.Model,
         transform: TransformName,
-        wanted: Sequence[int],
+        indices: Sequence[int],
         prompts: int = 16,
         pooled: bool = False,
         compat_mask: bool = False,
     ) -> None:
         super().__init__()
-        first = min(stage.index for stage in stages_with_tokens(base, transform, wanted))
+        first = min(stage.index for stage in stages_with_tokens(base, transform, indices))
         if first == 0:
             raise UsageError(
                 f"prompts of {transform} of {base.name} cannot be made of features before stage 0: there are none; "
@@ -38,22 +38,22 @@ class FeaturePrompts(nn.Module):
             )
         self.source = stages(base, transform)[first - 1].output
         self.pyramid = PromptPyramid(
-            base, transform, wanted=wanted, prompts=prompts, pooled=pooled, compat_mask=compat_mask, start=first
+            base, transform, indices=indices, prompts=prompts, pooled=pooled, compat_mask=compat_mask, start=first
         )
 
     def forward(self) -> Steering:
-        """Steering for one pass."""
-        made: dict[Site, BlockSteer] = {}
+        """Return the steering for one pass."""
+        generated: dict[Site, BlockSteer] = {}
 
         def look(x: Tensor) -> Tensor:
-            made.update(self.pyramid(x).sites)
+            generated.update(self.pyramid(x).sites)
             return x
 
         def prompt(site: Site) -> Prompt:
-            return made[site].prompts[0].made()
+            return generated[site].prompts[0].resolve()
 
-        found = {self.source: BlockSteer(outputs=(look,))}
+        sites = {self.source: BlockSteer(outputs=(look,))}
         for stage in self.pyramid.prompted.values():
             for info in self.pyramid.steered(stage):
-                found[info.site] = BlockSteer((DeferredPrompt(partial(prompt, info.site), info.channels),))
-        return Steering(found)
+                sites[info.site] = BlockSteer((DeferredPrompt(partial(prompt, info.site), info.channels),))
+        return Steering(sites)

@@ -29,13 +29,13 @@ class GainUnits(Adapter, kind="gain-units"):
         self.z, self.z_inverse = (nn.Parameter(torch.ones(levels, hyper)) for _ in range(2))
 
     def gains(self, signalled: Controls) -> Gains:
-        """Interpolated vectors, in the scalar's precision."""
+        """Return interpolated vectors, in the scalar's precision."""
         rate = signalled.scalar("rate")
         return Gains(*(interpolate(v, rate)[..., None, None] for v in (self.y, self.y_inverse, self.z, self.z_inverse)))
 
 
 def interpolate(vectors: Tensor, rate: Tensor) -> Tensor:
-    """Rows of |vectors| (levels, C) at ``rate`` (B,) in [0, 1], between rows exponentially: (B, C)."""
+    """Return the rows of |vectors| (levels, C) at ``rate`` (B,) in [0, 1], between rows exponentially: (B, C)."""
     if vectors.shape[0] == 1:
         return vectors.to(rate.dtype).abs().expand(rate.shape[0], -1)
     position = rate.clamp(0, 1) * (vectors.shape[0] - 1)

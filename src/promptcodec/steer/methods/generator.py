@@ -21,7 +21,7 @@ from promptcodec.steer.sites import SiteInfo, StageInfo, stages, stages_with_tok
 
 
 class PromptPyramid(nn.Module):
-    """Prompt maps for the blocks of the stages of ``transform`` that take them, or of the ``wanted`` ones.
+    """Prompt maps for the blocks of the stages of ``transform`` that take them, or of those with these ``indices``.
 
     ``extra``: channels of the input beyond the transform's own. ``first`` replaces the trunk's first step.
     ``prompts``: how many a window gets (a square). In the stages ``carry`` only the first block gets generated prompts,
@@ -35,7 +35,7 @@ class PromptPyramid(nn.Module):
         base: config.Model,
         transform: TransformName,
         extra: int = 0,
-        wanted: Sequence[int] | None = None,
+        indices: Sequence[int] | None = None,
         first: nn.Module | None = None,
         prompts: int = 16,
         carry: Sequence[int] = (),
@@ -46,7 +46,7 @@ class PromptPyramid(nn.Module):
     ) -> None:
         super().__init__()
         self.start, self.from_latent = start, transform == "g_s" and not start
-        self.prompted = {stage.index: stage for stage in stages_with_tokens(base, transform, wanted)}
+        self.prompted = {stage.index: stage for stage in stages_with_tokens(base, transform, indices)}
         self.carry, self.pooled, self.compat_mask = frozenset(carry), pooled, compat_mask
         self.side, self.strides = math.isqrt(prompts), {}
         self.heads, self.trunk = nn.ModuleDict(), nn.ModuleList()
@@ -65,20 +65,23 @@ class PromptPyramid(nn.Module):
                 self.heads[str(stage.index)] = nn.ModuleList(heads)
 
     def forward(self, x: Tensor) -> Steering:
-        """x: (B, C, H, W), the transform's input with what stands beside it, or with ``start`` a stage's output."""
-        found: dict[Site, BlockSteer] = {}
+        """Make prompts of x (B, C, H, W), the transform's input with what stands beside it, or with ``start`` a stage's
+        output.
+        """
+        sites: dict[Site, BlockSteer] = {}
         for index, step in enumerate(self.trunk, self.start):
             x = step(x)
             if index in self.prompted:
                 heads = self.heads[str(index)]
                 assert isinstance(heads, nn.ModuleList)
                 for info, head in zip(self.steered(self.prompted[index]), heads, strict=True):
-                    found[info.site] = BlockSteer((self._prompt(head(x), index),))
-        return Steering(found)
+                    sites[info.site] = BlockSteer((self._prompt(head(x), index),))
+        return Steering(sites)
 
     @torch.no_grad()
     def start_neutral(self) -> None:
-        """Prompts of zeros where a convolution makes them, else of almost zero: such tokens barely change attention.
+        """Set prompts of zeros where a convolution makes them, else of almost zero: such tokens barely change
+        attention.
 
         With default weights prompts from ŷ, whose values reach tens, outweigh the image's own tokens from the start. A
         trunk of ŷ begins a tenth as large, so that an optimiser's steps move its prompts as far as those of pixels.
@@ -96,7 +99,7 @@ class PromptPyramid(nn.Module):
             last.weight.mul_(0.01)
 
     def steered(self, stage: StageInfo) -> tuple[SiteInfo, ...]:
-        """The blocks of a prompted stage that get prompts."""
+        """Return the blocks of a prompted stage that get prompts."""
         return stage.blocks[:1] if stage.index in self.carry else stage.blocks
 
     def _prompt(self, tokens: Tensor, index: int) -> Prompt:
@@ -106,19 +109,22 @@ class PromptPyramid(nn.Module):
 
 
 def step_to(stage: StageInfo, channels: int) -> nn.Module:
-    """Layers that take ``channels`` features of the stage before to this one's resolution and width."""
+    """Build layers that take ``channels`` features of the stage before to this one's resolution and width."""
     if not stage.before:  # a synthesis begins with a stage: its input only has to be brought to its width
         return nn.Conv2d(channels, stage.channels, 3, padding=1)
     layers = []
     for layer in stage.before:
-        own = dataclasses.replace(layer, zero_init=False) if isinstance(layer, config.Resample) else layer
-        layers.append(resample(channels, own))
+        trainable = dataclasses.replace(layer, zero_init=False) if isinstance(layer, config.Resample) else layer
+        layers.append(resample(channels, trainable))
         channels = layer.channels
     return nn.Sequential(*layers) if len(layers) > 1 else layers[0]
 
 
 def _stride(prompts: int, block: SiteInfo) -> int:
-    """Tokens a side that one prompt of a map stands for. Raises UsageError where windows do not divide so."""
+    """Return the tokens a side that one prompt of a map stands for.
+
+    Raises UsageError where windows do not divide so.
+    """
     side = math.isqrt(prompts)
     if prompts < 1 or side * side != prompts or block.window % side or (block.window // 2) % (block.window // side):
         raise UsageError(

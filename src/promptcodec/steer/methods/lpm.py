@@ -32,7 +32,7 @@ class PromptSeed(nn.Module):
         self.last = nn.Conv2d(16, 1, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x in [0, 1]."""
+        """Modulate x in [0, 1]."""
         fine = self.fine(F.max_pool2d(self.first(x), 2))
         coarse = self.coarse(F.max_pool2d(fine, 2))
         return self.last(fine + self.up(coarse))  # type: ignore[no-any-return]
@@ -52,7 +52,7 @@ class BasicBlock(nn.Module):
             self.shortcut = nn.Sequential(nn.Conv2d(channels, out_channels, 1), nn.BatchNorm2d(out_channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, C, H, W)."""
+        """Modulate x (B, C, H, W)."""
         return F.relu(self.convs(x) + self.shortcut(x))
 
 
@@ -81,14 +81,14 @@ class LPM(Adapter, kind="lpm"):
 
     @torch.no_grad()
     def start_neutral(self) -> None:
-        """Prompts of almost zero."""
+        """Set prompts of almost zero."""
         for half in (self.encoder, self.decoder):
             half.start_neutral()
 
     def for_encoder(self, x: Tensor, controls: Controls) -> Steering:
-        """Prompts from the picture."""
+        """Return the prompts from the picture."""
         return self.encoder(x)  # type: ignore[no-any-return]
 
     def for_decoder(self, decoded: Decoded, signalled: Controls) -> Steering:
-        """Prompts from ŷ."""
+        """Return the prompts from ŷ."""
         return self.decoder(decoded.y)  # type: ignore[no-any-return]

@@ -20,7 +20,7 @@ class SFTLayer(nn.Module):
         self.shift = nn.Conv2d(hidden, channels, 3, padding=1)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """x: (B, C, H, W); condition: (B, P, h, w), at least as large."""
+        """Modulate x (B, C, H, W); condition: (B, P, h, w), at least as large."""
         features = F.relu(self.shared(pooled(condition, x)))
         out: Tensor = x * (1 + self.scale(features)) + self.shift(features)
         return out
@@ -35,7 +35,7 @@ class SFTResidual(nn.Module):
         self.conv = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """As ``SFTLayer``."""
+        """Modulate as ``SFTLayer`` does."""
         out = x
         for sft, conv in zip(self.sft, self.conv, strict=True):
             out = conv(F.leaky_relu(sft(out, condition), 0.2))
@@ -59,13 +59,13 @@ class ConditionSteps(nn.Module):
         self.steps = nn.ModuleList(_step(condition, s, up) if s > 1 else nn.Identity() for s in strides)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """x: (B, C, H, W). One map (B, P, h, w) a stage."""
-        found: list[Tensor] = []
+        """Turn x (B, C, H, W) into conditions. One map (B, P, h, w) a stage."""
+        conditions: list[Tensor] = []
         x = self.first(x)
         for step in self.steps:
             x = step(x)
-            found.append(x)
-        return found
+            conditions.append(x)
+        return conditions
 
 
 def _step(channels: int, stride: int, up: bool) -> nn.Module:
@@ -76,10 +76,10 @@ def _step(channels: int, stride: int, up: bool) -> nn.Module:
 
 
 def with_planes(x: Tensor, planes: list[Tensor]) -> Tensor:
-    """Maps (B, 1, H, W) in front of x (B, C, h, w), average-pooled to its size."""
+    """Return the maps (B, 1, H, W) in front of x (B, C, h, w), average-pooled to its size."""
     return torch.cat([*(pooled(p.to(x), x) for p in planes), x], dim=1)
 
 
 def pooled(condition: Tensor, x: Tensor) -> Tensor:
-    """``condition`` (B, P, h, w), average-pooled to the size of x (B, C, H, W)."""
+    """Return ``condition`` (B, P, h, w), average-pooled to the size of x (B, C, H, W)."""
     return F.adaptive_avg_pool2d(condition, (x.shape[2], x.shape[3]))

@@ -11,13 +11,13 @@ from torch import Tensor
 from promptcodec.errors import UsageError
 from promptcodec.model import config
 from promptcodec.model.steering import Decoded, Steering
-from promptcodec.steer.adapter import Adapter
+from promptcodec.steer.adapter import TwoHalves
 from promptcodec.steer.controls import Controls, plane
 from promptcodec.steer.methods.generator import PromptPyramid
 from promptcodec.steer.sites import has_ngram_context
 
 
-class Pyramid(Adapter, kind="pyramid"):
+class Pyramid(TwoHalves, kind="pyramid"):
     """Prompts on either side from scalars and maps. The named adapters of the papers are choices of its options:
 
     - ``scalars`` (signalled where the decoder half needs them) and ``maps`` become constant and given planes in front
@@ -68,16 +68,16 @@ class Pyramid(Adapter, kind="pyramid"):
             self.decoder = PromptPyramid(base, "g_s", count, decoder_stages, compat_mask=compat_mask)
 
     def for_encoder(self, x: Tensor, controls: Controls) -> Steering:
-        """Prompts from [scalar planes, maps, picture]."""
+        """Return the prompts from [scalar planes, maps, picture]."""
         if self.encoder is None:
             return Steering()
         planes = [plane(controls.scalar(name), x) for name in self.scalars]
-        given = [controls.map(name).to(x) for name in self.maps]
-        steer: Steering = self.encoder(torch.cat([*planes, *given, x], dim=1))
+        maps = [controls.map(name).to(x) for name in self.maps]
+        steer: Steering = self.encoder(torch.cat([*planes, *maps, x], dim=1))
         return replace(steer, region=controls.map(self.context_in).to(x)) if self.context_in else steer
 
     def for_decoder(self, decoded: Decoded, signalled: Controls) -> Steering:
-        """Prompts from [scalar planes, ŷ]."""
+        """Return the prompts from [scalar planes, ŷ]."""
         if self.decoder is None or decoded.y is None:
             return Steering()
         planes = [plane(signalled.scalar(name), decoded.y) for name in self.scalars]
@@ -85,36 +85,29 @@ class Pyramid(Adapter, kind="pyramid"):
 
     @torch.no_grad()
     def start_neutral(self) -> None:
-        """Prompts of zeros."""
+        """Set prompts of zeros."""
         for half in (self.encoder, self.decoder):
             if half is not None:
                 half.start_neutral()
 
-    @property
-    def decodes(self) -> bool:
-        """Whether there is a decoder half."""
-        return self.decoder is not None
-
-    @property
-    def settable(self) -> tuple[str, ...]:
-        """All scalars, where the encoder knows none of them: one file then decodes to any of their values."""
-        return self.signals if self.encoder is None else ()
-
 
 def look(base: config.Model, *, decoder_only: bool = False, name: str = "look") -> Pyramid:
-    """Paper 000: prompts from a look λ in [0, 1], on both sides or on the decoder's alone."""
+    """Build paper 000's prompts from a look λ in [0, 1], on both sides or on the decoder's alone."""
     return Pyramid(base, name, scalars=("look",), encoder=not decoder_only)
 
 
 def region(base: config.Model, *, name: str = "region") -> Pyramid:
-    """Region of interest on a frozen base: encoder prompts from [map, picture]; any base decoder opens the file."""
+    """Return the region of interest on a frozen base: encoder prompts from [map, picture].
+
+    Any base decoder opens the file.
+    """
     return Pyramid(base, name, maps=("roi",), decoder=False)
 
 
 def rate_and_region(
     base: config.Model, *, compat_mask: bool = False, masked_context: bool = False, name: str = "kao"
 ) -> Pyramid:
-    """Kao et al. 2023: rate and region from one generator, trained jointly with the base.
+    """Build Kao et al. 2023: rate and region from one generator, trained jointly with the base.
 
     Paper 003's codec is this on an N-gram base; ``masked_context`` lets the context act only where the region is.
     """
@@ -125,5 +118,5 @@ def rate_and_region(
 
 
 def rate(base: config.Model, *, name: str = "rate") -> Pyramid:
-    """Rate alone, by prompts on both sides."""
+    """Return the rate alone, by prompts on both sides."""
     return Pyramid(base, name, scalars=("rate",))

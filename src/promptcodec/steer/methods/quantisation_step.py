@@ -27,13 +27,13 @@ class QuantisationStep(Adapter, kind="step"):
     signals = ("step",)
 
     def gains(self, signalled: Controls) -> Gains:
-        """1 / width before quantisation, the width after it."""
+        """Return 1 / width before quantisation, the width after it."""
         width = torch.exp2(OCTAVES * (2 * signalled.scalar("step") - 1))[:, None, None, None]
         return Gains(y=1 / width, y_inverse=width)
 
 
 def step_for(model: CompressionModel, rgb: NDArray[np.uint8], q: float, rate_lambda: float | None) -> float | None:
-    """The ``step`` of ``QuantisationStep`` for a trade-off; rgb is (H, W, 3), q in [0, 1]. See ``best_step``.
+    """Return the ``step`` of ``QuantisationStep`` for a trade-off; rgb is (H, W, 3), q in [0, 1]. See ``best_step``.
 
     ``rate_lambda`` None is the trade-off of q; for models of one rate, which know none, the answer is None. Of large
     pictures the middle is looked at.
@@ -53,7 +53,7 @@ def step_for(model: CompressionModel, rgb: NDArray[np.uint8], q: float, rate_lam
 def best_step(
     model: CompressionModel, x: Tensor, rate_lambda: float, q: Tensor | None = None, candidates: int = 13
 ) -> float:
-    """The ``step`` of ``QuantisationStep`` whose file costs least at ``rate_lambda``, before any effort.
+    """Return the ``step`` of ``QuantisationStep`` whose file costs least at ``rate_lambda``, before any effort.
 
     x: (1, 3, H, W) in [0, 1]. A model of one rate is so brought near another rate; an effort does the rest.
     """

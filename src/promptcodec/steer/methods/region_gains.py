@@ -14,7 +14,6 @@ from promptcodec.bitstream.leb128 import leb128, read_leb128
 from promptcodec.errors import FormatError, UsageError
 from promptcodec.model import config
 from promptcodec.model.config import STRIDE
-from promptcodec.model.layers.transforms import pad_to_multiple
 from promptcodec.model.steering import Gains
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.controls import Controls
@@ -45,7 +44,7 @@ class RegionGains(Adapter, kind="region-gains"):
         self.y, self.y_inverse = (nn.Parameter(torch.ones(base.latent_channels)) for _ in range(2))
 
     def gains(self, signalled: Controls) -> Gains:
-        """(B, M, h/16, w/16), in the precision of the levels."""
+        """Return (B, M, h/16, w/16), in the precision of the levels."""
         levels = _levels(signalled)
         return Gains(*(
             torch.exp2(sign * levels * exponents.to(levels.dtype)[:, None, None] / AN_OCTAVE)
@@ -53,11 +52,14 @@ class RegionGains(Adapter, kind="region-gains"):
         ))  # fmt: skip
 
     def importance(self, signalled: Controls) -> Tensor:
-        """The weights that the levels stand for: squares of gains."""
+        """Return the weights that the levels stand for: squares of gains."""
         return torch.exp2(2 * _levels(signalled) / AN_OCTAVE)
 
     def signal(self, controls: Controls) -> bytes:
-        """Rows and columns of the map, then its levels, deflated. Raises UsageError where there is no map."""
+        """Return the rows and columns of the map, then its levels, deflated.
+
+        Raises UsageError where there is no map.
+        """
         levels = levels_of(controls.padded())
         if levels.shape[0] != 1:
             raise UsageError(f"a file holds one picture's region, found {levels.shape[0]}")
@@ -65,17 +67,17 @@ class RegionGains(Adapter, kind="region-gains"):
         return leb128(plane.shape[0]) + leb128(plane.shape[1]) + deflated(plane.tobytes())
 
     def read(self, data: bytes) -> Controls:
-        """The levels in what ``signal`` wrote, as a map (1, 1, h/16, w/16), float64. Raises FormatError."""
+        """Return the levels in what ``signal`` wrote, as a map (1, 1, h/16, w/16), float64. Raises FormatError."""
         rows, start = read_leb128(data, 0)
         columns, start = read_leb128(data, start)
         if not 0 < rows * columns <= _LARGEST_MAP or rows % (STRIDE // PLACE) or columns % (STRIDE // PLACE):
             raise FormatError(f"the region of adapter {self.name} has {rows} x {columns} places, which no picture has")
         unpacker = zlib.decompressobj()
         try:
-            found = unpacker.decompress(data[start:], rows * columns + 1)
+            unpacked = unpacker.decompress(data[start:], rows * columns + 1)
         except zlib.error as error:
             raise FormatError(f"the region of adapter {self.name} is damaged: {error}") from None
-        plane = np.frombuffer(found, np.uint8)
+        plane = np.frombuffer(unpacked, np.uint8)
         if len(plane) != rows * columns or not unpacker.eof or unpacker.unused_data or plane.max() > 2 * LARGEST:
             raise FormatError(f"the region of adapter {self.name} is damaged: expected {rows} x {columns} levels")
         levels = torch.from_numpy(plane.astype(np.float64)).reshape(1, 1, rows, columns) - LARGEST
@@ -83,14 +85,16 @@ class RegionGains(Adapter, kind="region-gains"):
 
 
 def _levels(signalled: Controls) -> Tensor:
-    """Those of a file, or in training those of the map that is asked for."""
+    """Return the levels of a file, or in training those of the map that is asked for."""
     return signalled.maps[_MAP] if _MAP in signalled.maps else levels_of(signalled)
 
 
 def levels_of(controls: Controls) -> Tensor:
-    """Integers (B, 1, H/16, W/16) of a padded map ``roi`` (B, 1, H, W) in [0, 1] and of the scalar ``background``."""
+    """Return the integers (B, 1, H/16, W/16) of a padded map ``roi`` (B, 1, H, W) in [0, 1] and of the scalar
+    ``background``.
+    """
     least = controls.scalars.get("background", torch.tensor([BACKGROUND], dtype=torch.float32)).clamp(min=LEAST_WEIGHT)
-    roi = pad_to_multiple(controls.map("roi"), STRIDE)
+    roi = controls.map("roi")
     weight = F.avg_pool2d(torch.maximum(roi, least.to(roi)[:, None, None, None]), PLACE)
     octaves = 0.5 * weight.log2()
     octaves = octaves - octaves.mean(dim=(1, 2, 3), keepdim=True)

@@ -46,7 +46,7 @@ class SFT(Adapter, kind="sft"):
 
     @torch.no_grad()
     def start_neutral(self) -> None:
-        """Transforms that leave everything as it is."""
+        """Set transforms that leave everything as it is."""
         for half in (self.analysis, self.hyper, self.synthesis):
             for layer in half.layers if half is not None else ():
                 assert isinstance(layer, (SFTResidual, SFTLayer))
@@ -55,15 +55,15 @@ class SFT(Adapter, kind="sft"):
                     parameter.zero_()
 
     def for_encoder(self, x: Tensor, controls: Controls) -> Steering:
-        """Transforms in g_a."""
+        """Return the transforms in g_a."""
         return self.analysis(x, self._planes(x, controls)) if self.analysis is not None else Steering()
 
     def for_hyper(self, y: Tensor, controls: Controls) -> Steering:
-        """Transforms in h_a."""
+        """Return the transforms in h_a."""
         return self.hyper(y, self._planes(y, controls)) if self.hyper is not None else Steering()
 
     def for_decoder(self, decoded: Decoded, signalled: Controls) -> Steering:
-        """Transforms in g_s."""
+        """Return the transforms in g_s."""
         if self.synthesis is None or decoded.y is None:
             return Steering()
         return self.synthesis(decoded.y, _scalars(self.scalars, decoded.y, signalled))  # type: ignore[no-any-return]

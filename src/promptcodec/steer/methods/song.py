@@ -45,15 +45,15 @@ class QualityMap(Adapter, kind="quality-map"):
         })  # fmt: skip
 
     def for_encoder(self, x: Tensor, controls: Controls) -> Steering:
-        """Transforms in g_a, from [quality, picture]."""
+        """Return the transforms in g_a, from [quality, picture]."""
         return self._steering("g_a", self.analysis(with_planes(x, [controls.map("quality")])))
 
     def for_hyper(self, y: Tensor, controls: Controls) -> Steering:
-        """Transforms in h_a, from [quality, y]."""
+        """Return the transforms in h_a, from [quality, y]."""
         return self._steering("h_a", self.hyper(with_planes(y, [controls.map("quality")])))
 
     def for_decoder(self, decoded: Decoded, signalled: Controls) -> Steering:
-        """Transforms in g_s, from [features of ẑ, ŷ]."""
+        """Return the transforms in g_s, from [features of ẑ, ŷ]."""
         if decoded.y is None:
             return Steering()
         return self._steering("g_s", self.synthesis(torch.cat([self.from_z(decoded.z), decoded.y], dim=1)))
@@ -61,16 +61,16 @@ class QualityMap(Adapter, kind="quality-map"):
     def _steering(self, transform: TransformName, conditions: Sequence[Tensor]) -> Steering:
         layers = self.transforms[transform]
         assert isinstance(layers, nn.ModuleList)
-        found = {}
+        sites = {}
         for stage, group, condition in zip(stages(self.base, transform), layers, conditions, strict=True):
             assert isinstance(group, nn.ModuleList)
             outputs: tuple[Output, ...] = tuple(Conditioned(layer, condition) for layer in group)
-            found[stage.output] = BlockSteer(outputs=outputs)
-        return Steering(found)
+            sites[stage.output] = BlockSteer(outputs=outputs)
+        return Steering(sites)
 
 
 def quality_to_lambda(quality: Tensor) -> Tensor:
-    """Their map's meaning, for any shape: 0.001 in λ at 0, 0.08 at 1."""
+    """Return their map's meaning, for any shape: 0.001 in λ at 0, 0.08 at 1."""
     return 0.001 * torch.exp(4.382 * quality)
 
 

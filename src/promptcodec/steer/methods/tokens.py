@@ -14,7 +14,7 @@ from promptcodec.steer.sites import stages_with_tokens
 
 
 class SharedTokens(nn.Module):
-    """``prompts`` tokens for every block of the stages of ``transform`` that take them, or of the ``wanted`` ones.
+    """``prompts`` tokens for every block of the stages of ``transform`` that take them, or of those at ``indices``.
 
     In the stages ``carry`` only the first block has tokens, which are updated and handed on ("shallow").
     """
@@ -23,12 +23,12 @@ class SharedTokens(nn.Module):
         self,
         base: config.Model,
         transform: TransformName,
-        wanted: Sequence[int] | None = None,
+        indices: Sequence[int] | None = None,
         prompts: int = 16,
         carry: Sequence[int] = (),
     ) -> None:
         super().__init__()
-        self.prompted = {stage.index: stage for stage in stages_with_tokens(base, transform, wanted)}
+        self.prompted = {stage.index: stage for stage in stages_with_tokens(base, transform, indices)}
         self.carry = frozenset(carry)
         self.tokens = nn.ParameterDict()
         for index, stage in self.prompted.items():
@@ -39,14 +39,14 @@ class SharedTokens(nn.Module):
 
     @torch.no_grad()
     def start_neutral(self) -> None:
-        """Tokens of almost zero: of exactly zero, all of a set would stay alike."""
+        """Set tokens of almost zero: of exactly zero, all of a set would stay alike."""
         for tokens in self.tokens.values():
             tokens.mul_(0.1)
 
     def forward(self) -> Steering:
-        """The tokens at their sites."""
-        found = {}
+        """Return the tokens at their sites."""
+        sites = {}
         for index, stage in self.prompted.items():
             for info, tokens in zip(stage.blocks, self.tokens[str(index)], strict=False):
-                found[info.site] = BlockSteer((Prompt(tokens, carry=index in self.carry),))
-        return Steering(found)
+                sites[info.site] = BlockSteer((Prompt(tokens, carry=index in self.carry),))
+        return Steering(sites)

@@ -66,7 +66,7 @@ class TransTIC(Adapter, kind="transtic"):
             stride = math.prod(layer.stride for layer in first.before)
             unet = UNet(base.analysis.in_channels, first.channels, stride, width)
             self.encoder = PromptPyramid(
-                base, "g_a", wanted=encoder_stages, first=unet, prompts=prompts, carry=encoder_carry,
+                base, "g_a", indices=encoder_stages, first=unet, prompts=prompts, carry=encoder_carry,
                 pooled=encoder == "pooled", compat_mask=compat_mask,
             )  # fmt: skip
         elif encoder == "tokens":
@@ -82,19 +82,19 @@ class TransTIC(Adapter, kind="transtic"):
             self.decoder = SharedTokens(base, "g_s", decoder_stages, prompts, decoder_carry)
 
     def for_encoder(self, x: Tensor, controls: Controls) -> Steering:
-        """Prompts of the first stages."""
+        """Return the prompts of the first stages."""
         if isinstance(self.encoder, SharedTokens):
             return self.encoder()  # type: ignore[no-any-return]
         return self.encoder(x) if self.encoder is not None else Steering()
 
     def for_decoder(self, decoded: Decoded, signalled: Controls) -> Steering:
-        """The learned tokens, and prompts from features."""
+        """Return the learned tokens, and prompts from features."""
         tokens = self.decoder() if self.decoder is not None else Steering()
         return tokens if self.features is None else tokens.then(self.features())
 
     @torch.no_grad()
     def start_neutral(self) -> None:
-        """Generated prompts of zeros, learned tokens of almost zero."""
+        """Set generated prompts of zeros, learned tokens of almost zero."""
         generated = None if self.features is None else self.features.pyramid
         for half in (self.encoder, self.decoder, generated):
             if half is not None:

@@ -25,7 +25,7 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(width, out_channels, 3, stride, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: a picture in [0, 1] and whatever maps stand beside it."""
+        """Read x: a picture in [0, 1] and whatever maps stand beside it."""
         fine = self.down1(x)
         middle = self.down2(F.max_pool2d(fine, 2))
         coarse = self.down3(F.max_pool2d(middle, 2))

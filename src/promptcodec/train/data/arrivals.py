@@ -18,7 +18,7 @@ class Watch:
         self._due = time.monotonic() + seconds
 
     def arrived(self) -> list[Unit]:
-        """New units, if it is time to look."""
+        """Return new units, if it is time to look."""
         started = time.monotonic()
         if not self.seconds or started < self._due:
             return []

@@ -25,7 +25,7 @@ class ControlSampler:
     def part(
         self, step: int, part: int, parts: int, device: torch.device, objects: Sequence[Iterable[Tensor] | None] = ()
     ) -> dict[str, Tensor]:
-        """For every ``parts``-th sample from ``part`` on: scalars (n,) and maps (n, 1, patch, patch).
+        """Draw for every ``parts``-th sample from ``part`` on: scalars (n,) and maps (n, 1, patch, patch).
 
         ``objects``: masks (patch, patch) of the objects in these samples, None for samples of unknown ones.
         """

@@ -59,25 +59,28 @@ class CropSampler:
         self.store, self.patch, self.min_scale, self.seed = store, patch, min_scale, seed
 
     def batch(self, step: int, size: int, part: int = 0, parts: int = 1) -> Tensor:
-        """Every ``parts``-th crop from ``part`` on of a batch of ``size``: (n, 3, patch, patch) float32 in [0, 1]."""
-        own, device = self.cuts(step, size)[part::parts], self.store.device
-        out = torch.empty((len(own), 3, self.patch, self.patch), device=device)
+        """Return every ``parts``-th crop from ``part`` on of a batch of ``size``.
+
+        (n, 3, patch, patch) float32 in [0, 1].
+        """
+        cuts, device = self.cuts(step, size)[part::parts], self.store.device
+        out = torch.empty((len(cuts), 3, self.patch, self.patch), device=device)
         out = out.contiguous(memory_format=torch.channels_last)
-        for side in sorted({cut.side for cut in own}):
-            members = [i for i, cut in enumerate(own) if cut.side == side]
-            crops = self._cut([own[i] for i in members], side).permute(0, 3, 1, 2).float() / 255
+        for side in sorted({cut.side for cut in cuts}):
+            members = [i for i, cut in enumerate(cuts) if cut.side == side]
+            crops = self._cut([cuts[i] for i in members], side).permute(0, 3, 1, 2).float() / 255
             if side != self.patch:
                 crops = F.interpolate(crops, (self.patch, self.patch), mode="bilinear", antialias=True)
             out[torch.tensor(members, device=device)] = crops
         across, down = (
             torch.tensor(flips, device=device).view(-1, 1, 1, 1)
-            for flips in ([cut.across for cut in own], [cut.down for cut in own])
+            for flips in ([cut.across for cut in cuts], [cut.down for cut in cuts])
         )
         out = torch.where(across, out.flip(3), out)
         return torch.where(down, out.flip(2), out).contiguous(memory_format=torch.channels_last)
 
     def cuts(self, step: int, size: int) -> list[Cut]:
-        """Where all crops of a batch of ``size`` come from."""
+        """Say where all crops of a batch of ``size`` come from."""
         rng = np.random.default_rng([self.seed, step])
         shapes = [picture.shape[:2] for picture in self.store.pictures]
         area = np.array([height * width for height, width in shapes], dtype=np.float64)
@@ -100,7 +103,7 @@ class CropSampler:
         return cuts
 
     def _cut(self, cuts: Sequence[Cut], side: int) -> Tensor:
-        """(n, side, side, 3) uint8 on the device; one copy a crop, from wherever its picture lies."""
+        """Return (n, side, side, 3) uint8 on the device; one copy a crop, from wherever its picture lies."""
         out = torch.empty((len(cuts), side, side, 3), dtype=torch.uint8, device=self.store.device)
         for target, cut in zip(out, cuts, strict=True):
             picture = self.store.pictures[cut.picture]

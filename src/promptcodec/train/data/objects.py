@@ -55,15 +55,15 @@ class ObjectReader:
         self._known: dict[Entry | Path, Mapping[str, Annotated]] = {}
 
     def of_batch(self, step: int, size: int, part: int = 0, parts: int = 1) -> list[CropObjects | None]:
-        """The objects of each crop of the sampler's ``batch``, None where nothing says what its picture shows."""
-        store, found = self.sampler.store, list[CropObjects | None]()
+        """Return the objects in each crop of a ``batch``, None where nothing says what its picture shows."""
+        store, crops = self.sampler.store, list[CropObjects | None]()
         for cut in self.sampler.cuts(step, size)[part::parts]:
             entry = store.entry(cut.picture)
             annotated = None if entry is None else self._of_picture(entry)
             height, width = store.pictures[cut.picture].shape[:2]
             crop = None if annotated is None else CropObjects(annotated, cut, height, width, self.sampler.patch)
-            found.append(crop)
-        return found
+            crops.append(crop)
+        return crops
 
     def _of_picture(self, entry: Entry) -> Annotated | None:
         where = entry.instances or entry.path.parent
@@ -72,7 +72,7 @@ class ObjectReader:
         return self._known[where].get(PurePosixPath(entry.name).name)
 
     def _read(self, where: Entry | Path) -> Mapping[str, Annotated]:
-        """By name of picture, all that a shard's annotations or those in or for a folder say."""
+        """Return by name of picture all that a shard's annotations, or those in or for a folder, say."""
         if isinstance(where, Path):
             places = (where / INSTANCES, where.parent / "annotations" / f"instances_{where.name}.json")
             path = next((place for place in places if place.is_file()), None)
@@ -88,7 +88,7 @@ class ObjectReader:
 
 
 def _packed(content: dict[str, Any]) -> dict[str, Any]:
-    """Of an annotation what is needed, in four bytes a number; what is none as it is.
+    """Keep of an annotation what is needed, in four bytes a number; what is none as it is.
 
     Left out: run lengths, which stand for crowds, and outlines of less than three points.
     """

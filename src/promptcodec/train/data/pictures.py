@@ -30,13 +30,13 @@ Say = Callable[[str], None]
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:
-    """uint8 (H, W, 3) of an encoded picture."""
+    """Return uint8 (H, W, 3) of an encoded picture."""
     with Image.open(io.BytesIO(data)) as image:
         return np.asarray(image.convert("RGB"))
 
 
 def decode_or_say(data: bytes, name: str, say: Say) -> NDArray[np.uint8] | None:
-    """The picture, or None, with a word to people, where it is damaged."""
+    """Return the picture, or None, with a word to people, where it is damaged."""
     try:
         return decode(data)
     except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for damaged pictures
@@ -45,7 +45,7 @@ def decode_or_say(data: bytes, name: str, say: Say) -> NDArray[np.uint8] | None:
 
 
 def load_pictures(sources: Sequence[str | Path]) -> list[NDArray[np.uint8]]:
-    """All pictures of ``sources``, uint8 (H, W, 3). Raises UsageError where there is none."""
+    """Return all pictures of ``sources``, uint8 (H, W, 3). Raises UsageError where there is none."""
     with ThreadPoolExecutor(decoding_threads()) as pool:
         entries = [entry for unit in find_units(sources) for entry in unit.entries()]
         pictures = list(pool.map(lambda entry: decode(entry.read()), entries))
@@ -80,7 +80,7 @@ class PictureStore:
         self._first = 0  # entries that the run began with
         self._entries: list[Entry] = []
         self._left_out: set[int] = set()
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._next = self._moved = 0
         self._moving = False
         self._depth = decoding_threads() + 1  # pictures decoded ahead of need
@@ -93,7 +93,7 @@ class PictureStore:
         return self._window.pictures
 
     def entry(self, position: int) -> Entry:
-        """Where one of ``pictures`` was read."""
+        """Return where one of ``pictures`` was read."""
         return self._entries[self._window.keys[position]]
 
     def fill(self, samples: int = 0) -> None:
@@ -106,7 +106,7 @@ class PictureStore:
             raise UsageError(f"no picture of at least {self.smallest} pixels a side in {what}")
 
     def sample(self, count: int) -> list[NDArray[np.uint8]]:
-        """Up to ``count`` pictures, (H, W, 3) each, evenly spread over those that the run began with.
+        """Return up to ``count`` pictures, (H, W, 3) each, evenly spread over those that the run began with.
 
         The same at every call, also in a run that was resumed.
         """
@@ -131,9 +131,9 @@ class PictureStore:
             try:
                 self._entries += self._shared(unit.entries())
             except UsageError as error:
-                if unit.name not in self._told:
+                if unit.name not in self._reported:
                     self.say(f"not taken up yet: {error}")
-                self._told.add(unit.name)
+                self._reported.add(unit.name)
                 continue
             taken.append(unit.name)
         self._units += taken
@@ -149,15 +149,15 @@ class PictureStore:
             self._moved += 1
 
     def state(self) -> dict[str, Any]:
-        """What ``restore`` needs."""
+        """Return the state that ``restore`` needs."""
         return {"units": list(self._units), "window": list(self._window.keys), "left_out": sorted(self._left_out),
                 "next": self._next, "moved": self._moved, "moving": self._moving, "share": self.share,
                 "first": self._first}  # fmt: skip
 
     def restore(self, state: dict[str, Any], samples: int) -> None:
         """Bring back the pictures of ``state``; where shards of it are missing, say so and take what there is."""
-        found = {unit.name: unit for unit in find_units(self.sources)}
-        missing = [name for name in state["units"] if name not in found]
+        units = {unit.name: unit for unit in find_units(self.sources)}
+        missing = [name for name in state["units"] if name not in units]
         if missing:
             self.say(f"the data lacks {', '.join(missing[:5])}{' …' * (len(missing) > 5)}: other crops than before")
             self.fill(samples)
@@ -165,7 +165,7 @@ class PictureStore:
         if state.get("share", 1.0) != self.share:
             self.fill(samples)
             return
-        self._entries = [entry for name in state["units"] for entry in self._shared(found[name].entries())]
+        self._entries = [entry for name in state["units"] for entry in self._shared(units[name].entries())]
         self._units = list(state["units"])
         self._first = state.get("first", len(self._entries))
         self._left_out = set(state["left_out"])
@@ -176,7 +176,7 @@ class PictureStore:
         self._next, self._moved, self._moving = state["next"], state["moved"], state["moving"]
 
     def _shared(self, entries: list[Entry]) -> list[Entry]:
-        """Those of further entries that belong to the share, the very first one always."""
+        """Keep those of further entries that belong to the share, the very first one always."""
         first, self._listed = self._listed, self._listed + len(entries)
         return [
             entry
@@ -216,5 +216,5 @@ class PictureStore:
 
 
 def decoding_threads() -> int:
-    """Threads that decode beside training."""
+    """Return the threads that decode beside training."""
     return min(16, os.cpu_count() or 1)

@@ -11,7 +11,7 @@ from torch import Tensor
 def random_region(
     height: int, width: int, instances: Iterable[Tensor] | None = None, generator: torch.Generator | None = None
 ) -> Tensor:
-    """(1, height, width) in [0, 1]: what a sample's squared errors are weighted by.
+    """Return (1, height, width) in [0, 1]: what a sample's squared errors are weighted by.
 
     20 % constant (one in a hundred of them zero, else uniform), 30 % one level an object, zero where none is, 20 % a
     ramp between two levels, 30 % a sum of 1 to 20 Gaussians. ``instances``: the objects' masks, (height, width) in
@@ -36,7 +36,7 @@ def random_region(
 
 
 def _rectangles(height: int, width: int, generator: torch.Generator | None) -> Tensor:
-    """One to four random rectangles, (n, height, width)."""
+    """Return one to four random rectangles, (n, height, width)."""
     masks = torch.zeros(1 + int(4 * _uniform(generator)), height, width)
     for mask in masks:
         top, bottom = sorted(int(_uniform(generator) * height) for _ in range(2))
@@ -46,7 +46,9 @@ def _rectangles(height: int, width: int, generator: torch.Generator | None) -> T
 
 
 def _gaussians(height: int, width: int, generator: torch.Generator | None) -> Tensor:
-    """Axis-aligned Gaussians with variances of 1000 to 3000 px², scaled so that the largest value is 0.5 to 1."""
+    """Return the axis-aligned Gaussians with variances of 1000 to 3000 px², scaled so that the largest value is 0.5 to
+    1.
+    """
     total = torch.zeros(height, width)
     for _ in range(1 + int(20 * _uniform(generator))):
         variances = [1000 + 2000 * _uniform(generator) for _ in range(2)]

@@ -40,12 +40,12 @@ class Member:
 
 
 def is_remote(source: object) -> bool:
-    """Whether ``source`` is an address rather than a path."""
+    """Return whether ``source`` is an address rather than a path."""
     return "://" in str(source)
 
 
 def expand(source: str) -> list[str]:
-    """``shard-{000..127}.tar`` as 128 addresses; others as they are."""
+    """Return ``shard-{000..127}.tar`` as 128 addresses; others as they are."""
     match = re.search(r"\{(\d+)\.\.(\d+)\}", source)
     if match is None:
         return [source]
@@ -57,7 +57,7 @@ def expand(source: str) -> list[str]:
 
 
 def members(address: str, start: int, say: Say) -> Iterator[Member]:
-    """The pictures of a tar shard from byte ``start`` (a header) on.
+    """Yield the pictures of a tar shard from byte ``start`` (a header) on.
 
     A broken connection is taken up again where the last picture ended. What cannot be read after all is said, and
     ends the shard.
@@ -97,7 +97,9 @@ def _lasting(error: Exception) -> bool:
 
 
 def open_at(address: str, start: int) -> IO[bytes]:
-    """The bytes of ``address`` from ``start`` on. A local path, http(s), or whatever fsspec has a file system for.
+    """Return the bytes of ``address`` from ``start`` on.
+
+    A local path, http(s), or whatever fsspec has a file system for.
 
     Raises OSError where it cannot be read, and while reading where the connection ends before the file does.
     """

@@ -35,7 +35,7 @@ class Entry:
         return self.member or self.path.name
 
     def read(self) -> bytes:
-        """The encoded bytes."""
+        """Return the encoded bytes."""
         with self.path.open("rb") as file:
             file.seek(self.offset)
             return file.read(self.size)
@@ -49,7 +49,7 @@ class Unit:
     path: Path
 
     def entries(self) -> list[Entry]:
-        """Its pictures in their order. Raises UsageError where a shard is damaged or not complete."""
+        """Return its pictures in their order. Raises UsageError where a shard is damaged or not complete."""
         if self.path.suffix.lower() != ".tar":
             return [Entry(self.path)]
         try:
@@ -61,17 +61,17 @@ class Unit:
                 files = [m for m in tar if m.isfile()]
         except (tarfile.TarError, OSError) as error:
             raise UsageError(f"{self.path} cannot be read as a tar file: {error}") from None
-        found = [Entry(self.path, m.offset_data, m.size, m.name) for m in files]
-        instances = {PurePosixPath(e.name).parent: e for e in found if PurePosixPath(e.name).name == INSTANCES}
+        entries = [Entry(self.path, m.offset_data, m.size, m.name) for m in files]
+        instances = {PurePosixPath(e.name).parent: e for e in entries if PurePosixPath(e.name).name == INSTANCES}
         return [
             dataclasses.replace(e, instances=instances.get(PurePosixPath(e.name).parent))
-            for e in found
+            for e in entries
             if PurePosixPath(e.name).suffix.lower() in EXTENSIONS
         ]
 
 
 def find_units(sources: Sequence[str | Path]) -> list[Unit]:
-    """All shards and pictures of ``sources`` (tar files and folders, recursively), in name order within each.
+    """Return all shards and pictures of ``sources`` (tar files and folders, recursively), in name order within each.
 
     Units of one name are told apart by a number. Raises UsageError for sources that are neither.
     """

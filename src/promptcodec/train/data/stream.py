@@ -83,7 +83,7 @@ class StreamedStore:
         return self._window.pictures
 
     def entry(self, position: int) -> None:
-        """Nothing: what lies beside a picture in a stream may come long after it."""
+        """Return nothing: what lies beside a picture in a stream may come long after it."""
 
     def fill(self, samples: int = 0) -> None:
         """Read what the first step needs. Raises UsageError where no picture is large enough."""
@@ -98,7 +98,7 @@ class StreamedStore:
             self._moved += 1
 
     def sample(self, count: int) -> list[NDArray[np.uint8]]:
-        """The first pictures of the stream, up to ``count``, (H, W, 3) each: the same at every call."""
+        """Return the first pictures of the stream, up to ``count``, (H, W, 3) each: the same at every call."""
         pictures: list[NDArray[np.uint8]] = []
         for item in self._items(Place(0, 0, 0)):
             if item.start.round > 0:
@@ -111,16 +111,16 @@ class StreamedStore:
         return pictures
 
     def arrived(self) -> list[Unit]:
-        """Nothing: the shards of a stream are named beforehand."""
+        """Return nothing: the shards of a stream are named beforehand."""
         return []
 
     def take_up(self, units: Sequence[Unit]) -> list[str]:
-        """Nothing, as above."""
+        """Do nothing, as above."""
         assert not units
         return []
 
     def state(self) -> dict[str, Any]:
-        """What ``restore`` needs."""
+        """Return the state that ``restore`` needs."""
         first = self._window.keys[0] if self._window.keys else self._next
         return {"stream": list(self.addresses), "first": list(first), "next": list(self._next), "moved": self._moved,
                 "resident": self._resident, "dropped": self._dropped}  # fmt: skip
@@ -166,17 +166,17 @@ class StreamedStore:
         return item, self._decoders.submit(decode_or_say, item.data, item.name, self.say)
 
     def _items(self, place: Place) -> Iterator[_Item]:
-        """The stream from ``place`` on, round after round. Raises UsageError after a round without a picture."""
+        """Yield the stream from ``place`` on, round after round. Raises UsageError after a round without a picture."""
         turn, first, byte = place
         while True:
             count = 0
             order = np.random.default_rng([self.seed, turn]).permutation(len(self.addresses))
             for shard in range(first, len(order)):
                 address = self.addresses[order[shard]]
-                for found in members(address, byte, self.say):
+                for member in members(address, byte, self.say):
                     count += 1
-                    start, end = (Place(turn, shard, at) for at in (found.start, found.end))
-                    yield _Item(start, end, f"{found.name} of {address}", found.data)
+                    start, end = (Place(turn, shard, at) for at in (member.start, member.end))
+                    yield _Item(start, end, f"{member.name} of {address}", member.data)
                 byte = 0
             if not count and first == 0:
                 raise UsageError(f"no picture in {len(self.addresses)} streamed shards ({self.addresses[0]} …)")

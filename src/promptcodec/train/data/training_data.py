@@ -54,15 +54,15 @@ class TrainingData:
         return ObjectReader(self.sampler, self._say)
 
     def first_crops(self, count: int) -> Tensor:
-        """Crops for what a run begins with, (count, 3, patch, patch) in [0, 1]."""
+        """Return the crops for what a run begins with, (count, 3, patch, patch) in [0, 1]."""
         return self.sampler.batch(FIRST_STEP, count)
 
     def objects(self, step: int, size: int, part: int, parts: int) -> Sequence[CropObjects | None]:
-        """The objects in each crop of that part of a batch, None where nothing says what its picture shows."""
+        """Return the objects in each crop of that part of a batch, None where nothing says what its picture shows."""
         return self._objects.of_batch(step, size, part, parts)
 
     def state(self) -> dict[str, Any] | None:
-        """Return what ``restore`` needs."""
+        """Return the state that ``restore`` needs."""
         return self.store.state() if "sampler" in self.__dict__ else self._state
 
     def restore(self, state: dict[str, Any] | None, samples: int) -> None:

@@ -25,14 +25,15 @@ class Distortion(nn.Module):
         self.metric, self.features, self.weight = metric, features, weight
 
     def forward(self, x_hat: Tensor, x: Tensor, mse: Tensor) -> Tensor:
-        """(B,) distortions; ``mse`` (B,) is at hand already."""
+        """Return (B,) distortions; ``mse`` (B,) is at hand already."""
         distortion = mse if self.metric == "mse" else 1 - ms_ssim(x_hat, x)
         if self.features is not None:
             distortion = distortion + self.weight * self.features(x_hat, x)
         return distortion
 
     def rate_lambda(self, mse_lambda: Tensor, ends: tuple[float, float]) -> Tensor:
-        """Trade-off of this metric where the model's own scale, made for MSE, says ``mse_lambda`` between ``ends``.
+        """Return the trade-off of this metric where the model's own scale, made for MSE, says ``mse_lambda`` between
+        ``ends``.
 
         MS-SSIM's run from the first to the last of MS_SSIM_LAMBDAS, log-spaced as well.
         """

@@ -35,7 +35,8 @@ class Objective(nn.Module):
         self.fixed_lambda, self.autocast = fixed_lambda, autocast
 
     def forward(self, x: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss to minimise, and sums over the batch, without gradients, as ``Figures`` reads them: (4 + 3 * BANDS,).
+        """Return the loss to minimise, and sums over the batch, without gradients, as ``Figures`` reads them: (4 + 3 *
+        BANDS,).
 
         x: (B, 3, H, W) in [0, 1]. q: (B,) in [0, 1], the rates; without meaning for models of one rate.
         """
@@ -55,7 +56,7 @@ class Objective(nn.Module):
 
 @torch.no_grad()
 def figures(losses: Tensor, result: RateDistortion, q: Tensor) -> Tensor:
-    """Sums over the batch as ``Meter`` reads them, (4 + 3 * BANDS,). All arguments are (B,)."""
+    """Return the sums over the batch as ``Meter`` reads them, (4 + 3 * BANDS,). All arguments are (B,)."""
     rows = torch.stack([torch.ones_like(losses), result.bpp, result.psnr])
     band = (q * BANDS).floor().clamp(0, BANDS - 1)
     in_band = (band[:, None] == torch.arange(BANDS, device=q.device)).float()

@@ -28,7 +28,7 @@ RATE_LAMBDAS = (0.0018, 0.0932)  # ends of Kao et al.'s range
 def look_loss(
     out: dict[str, Any], x: Tensor, look: Tensor, rate_lambda: Tensor, distance: Distance, weight: float
 ) -> Tensor:
-    """Paper 000, eq. 3 and 4: R_λ bpp + look weight d + (1 - look) 0.01 MSE.
+    """Compute paper 000's eq. 3 and 4: R_λ bpp + look weight d + (1 - look) 0.01 MSE.
 
     ``look`` (B,) in [0, 1], drawn per sample. ``rate_lambda`` (B,): the base's trade-off at its q; R_λ = 0.01 /
     rate_lambda makes look = 0 the loss that the base was trained with. ``distance``: LPIPS with weight 2.5, or
@@ -44,7 +44,7 @@ def look_loss(
 def single_objective_loss(
     out: dict[str, Any], x: Tensor, rate_lambda: Tensor, distance: Distance, weight: float, stabiliser: float = 0.1
 ) -> Tensor:
-    """Paper 000's baseline for one perceptual metric alone: R_λ bpp + weight d + stabiliser 0.01 MSE.
+    """Compute paper 000's baseline for one perceptual metric alone: R_λ bpp + weight d + stabiliser 0.01 MSE.
 
     The paper adds the last term "for stability" and gives it no weight; ours is a tenth of its weight at look = 0.
     """
@@ -55,25 +55,25 @@ def single_objective_loss(
 
 
 def index_to_lambda(rate: Tensor) -> Tensor:
-    """Kao et al.: QIndex in [0, 1] to λ, log-spaced from 0.0018 to 0.0932."""
+    """Turn Kao et al.'s QIndex in [0, 1] into λ, log-spaced from 0.0018 to 0.0932."""
     low, high = map(math.log, RATE_LAMBDAS)
     return torch.exp(low + rate * (high - low))
 
 
 def lambda_to_index(rate_lambda: Tensor) -> Tensor:
-    """The inverse."""
+    """Invert ``index_to_lambda``."""
     low, high = map(math.log, RATE_LAMBDAS)
     return (rate_lambda.log() - low) / (high - low)
 
 
 def region_loss(out: dict[str, Any], x: Tensor, rate_lambda: Tensor, roi: Tensor) -> Tensor:
-    """Kao et al., stage 3: λ 255² mean(roi (x - x_hat)²) + bpp; with a map of ones, their stage 2."""
+    """Compute Kao et al.'s stage 3: λ 255² mean(roi (x - x_hat)²) + bpp; with a map of ones, their stage 2."""
     measured = rate_distortion(out, x, roi)
     return rate_lambda * measured.mse + measured.bpp
 
 
 def relative_region_loss(out: dict[str, Any], x: Tensor, rate_lambda: Tensor, roi: Tensor) -> Tensor:
-    """As ``region_loss``, with each map divided by its mean: bits move to the region, the rate stays.
+    """Compute ``region_loss`` with each map divided by its mean: bits move to the region, the rate stays.
 
     A map of Kao et al. below one asks for a lower rate as well, which on a frozen base of variable rate is the base's
     to give, and which an encoder that learns it alone does worse. Nothing is asked by a constant map, zero included.
@@ -83,7 +83,7 @@ def relative_region_loss(out: dict[str, Any], x: Tensor, rate_lambda: Tensor, ro
 
 
 def quality_loss(out: dict[str, Any], x: Tensor, rate_lambda: Tensor) -> Tensor:
-    """Song et al. 2021: 255² mean(λ (x - x_hat)²) + bpp, with a map of λ, (B, 1, H, W)."""
+    """Compute Song et al. 2021: 255² mean(λ (x - x_hat)²) + bpp, with a map of λ, (B, 1, H, W)."""
     measured = rate_distortion(out, x, rate_lambda)
     return measured.mse + measured.bpp
 
@@ -91,7 +91,10 @@ def quality_loss(out: dict[str, Any], x: Tensor, rate_lambda: Tensor) -> Tensor:
 def machine_loss(
     out: dict[str, Any], x: Tensor, rate_lambda: Tensor, features: Features, scale: float = 1000.0
 ) -> Tensor:
-    """Paper 002, eq. 3: scale λ d + bpp, with the distance in a frozen recogniser's features. Of its code: 1000."""
+    """Compute paper 002's eq. 3: scale λ d + bpp, with the distance in a frozen recogniser's features.
+
+    Of its code: 1000.
+    """
     distance = feature_distance(features, out["x_hat"], x)
     return scale * rate_lambda * distance + rate_distortion(out, x).bpp
 
@@ -99,7 +102,7 @@ def machine_loss(
 def transformed_loss(
     out: dict[str, Any], x: Tensor, rate_lambda: Tensor, transformed: Tensor, target: Tensor, scale: float = 1000.0
 ) -> Tensor:
-    """As ``machine_loss``, for features ``transformed`` from ŷ without a picture between, against the recogniser's
+    """Compute ``machine_loss`` for features ``transformed`` from ŷ without a picture between, against the recogniser's
     ``target`` of one level (channel selection, Liu et al. 2022).
 
     Both (B, C, h, w); the larger one is averaged to the other's size.
@@ -110,7 +113,10 @@ def transformed_loss(
 
 
 def feature_distance(features: Features, x_hat: Tensor, x: Tensor) -> Tensor:
-    """Mean squared difference a level, then the mean of the levels, (B,). x_hat is clamped before it is recognised."""
+    """Return the mean squared difference a level, then the mean of the levels, (B,).
+
+    X_hat is clamped before it is recognised.
+    """
     with torch.no_grad():
         target = features(x)
     features_of_x_hat = features(x_hat.clamp(0, 1))

@@ -25,7 +25,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """The state in ``folder``, None where it has no checkpoint. Raises UsageError for files that are none."""
+    """Return the state in ``folder``, None where it has no checkpoint. Raises UsageError for files that are none."""
     if not (folder / NAME).is_file():
         return None
     try:
@@ -35,7 +35,7 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
 
 
 def to_bytes(state: dict[str, Any]) -> bytes:
-    """``state`` as a safetensors file whose metadata say where its tensors belong."""
+    """Return ``state`` as a safetensors file whose metadata say where its tensors belong."""
     tensors: dict[str, Tensor] = {}
     plain = _split(state, "", tensors)
     return save(tensors, metadata={"state": json.dumps(plain)})

@@ -26,7 +26,10 @@ class World:
 
     @staticmethod
     def join() -> World:
-        """The world that torchrun's environment describes; its process group is set up. Without torchrun, of one."""
+        """Return the world that torchrun's environment describes; its process group is set up.
+
+        Without torchrun, of one.
+        """
         size = int(os.environ.get("WORLD_SIZE", "1"))
         if size == 1:
             return World()
@@ -42,7 +45,7 @@ class World:
         return self.rank == 0
 
     def device(self, name: str) -> torch.device:
-        """The device ``name`` stands for; auto takes a GPU if there is one. Raises UsageError."""
+        """Return the device ``name`` stands for; auto takes a GPU if there is one. Raises UsageError."""
         if name == "auto":
             name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         check_device(name)
@@ -53,11 +56,11 @@ class World:
         return torch.device(name)
 
     def distribute(self, module: nn.Module) -> nn.Module:
-        """``module`` with gradients averaged over all processes in backward."""
+        """Return ``module`` with gradients averaged over all processes in backward."""
         return module if self.size == 1 else DistributedDataParallel(module)
 
     def any(self, *flags: bool) -> list[bool]:
-        """Each flag, set where it is set in any process."""
+        """Return each flag, set where it is set in any process."""
         if self.size == 1:
             return list(flags)
         tensor = torch.tensor(flags, dtype=torch.int32)
@@ -65,7 +68,7 @@ class World:
         return [bool(flag) for flag in tensor.tolist()]
 
     def from_leader(self, value: Any) -> Any:
-        """``value`` of the leading process."""
+        """Return ``value`` of the leading process."""
         if self.size == 1:
             return value
         box = [value]
@@ -78,11 +81,11 @@ class World:
             dist.all_reduce(tensor)
         return tensor
 
-    def parts(self, wanted: int) -> int:
-        """Parts of a batch: those of the recipe, or as many as there are processes. Raises UsageError."""
-        parts = max(wanted, self.size)
+    def parts(self, least: int) -> int:
+        """Return the parts of a batch: those of the recipe, or as many as there are processes. Raises UsageError."""
+        parts = max(least, self.size)
         if parts % self.size:
-            raise UsageError(f"{wanted} parts of a batch cannot be shared out evenly to {self.size} processes")
+            raise UsageError(f"{least} parts of a batch cannot be shared out evenly to {self.size} processes")
         return parts
 
 

@@ -93,7 +93,7 @@ class DivergenceMonitor:
         return Verdict.DIVERGED if excess > 1 else Verdict.DOUBTFUL if excess > 0.5 else Verdict.WELL
 
     def figures(self) -> dict[str, float | None]:
-        """The medians of the last steps, and what was usual; None for what is not finite."""
+        """Return the medians of the last steps, and what was usual; None for what is not finite."""
         last = _medians(self._recent)
         named = {"loss": last[0], "norm": last[1], "usual_loss": self._usual[0], "usual_norm": self._usual[1]}
         return {name: round(value, 4) if math.isfinite(value) else None for name, value in named.items()}
@@ -104,7 +104,7 @@ class DivergenceMonitor:
         return _medians(self._looks or list(self._recent)[: LOOK_EVERY // 4])
 
     def state(self) -> dict[str, Any]:
-        """What ``restore`` needs."""
+        """Return the state that ``restore`` needs."""
         self.read()
         return {"recent": [list(each) for each in self._recent], "looks": [list(each) for each in self._looks]}
 
@@ -121,5 +121,5 @@ def _medians(figures: Iterable[Figures]) -> Figures:
 
 
 def _finite(value: float) -> float:
-    """``value``, infinity for what is no number: it has to be sorted."""
+    """Return ``value``, infinity for what is no number: it has to be sorted."""
     return value if math.isfinite(value) else math.inf

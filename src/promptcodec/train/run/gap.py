@@ -31,7 +31,7 @@ class Gap:
 
 
 def gaps(rows: Sequence[RDRow], dataset: str) -> list[Gap]:
-    """The gap at each validation that measured both ``dataset`` and the training sample, by samples.
+    """Return the gap at each validation that measured both ``dataset`` and the training sample, by samples.
 
     Raises UsageError where scipy is missing.
     """
@@ -42,7 +42,7 @@ def gaps(rows: Sequence[RDRow], dataset: str) -> list[Gap]:
 
 
 def phrase(gap: Gap, dataset: str) -> str:
-    """What people are told of it."""
+    """Describe the gap in a phrase."""
     if gap.points is None:
         return "no rates that compare with the first validation's"
     return (

@@ -51,16 +51,16 @@ class GoodStates:
         self._candidate = _Kept(step, state["samples"], to_bytes(state))
 
     def drop_candidate(self) -> None:
-        """Not all has been well since it was taken."""
+        """Drop the candidate: not all has been well since it was taken."""
         self._candidate = None
 
     def good(self) -> dict[str, Any]:
-        """The last good state."""
+        """Return the last good state."""
         assert self._good is not None
         return from_bytes(self._good.data)
 
     def state(self) -> dict[str, Any]:
-        """Return what ``restore`` needs, besides the files."""
+        """Return the state that ``restore`` needs, besides the files."""
         named = {"good": self._good, "candidate": self._candidate}
         return {name: kept.step if kept is not None else None for name, kept in named.items()}
 

@@ -46,11 +46,11 @@ class Rollback:
     rate: float
 
     def sentence(self) -> str:
-        """What happened, for people."""
-        told = {name: "not finite" if value is None else f"{value:,.4g}" for name, value in self.figures.items()}
-        usual = "" if self.figures["usual_loss"] is None else " (usually {usual_loss} and {usual_norm})".format(**told)
+        """Describe in a sentence what happened."""
+        texts = {name: "not finite" if value is None else f"{value:,.4g}" for name, value in self.figures.items()}
+        usual = "" if self.figures["usual_loss"] is None else " (usually {usual_loss} and {usual_norm})".format(**texts)
         return (
-            f"diverged at {self.diverged_at:,} samples: loss {told['loss']}, gradient norm {told['norm']}{usual}; "
+            f"diverged at {self.diverged_at:,} samples: loss {texts['loss']}, gradient norm {texts['norm']}{usual}; "
             f"back to {self.state['samples']:,} samples, at {self.rate:.3g} of the learning rate"
         )
 
@@ -76,7 +76,7 @@ class Guard:
         return self.attempts > self.settings.retries
 
     def begin(self, step: int, take: Callable[[], dict[str, Any]]) -> None:
-        """Before the first step: where nothing is known to be good, that is what the run stands at."""
+        """Begin, before the first step: where nothing is known to be good, that is what the run stands at."""
         if self.states.samples is None:
             self.states.begin(step, self._with_looks(take()))
 
@@ -102,7 +102,10 @@ class Guard:
         return None
 
     def copy_of(self, state: dict[str, Any]) -> dict[str, Any]:
-        """What to copy of the run's ``state`` to where no good states are: the last one of them, if it may diverge."""
+        """Choose what to copy of the run's ``state`` to where no good states are.
+
+        The last one of them, if it may diverge.
+        """
         if self.states.samples is None or self.monitor.verdict() is Verdict.WELL:
             return state
         good = self.states.good()
@@ -110,7 +113,7 @@ class Guard:
         return state | good | {"guard": self.state() | usual}
 
     def state(self) -> dict[str, Any]:
-        """Return what ``restore`` needs, besides the files of the good states."""
+        """Return the state that ``restore`` needs, besides the files of the good states."""
         return {"rate": self.rate, "rollbacks": self.rollbacks, "attempts": self.attempts, "furthest": self._furthest,
                 "states": self.states.state(), "monitor": self.monitor.state()}  # fmt: skip
 
@@ -130,7 +133,7 @@ class Guard:
             self.attempts = 0
 
     def advice(self) -> str:
-        """What to do about a run whose attempts are exhausted."""
+        """Advise on a run whose attempts are exhausted."""
         return (
             f"{self.attempts} times in a row without a good state beyond {self._furthest:,} samples, once more than "
             "guard_retries allows. The checkpoint is the last good state: lower learning_rate, or raise warmup, "
@@ -148,5 +151,5 @@ class Guard:
         return Rollback(samples, state, figures, self.rate)
 
     def _with_looks(self, state: dict[str, Any]) -> dict[str, Any]:
-        """``state`` with what was usual at that time, which is usual again after going back to it."""
+        """Return ``state`` with what was usual at that time, which is usual again after going back to it."""
         return state | {"looks": self.monitor.state()["looks"]}

@@ -26,7 +26,10 @@ def save_portable(folder: Path, state: dict[str, Any]) -> None:
 
 
 def load_portable(folder: Path) -> dict[str, Any] | None:
-    """A state without moments, weights in float32; None where the folder has none. Raises UsageError if damaged."""
+    """Return a state without moments, weights in float32; None where the folder has none.
+
+    Raises UsageError if damaged.
+    """
     if not complete(folder):
         return None
     state = from_bytes(read_shards(folder))
@@ -36,7 +39,7 @@ def load_portable(folder: Path) -> dict[str, Any] | None:
 
 
 def _to_two_bytes(tensor: Tensor) -> Tensor:
-    """Half precision, which rounds eight times finer; bfloat16 where a value exceeds its range."""
+    """Return half precision, which rounds eight times finer; bfloat16 where a value exceeds its range."""
     if not tensor.is_floating_point():
         return tensor
     half = tensor.detach().half()

@@ -32,7 +32,10 @@ class Meter:
         self._steps += 1
 
     def read(self, world: World) -> dict[str, Any]:
-        """Means since the last reading, over all processes: loss, bpp, mse, norm, and ``rd``, (bpp, PSNR) by band."""
+        """Return the means since the last reading, over all processes.
+
+        Loss, bpp, mse, norm, and ``rd``, (bpp, PSNR) by band.
+        """
         sums = world.total(self._sums).tolist()
         norm = self._norm.item() / max(self._steps, 1)
         self.reset()
@@ -45,7 +48,7 @@ class Meter:
 def flops_per_sample(
     objective: nn.Module, patch: int, device: torch.device, controls: dict[str, Tensor] | None = None
 ) -> int:
-    """Floating-point operations of one crop, forward and backward, by torch's own counter.
+    """Return the floating-point operations of one crop, forward and backward, by torch's own counter.
 
     ``controls``: what the objective of an adapter asks for beyond picture and rate.
     """
@@ -59,7 +62,7 @@ def flops_per_sample(
 
 
 def line(row: dict[str, Any]) -> str:
-    """One line for people."""
+    """Return one line for people."""
     curve = " · ".join(f"{bpp:.3f} bpp {psnr:.2f} dB" for bpp, psnr in row["rd"])
     return (
         f"{row['samples']:>11,} samples  loss {row['loss']:.4f}  {curve}  "

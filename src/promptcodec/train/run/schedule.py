@@ -39,7 +39,7 @@ class Schedule:
         return min(1.0, seen / max(self.warmup, 1), again, max(left, 0.0))
 
     def average_decay(self, step: int) -> float:
-        """Decay of the moving average after so many steps: early weights are forgotten sooner."""
+        """Return the decay of the moving average after so many steps: early weights are forgotten sooner."""
         return min(self.ema, (1 + step) / (10 + step))
 
     def draw_rates(self, seed: int, step: int) -> Tensor:

@@ -37,7 +37,7 @@ def write_shards(folder: Path, data: bytes, largest: int = LARGEST) -> None:
 
 
 def read_shards(folder: Path) -> bytes:
-    """What ``write_shards`` put there. Raises UsageError where the index or a part is missing or damaged."""
+    """Read what ``write_shards`` put there. Raises UsageError where the index or a part is missing or damaged."""
     try:
         index = json.loads((folder / INDEX).read_text())
         parts = [(str(part["file"]), str(part["sha256"])) for part in index["parts"]]
@@ -58,7 +58,7 @@ def read_shards(folder: Path) -> bytes:
 
 
 def complete(folder: Path) -> bool:
-    """Whether an index and all parts it names are there, by length."""
+    """Return whether an index and all parts it names are there, by length."""
     try:
         parts = json.loads((folder / INDEX).read_text())["parts"]
         return all((folder / part["file"]).stat().st_size == part["bytes"] for part in parts)

@@ -18,7 +18,8 @@ WIDEST = 128  # channels of a head: the code grows with them
 
 
 def attention(tokens: int, prompts: int, width: int) -> Callable[..., None] | None:
-    """Attention of heads of ``width`` channels in windows of ``tokens`` tokens; None where no kernel can be made.
+    """Return the attention of heads of ``width`` channels in windows of ``tokens`` tokens; None where no kernel can be
+    made.
 
     ``prompts`` further keys and values come first. Arguments are addresses of float32 (int64 for ``which``): ``qkv``
     (windows, tokens, 3, heads, width); ``extra`` (windows, 2, heads, prompts, width), the prompts' keys and values;
@@ -38,7 +39,7 @@ def attention(tokens: int, prompts: int, width: int) -> Callable[..., None] | No
 
 
 def room(tokens: int, prompts: int, width: int) -> int:
-    """Floats of working memory."""
+    """Return the floats of working memory."""
     return tokens * (width + prompts + tokens + 2)
 
 
@@ -55,7 +56,7 @@ class _Attention:
         self.parts = _parts(width, lanes)
         self.queries = next(n for n in (16, 8, 4, 2, 1) if tokens % n == 0 and (n + 1) * len(self.parts) < registers)
         self.code = code = Code("attention", 7, 3)
-        *pointers, self.windows, self.heads, self.own = code.function.args
+        *pointers, self.windows, self.heads, self.prompt_stride = code.function.args
         self.qkv, self.extra, self.bias, self.masks, self.which, self.out, room = pointers
         self.channels = code.builder.mul(self.heads, INT(width))
         self.row = code.builder.mul(self.channels, INT(3))
@@ -73,7 +74,9 @@ class _Attention:
         mask = code.at(self.masks, (which, self.tokens * (self.prompts + self.tokens)))
         first = builder.mul(window, INT(self.tokens))
         source, target = code.at(self.qkv, (first, self.row)), code.at(self.out, (first, self.channels))
-        extra = code.at(self.extra, (builder.mul(window, self.own), builder.mul(self.channels, INT(2 * self.prompts))))
+        extra = code.at(
+            self.extra, (builder.mul(window, self.prompt_stride), builder.mul(self.channels, INT(2 * self.prompts)))
+        )
 
         def head(number: Any, _: Sequence[Any]) -> Sequence[Any]:
             query, key, value = (code.at(source, (number, self.width), (self.channels, i)) for i in range(3))
@@ -82,9 +85,9 @@ class _Attention:
             self._transpose(query)
             if self.prompts:
                 self._score(more[0], INT(self.width), self.prompts, [mask], self.scores)
-            own = self.prompts * self.tokens
+            offset = self.prompts * self.tokens
             bias = code.at(self.bias, (number, self.tokens**2))
-            self._score(key, self.row, self.tokens, [bias, code.at(mask, own)], code.at(self.scores, own))
+            self._score(key, self.row, self.tokens, [bias, code.at(mask, offset)], code.at(self.scores, offset))
             self._exponentiate()
             self._sum(more[1], value, code.at(target, (number, self.width)))
             return []
@@ -92,7 +95,7 @@ class _Attention:
         return code.loop(self.heads, 1, [], head)
 
     def _transpose(self, queries: Any) -> None:
-        """Queries of one head to (width, tokens), scaled; nothing is the largest logit yet."""
+        """Transpose the queries of one head to (width, tokens), scaled; nothing is the largest logit yet."""
         code, lanes = self.code, self.vector.count
         scale = code.spread(self.width**-0.5 * LOG2_E, self.vector)
 
@@ -110,7 +113,10 @@ class _Attention:
         code.loop(self.tokens, lanes, [], block)
 
     def _score(self, keys: Any, row: Any, count: int, added: Sequence[Any], scores: Any) -> None:
-        """Logits to base 2, (count, queries), of keys that lie ``row`` floats apart; the largest of each query."""
+        """Compute the logits to base 2, (count, queries), of keys that lie ``row`` floats apart.
+
+        The largest of each query.
+        """
         code = self.code
         together = next(n for n in (4, 2, 1) if n <= self.most_keys and count % n == 0)
         places = [(k, column) for k in range(together) for column in self.columns]
@@ -122,14 +128,16 @@ class _Attention:
             rows = [code.at(keys, (code.builder.add(key, INT(k)), row)) for k in range(together)]
 
             def channels(first: Any, sums: Sequence[Any]) -> Sequence[Any]:
-                made = dict(zip(places, sums, strict=True))
+                totals = dict(zip(places, sums, strict=True))
                 for d in range(self.chunk):
                     line = code.at(self.query, (first, self.tokens), (query, 1), d * self.tokens)
-                    own = {column: code.load(code.at(line, column), self.vector) for column in self.columns}
+                    line_parts = {column: code.load(code.at(line, column), self.vector) for column in self.columns}
                     for k in range(together):
                         one = code.spread(code.load(code.at(rows[k], (first, 1), d)), self.vector)
-                        made |= {(k, column): code.fma(one, own[column], made[k, column]) for column in self.columns}
-                return list(made.values())
+                        totals |= {
+                            (k, column): code.fma(one, line_parts[column], totals[k, column]) for column in self.columns
+                        }
+                return list(totals.values())
 
             begin = []
             for place in places:
@@ -152,20 +160,20 @@ class _Attention:
         code.loop(count, together, [], key_block)
 
     def _exponentiate(self) -> None:
-        """Logits to weights, in place, and one over the sum of each query's."""
+        """Turn logits into weights, in place, and one over the sum of each query's."""
         code = self.code
 
         def block(query: Any, _: Sequence[Any]) -> Sequence[Any]:
             most = [code.load(code.at(self.most, (query, 1), column), self.vector) for column in self.columns]
 
             def key(number: Any, sums: Sequence[Any]) -> Sequence[Any]:
-                made = []
+                totals = []
                 for column, top, total in zip(self.columns, most, sums, strict=True):
                     pointer = code.at(self.scores, (number, self.tokens), (query, 1), column)
                     weight = code.exp2(code.builder.fsub(code.load(pointer, self.vector), top))
                     code.store(weight, pointer)
-                    made.append(code.builder.fadd(total, weight))
-                return made
+                    totals.append(code.builder.fadd(total, weight))
+                return totals
 
             sums = code.loop(self.prompts + self.tokens, 1, [code.spread(0.0, self.vector)] * len(self.columns), key)
             for column, total in zip(self.columns, sums, strict=True):
@@ -176,19 +184,19 @@ class _Attention:
         code.loop(self.tokens, len(self.columns) * self.vector.count, [], block)
 
     def _sum(self, prompts: Any, values: Any, target: Any) -> None:
-        """Weighted means of the values, (queries, width)."""
+        """Compute the weighted means of the values, (queries, width)."""
         code = self.code
         places = [(q, part) for q in range(self.queries) for part in self.parts]
 
         def block(query: Any, _: Sequence[Any]) -> Sequence[Any]:
             def added(source: Any, row: Any, scores: Any, count: int, sums: Sequence[Any]) -> Sequence[Any]:
                 def key(number: Any, sums: Sequence[Any]) -> Sequence[Any]:
-                    own = {p: code.load(code.at(source, (number, row), p), kind) for p, kind in self.parts}
-                    made = []
+                    value_parts = {p: code.load(code.at(source, (number, row), p), kind) for p, kind in self.parts}
+                    totals = []
                     for (q, (p, kind)), total in zip(places, sums, strict=True):
                         weight = code.load(code.at(scores, (number, self.tokens), (query, 1), q))
-                        made.append(code.fma(code.spread(weight, kind), own[p], total))
-                    return made
+                        totals.append(code.fma(code.spread(weight, kind), value_parts[p], total))
+                    return totals
 
                 return code.loop(count, 1, sums, key)
 
@@ -206,7 +214,7 @@ class _Attention:
 
 
 def _parts(width: int, lanes: int) -> tuple[tuple[int, ir.VectorType], ...]:
-    """Where a row of channels splits into vectors, and of what size each is."""
+    """Return where a row of channels splits into vectors, and of what size each is."""
     parts, start = [], 0
     while start < width:
         while lanes > width - start:

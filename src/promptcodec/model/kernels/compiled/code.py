@@ -29,7 +29,10 @@ class Code:
     def loop(
         self, stop: Any, step: int, carried: Sequence[Any], body: Callable[[Any, Sequence[Any]], Sequence[Any]]
     ) -> list[Any]:
-        """``for i in range(0, stop, step)``, at least once; ``body`` makes of ``carried`` what the next turn gets."""
+        """Return ``for i in range(0, stop, step)``, at least once.
+
+        ``body`` makes of ``carried`` what the next turn gets.
+        """
         builder, before = self.builder, self.builder.block
         block = self.function.append_basic_block("loop")
         builder.branch(block)
@@ -41,18 +44,18 @@ class Code:
             phi = builder.phi(value.type)
             phi.add_incoming(value, before)
             values.append(phi)
-        made = body(counter, values)
+        results = body(counter, values)
         following = builder.add(counter, INT(step))
         counter.add_incoming(following, builder.block)
-        for phi, value in zip(values, made, strict=True):
+        for phi, value in zip(values, results, strict=True):
             phi.add_incoming(value, builder.block)
         after = self.function.append_basic_block("after")
         builder.cbranch(builder.icmp_signed("<", following, INT(stop) if isinstance(stop, int) else stop), block, after)
         builder.position_at_end(after)
-        return list(made)
+        return list(results)
 
     def at(self, base: Any, *terms: tuple[Any, Any] | int) -> Any:
-        """Pointer to the float that lies the sum of ``terms``, numbers or (value, factor), behind ``base``."""
+        """Return a pointer to the float that lies the sum of ``terms``, numbers or (value, factor), behind ``base``."""
         index = INT(sum(term for term in terms if isinstance(term, int)))
         for term in terms:
             if not isinstance(term, int):
@@ -63,30 +66,30 @@ class Code:
         return self.builder.gep(base, [index], source_etype=FLOAT)
 
     def load(self, pointer: Any, kind: Any = FLOAT) -> Any:
-        """A float or a vector, wherever it lies."""
+        """Return a float or a vector, wherever it lies."""
         return self.builder.load(pointer, typ=kind, align=4)
 
     def store(self, value: Any, pointer: Any) -> None:
-        """The opposite of ``load``."""
+        """Do the opposite of ``load``."""
         self.builder.store(value, pointer, align=4)
 
     def spread(self, scalar: Any, kind: ir.VectorType) -> Any:
-        """A vector of one value, or number."""
+        """Return a vector of one value, or number."""
         if isinstance(scalar, float):
             return kind([scalar] * kind.count)
         first = self.builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, _BITS(0))
         return self.builder.shuffle_vector(first, first, _bits(kind)([0] * kind.count))
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
-        """a b + c, rounded once."""
+        """Return a b + c, rounded once."""
         return self._call("fma", a, b, c)
 
     def larger(self, a: Any, b: Any) -> Any:
-        """The larger of each pair."""
+        """Return the larger of each pair."""
         return self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
 
     def total(self, vectors: Sequence[Any]) -> Any:
-        """The sum of all their floats, in pairs."""
+        """Return the sum of all their floats, in pairs."""
         left = list(vectors)
         while len(left) > 1:
             left = [
@@ -100,11 +103,11 @@ class Code:
         return self.builder.extract_element(total, _BITS(0))
 
     def root(self, x: Any) -> Any:
-        """The square root of a float."""
+        """Return the square root of a float."""
         return self._call("sqrt", x)
 
     def exp2(self, x: Any) -> Any:
-        """2^x of each x up to 0; next to nothing below -100."""
+        """Return 2^x of each x up to 0; next to nothing below -100."""
         kind = x.type
         x = self.larger(x, self.spread(-100.0, kind))
         whole = self._call("rint", x)
@@ -116,7 +119,7 @@ class Code:
         return self.builder.bitcast(self.builder.add(self.builder.bitcast(power, _bits(kind)), exponent), kind)
 
     def transposed(self, rows: Sequence[Any]) -> list[Any]:
-        """Vectors, as many as each has floats, to those of the columns."""
+        """Transpose vectors, as many as each has floats, to those of the columns."""
         rows, kind = list(rows), rows[0].type
         width = half = kind.count
         while half := half // 2:  # swap the blocks beside the diagonal, ever smaller ones
@@ -129,7 +132,7 @@ class Code:
         return rows
 
     def compiled(self) -> Callable[..., None]:
-        """The function, which takes addresses and integers and leaves other Python threads free meanwhile."""
+        """Return the function, which takes addresses and integers and leaves other Python threads free meanwhile."""
         self.builder.ret_void()
         engine = binding.create_mcjit_compiler(binding.parse_assembly(str(self.module)), _machine())
         engine.finalize_object()
@@ -142,8 +145,8 @@ class Code:
         kind = arguments[0].type
         name = f"llvm.{name}.{f'v{kind.count}' if isinstance(kind, ir.VectorType) else ''}f32"
         signature = ir.FunctionType(kind, [kind] * len(arguments))
-        found = self.module.globals.get(name) or ir.Function(self.module, signature, name=name)
-        return self.builder.call(found, arguments)
+        function = self.module.globals.get(name) or ir.Function(self.module, signature, name=name)
+        return self.builder.call(function, arguments)
 
 
 def _bits(kind: ir.VectorType) -> ir.VectorType:
@@ -152,7 +155,10 @@ def _bits(kind: ir.VectorType) -> ir.VectorType:
 
 @cache
 def vector_registers() -> tuple[int, int]:
-    """Floats in a vector register of this processor, and how many registers it has; none without fused multiply-add."""
+    """Return the floats in a vector register of this processor, and how many registers it has.
+
+    None without fused multiply-add.
+    """
     features = binding.get_host_cpu_features()
     if features.get("avx512f"):
         return 16, 32

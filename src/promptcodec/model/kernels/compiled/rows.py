@@ -11,7 +11,7 @@ from promptcodec.model.kernels.compiled.code import FLOAT, INT, Code, vector_reg
 
 
 def gather_norm(channels: int, eps: float) -> Callable[..., None] | None:
-    """``rows[i] = map[index[i]]``, and its layer norm; None where no kernel can be made.
+    """Return ``rows[i] = map[index[i]]``, and its layer norm; None where no kernel can be made.
 
     Arguments are addresses and the number of rows, 1 or more: ``map`` (·, channels), ``index`` (rows) of int64,
     ``rows`` (rows, channels), the norm's ``weight`` and ``bias`` (channels), ``normed`` (rows, channels).
@@ -31,7 +31,10 @@ def gather_norm(channels: int, eps: float) -> Callable[..., None] | None:
 
 
 def add_norm(channels: int, eps: float) -> Callable[..., None] | None:
-    """``rows[i] += branch[i]``, and its layer norm; as ``gather_norm``, of ``rows, branch, weight, bias, normed``."""
+    """Return ``rows[i] += branch[i]``, and its layer norm.
+
+    As ``gather_norm``, of ``rows, branch, weight, bias, normed``.
+    """
     vector = _vector(channels)
     if vector is None:
         return None
@@ -47,7 +50,7 @@ def add_norm(channels: int, eps: float) -> Callable[..., None] | None:
 
 
 def scatter_sum(channels: int) -> Callable[..., None] | None:
-    """``map[index[i]] = rows[i] + branch[i]`` but where ``index`` is -1; of ``rows, branch, index, map``."""
+    """Return ``map[index[i]] = rows[i] + branch[i]`` but where ``index`` is -1; of ``rows, branch, index, map``."""
     vector = _vector(channels)
     if vector is None:
         return None
@@ -79,24 +82,24 @@ class _Rows:
         return self.code.compiled()
 
     def indexed(self, index: Any, row: Any) -> Any:
-        """``index[row]``."""
+        """Return ``index[row]``."""
         return self.code.builder.load(self.code.builder.gep(index, [row], source_etype=INT), typ=INT)
 
     def load(self, base: Any, row: Any) -> list[Any]:
-        """A row as vectors."""
+        """Return a row as vectors."""
         return [self.code.load(pointer, self.vector) for pointer in self._at(base, row)]
 
     def store(self, values: Sequence[Any], base: Any, row: Any) -> None:
-        """The opposite of ``load``."""
+        """Do the opposite of ``load``."""
         for value, pointer in zip(values, self._at(base, row), strict=True):
             self.code.store(value, pointer)
 
     def sums(self, a: Sequence[Any], b: Sequence[Any]) -> list[Any]:
-        """Of two rows."""
+        """Return the sums of two rows."""
         return [self.code.builder.fadd(*pair) for pair in zip(a, b, strict=True)]
 
     def normalised(self, values: Sequence[Any], weight: Any, bias: Any, eps: float) -> list[Any]:
-        """The layer norm of a row."""
+        """Return the layer norm of a row."""
         code, builder = self.code, self.code.builder
         mean = builder.fmul(code.total(values), FLOAT(1 / self.channels))
         centred = [builder.fsub(value, code.spread(mean, self.vector)) for value in values]

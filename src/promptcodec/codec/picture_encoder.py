@@ -1,0 +1,262 @@
+"""Pixels to files: one picture, encoded once or again and again."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from PIL import Image
+
+from promptcodec.bitstream.container import pack
+from promptcodec.bitstream.contents import Header, Metadata, Preview, PtcFile, Tile
+from promptcodec.codec.adapters import AdapterSource, AttachedAdapters, Request
+from promptcodec.codec.budget import DEFAULT_MEMORY, analysis_halo, tile_size
+from promptcodec.codec.decoder import Decoder, reader
+from promptcodec.codec.goals import goal_of
+from promptcodec.codec.search import Q_STEPS, Target, rate_step, search
+from promptcodec.codec.tile_latents import DecodedLatents, Progress, analysed_tiles
+from promptcodec.errors import PromptcodecError, VerificationError
+from promptcodec.model.arrays import Analysis
+from promptcodec.model.effort import Effort
+from promptcodec.picture.alpha import encode_alpha
+from promptcodec.picture.lossless import lossless_size
+from promptcodec.picture.picture import Picture
+from promptcodec.picture.srgb import in_srgb
+from promptcodec.system.allocator import give_back
+from promptcodec.system.informing import only_informs
+from promptcodec.system.memory import check_memory
+
+PREVIEW_SIDE = 256  # pixels of a preview's longer side
+PREVIEW_Q = Q_STEPS // 4  # at most
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """What of a file is no matter of rate, quality or steering; see ``Codec.encode``."""
+
+    strip: bool = False
+    source_hash: bytes | None = None
+    preview: bool | None = None
+    verify: bool = False
+
+
+@dataclass
+class KeptLatents:
+    """Latents of all tiles before gains, from the latest analysis, with what that analysis depended on."""
+
+    latest: tuple[Hashable, tuple[Analysis, ...]] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory in bytes."""
+        return 0 if self.latest is None else sum(latents.nbytes for latents in self.latest[1])
+
+
+class FileMaker:
+    """Makes the files of one call, which differ in their rate alone, and decodes them again."""
+
+    def __init__(
+        self, decoder: Decoder, header: Header, attached: AttachedAdapters | None, metadata: Metadata,
+        preview: Preview | None, adapters: tuple[AdapterSource, ...],
+    ) -> None:  # fmt: skip
+        """``adapters``: those that the user named."""
+        self._decoder, self._header, self._attached = decoder, header, attached
+        self._metadata, self._preview, self._adapters = metadata, preview, adapters
+        self._latest: tuple[bytes, DecodedLatents] | None = None
+
+    def encode(self, latents: Iterable[Analysis], q: int) -> bytes:
+        """The file of latents before gains, a tile each."""
+        tiles, steering = [], self._attached
+        tiled = self._header.tile_count > 1
+        for index, analysis in enumerate(latents):
+            if self._attached is not None and tiled:
+                steering = self._attached.within(self._header.grid.tile(index))
+            quantised = self._decoder.coder.quantise(analysis, q / Q_STEPS, steering)
+            coded = quantised.coded()
+            tiles.append(Tile(coded.checksum, coded.offsets, coded.stream))
+        records = self._attached.records if self._attached is not None else ()
+        data = pack(PtcFile(replace(self._header, q=q), tuple(tiles), self._metadata, records, self._preview))
+        # Of a picture in tiles they may take more memory than a tile's networks.
+        self._latest = (data, quantised.decoded) if len(tiles) == 1 else None
+        return data
+
+    def decode(self, data: bytes) -> Picture:
+        """What ``Codec.decode_picture`` makes of a file; of the latest one without decoding its stream."""
+        known = None
+        if self._latest is not None and self._latest[0] is data:
+            known = {0: self._latest[1]}
+        return self._decoder.decode(reader(data, None), Request(self._adapters), known=known)
+
+
+class PictureEncoder:
+    """One picture, and what follows from it alone: made when it is first needed, then kept."""
+
+    def __init__(self, decoder: Decoder, picture: Picture, memory: int = DEFAULT_MEMORY) -> None:
+        """``memory``: bytes that the networks may take for one tile; see ``Codec.encode``."""
+        self.picture, self.memory = picture, memory
+        self._decoder, self._backend, self._coder = decoder, decoder.backend, decoder.coder
+
+    def encode(
+        self, request: Request, quality: float | None, target: Target | None, effort: Effort, options: FileOptions,
+        progress: Progress | None = None, kept: KeptLatents | None = None,
+    ) -> bytes:  # fmt: skip
+        """A .ptc file. Raises and warns as ``Codec.encode`` does.
+
+        ``kept``: latents of an earlier call, which take the analysis's place where it would give them again, and which
+        are replaced where it would not. Without an effort only: that refines latents for one rate.
+        """
+        with self._backend.default_settings():
+            data, _ = self._encoded(request, quality, target, effort, options, progress, kept)
+        self._compare_with_lossless(data)
+        return data
+
+    def encode_and_decode(
+        self, request: Request, quality: float | None, target: Target | None, effort: Effort, options: FileOptions,
+        progress: Progress | None = None, kept: KeptLatents | None = None,
+    ) -> tuple[bytes, Picture]:  # fmt: skip
+        """As ``encode``, and what the file decodes to."""
+        with self._backend.default_settings():
+            data, files = self._encoded(request, quality, target, effort, options, progress, kept)
+            decoded = files.decode(data)
+        self._compare_with_lossless(data)
+        return data, decoded
+
+    def with_maps_read(self, request: Request) -> Request:
+        """A request for many calls of ``encode``, whose maps are read once. Raises UsageError and ImageError."""
+        with self._backend.default_settings():
+            return self._decoder.adapters.with_maps_read(request, *self.picture.rgb.shape[:2])
+
+    def analyse(
+        self, request: Request, progress: Progress | None = None, earlier: KeptLatents | None = None
+    ) -> KeptLatents:
+        """Latents for ``encode`` without an effort, at any rate; those of ``earlier`` if they are the same.
+
+        Raises as ``encode`` does.
+        """
+        kept = KeptLatents(earlier.latest if earlier is not None else None)
+        with self._backend.default_settings():
+            attached = self._attached(request, 0, Effort(0))
+            self._latents(self._header(0, Effort(0)), attached, Effort(0), progress, kept)
+        return kept
+
+    @property
+    def nbytes(self) -> int:
+        """Memory in bytes of the picture and of what was made from it."""
+        picture = self.picture
+        parts = (picture.icc, picture.exif, picture.xmp, self.__dict__.get("_alpha"))
+        planes = (picture.rgb, picture.alpha)
+        small = self.__dict__["_small"][1].nbytes if "_small" in self.__dict__ else 0
+        return small + sum(len(part or b"") for part in parts) + sum(p.nbytes for p in planes if p is not None)
+
+    def _encoded(
+        self, request: Request, quality: float | None, target: Target | None, effort: Effort, options: FileOptions,
+        progress: Progress | None, kept: KeptLatents | None,
+    ) -> tuple[bytes, FileMaker]:  # fmt: skip
+        picture = self.picture
+        q = rate_step(self._backend.hyper.config, quality, target)
+        plain = self._header(q, effort)
+        attached = self._attached(request, q, effort)
+        metadata = Metadata(
+            icc=picture.icc, exif=None if options.strip else picture.exif, xmp=None if options.strip else picture.xmp,
+            alpha=self._alpha, source_hash=options.source_hash,
+        )  # fmt: skip
+        wanted = plain.tile_count > 1 if options.preview is None else options.preview
+        preview = self._preview(q) if wanted else None
+        files = FileMaker(self._decoder, plain, attached, metadata, preview, request.adapters)
+
+        def refined(q: int) -> bytes:  # of a tile at a time: its latents are needed once
+            return files.encode(self._latents(replace(plain, q=q), attached, effort, progress), q)
+
+        def found() -> bytes:
+            if target is None and (kept is None or effort.level):
+                return refined(q)
+            told = progress if effort.level == 0 else None
+            latents = self._latents(plain, attached, Effort(0), told, kept or KeptLatents())
+            if target is None:
+                return files.encode(latents, q)
+            goal = goal_of(target, picture, files.decode)
+            return search(lambda q: files.encode(latents, q), *goal, Q_STEPS, refined if effort.level else None)
+
+        data = found()
+        if options.verify:
+            self._verify(data, request)
+        return data, files
+
+    def _header(self, q: int, effort: Effort) -> Header:
+        picture, config = self.picture, self._backend.hyper.config
+        height, width = picture.rgb.shape[:2]
+        tile_height, tile_width = tile_size(height, width, config, self.memory, effort.level > 0)
+        header = Header(
+            width=width, height=height, grey=picture.grey, alpha=picture.alpha is not None,
+            probability=self._backend.probability, pixels=self._backend.pixels, q=q, tile_width=tile_width,
+            tile_height=tile_height,
+        )  # fmt: skip
+        largest = header.grid.largest_region(analysis_halo(config)) if tile_width else height * width
+        check_memory(height, width, largest)
+        return header
+
+    def _attached(self, request: Request, q: int, effort: Effort) -> AttachedAdapters | None:
+        return self._decoder.adapters.attach(request, self.picture.rgb, q / Q_STEPS, effort) if request else None
+
+    def _latents(
+        self, header: Header, attached: AttachedAdapters | None, effort: Effort, progress: Progress | None,
+        kept: KeptLatents | None = None,
+    ) -> Iterable[Analysis]:  # fmt: skip
+        """Latents of each tile: those that are ``kept``, or of an analysis, as they are asked for where none is."""
+        analysed = analysed_tiles(self._backend, self.picture.rgb, header, attached, effort, progress)
+        if kept is None:
+            return analysed
+        key = header.tile_height, header.tile_width, attached.analysis_key if attached is not None else ()
+        latest = kept.latest
+        if latest is not None and latest[0] == key:
+            if progress is not None:
+                progress(header.grid.count, header.grid.count)
+            return latest[1]
+        kept.latest = key, tuple(analysed)
+        return kept.latest[1]
+
+    def _verify(self, data: bytes, request: Request) -> None:
+        """Raise VerificationError where a file that was just made does not give the integers that were coded."""
+        try:
+            self._decoder.verify(reader(data, None), Request(request.adapters))
+        except PromptcodecError as error:
+            raise VerificationError(
+                f"the file does not decode to what was encoded, and is not kept: {error}; encode the picture again, "
+                "and check the machine's memory if it happens twice"
+            ) from error
+
+    def _preview(self, q: int) -> Preview:
+        image, analysis = self._small
+        q = min(q, PREVIEW_Q)
+        coded = self._coder.encode(analysis, q / Q_STEPS)
+        return Preview(image.width, image.height, q, Tile(coded.checksum, coded.offsets, coded.stream))
+
+    @cached_property
+    def _small(self) -> tuple[Image.Image, Analysis]:
+        """A preview's picture, and its latents."""
+        give_back()
+        picture = self.picture
+        image = Image.fromarray(picture.rgb)
+        image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), reducing_gap=2.0)
+        # A preview stands in front of the file's profile and is shown without it.
+        shown = in_srgb(Picture(np.asarray(image), picture.grey, icc=picture.icc)).rgb
+        return image, self._backend.analyse(shown, 0.0, None, Effort(0), lambda: None)
+
+    @cached_property
+    def _alpha(self) -> bytes | None:
+        return None if self.picture.alpha is None else encode_alpha(self.picture.alpha)
+
+    def _compare_with_lossless(self, data: bytes) -> None:
+        """Warn where a PNG would be smaller."""
+        with only_informs("comparing with a lossless PNG"):
+            if self._lossless_size is not None and self._lossless_size < len(data):
+                warnings.warn(
+                    "a lossless PNG of this picture would be smaller; this codec is made for photos", stacklevel=4
+                )
+
+    @cached_property
+    def _lossless_size(self) -> int | None:
+        return lossless_size(self.picture)
