@@ -248,7 +248,8 @@ def arithmetic(cluster: Cluster) -> str:
     """What a job of this size asks of the store and of the driver, for tar shards and for loose files."""
     seconds = cluster.pictures * cluster.a_picture / (cluster.machines * cluster.cores)
     layouts: list[tuple[str, Literal["tar", "files"], int]] = [
-        *((f"tar shards of {size:,}", "tar", size) for size in SHARDS), (f"loose files, {CHUNK} a shard", "files", CHUNK)
+        *((f"tar shards of {size:,}", "tar", size) for size in SHARDS),
+        (f"loose files, {CHUNK} a shard", "files", CHUNK),
     ]  # fmt: skip
     body = []
     for name, kind, size in layouts:

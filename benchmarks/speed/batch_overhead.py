@@ -43,8 +43,11 @@ class Watch:
     ends: list[tuple[float, ShardRecord]] = field(default_factory=list)
     memory: dict[str, list[float]] = field(default_factory=dict)
 
+    def begun(self, shards: int) -> None:
+        """Note nothing."""
+
     def advanced(self, progress: Progress) -> None:
-        """Nothing."""
+        """Note nothing."""
 
     def finished(self, record: ShardRecord) -> None:
         """Note a shard's end."""
