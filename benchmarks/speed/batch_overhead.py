@@ -47,7 +47,7 @@ class Watch:
         """Note nothing."""
 
     def advanced(self, progress: Progress) -> None:
-        """Nothing."""
+        """Note nothing."""
 
     def finished(self, record: ShardRecord) -> None:
         """Note a shard's end."""
@@ -112,7 +112,8 @@ def page_table(runs: list[dict[str, Any]]) -> str:
     local = medians["local"]["a_second"]
     body = [
         [engine, f"{m['pictures']:,.0f}", f"{m['a_second']:.1f}", f"{100 * m['a_second'] / local:.0f} %",
-         f"{100 * m['busy']:.1f} %", f"{m['start_s']:.1f}", f"{m['first_mib']:.0f}", f"{m['last_mib']:.0f}"]
+         f"{100 * m['busy']:.1f} %",
+         f"{m['start_s']:.1f}", f"{m['first_mib']:.0f}", f"{m['last_mib']:.0f}"]
         for engine, m in medians.items()
     ]  # fmt: skip
     return table(head, body)
