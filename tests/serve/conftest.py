@@ -22,7 +22,18 @@ def service() -> Iterator[Running]:
 def limited(tmp_path_factory) -> Iterator[Running]:
     """A service with one worker and narrow limits, in an empty folder."""
     folder = tmp_path_factory.mktemp("served")
-    options = ("--workers", "1", "--max-queue", "2", "--max-pixels", "100000", "--max-upload", "400k")
+    options = (
+        "--workers",
+        "1",
+        "--max-queue",
+        "2",
+        "--max-wait",
+        "300",
+        "--max-pixels",
+        "100000",
+        "--max-upload",
+        "400k",
+    )
     with running(*options, "--max-seconds", "15", "--idle-seconds", "1.5", folder=folder) as service:
         yield service
 

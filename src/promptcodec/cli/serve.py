@@ -31,6 +31,7 @@ def command(
     workers: Workers = None,
     threads: Annotated[int, typer.Option("--threads", min=1, max=1024, help="Threads of each worker.")] = 1,
     max_queue: Annotated[int, typer.Option("--max-queue", min=1, help="Requests that may wait; more get 503.")] = 32,
+    max_wait: Annotated[float, typer.Option("--max-wait", min=0.1, help="Seconds that a request may wait.")] = 60.0,
     max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, help="Refuse larger pictures.")] = 2**26,
     max_upload: Annotated[str, typer.Option("--max-upload", help="Most bytes of one body, such as 64M.")] = "128MiB",
     max_seconds: Annotated[float, typer.Option("--max-seconds", min=0.1, help="Of work on one request.")] = 120.0,
@@ -55,7 +56,8 @@ def command(
     from promptcodec.serve.settings import DEFAULT_WORKERS, Settings
 
     settings = Settings(
-        workers=workers or DEFAULT_WORKERS, threads=threads, max_queue=max_queue, max_pixels=max_pixels,
+        workers=workers or DEFAULT_WORKERS, threads=threads, max_queue=max_queue, max_wait=max_wait,
+        max_pixels=max_pixels,
         max_upload=int(options.parse_size(max_upload)), max_seconds=max_seconds, idle_seconds=idle_seconds,
         worker_memory=int(options.parse_size(memory)), picture_memory=int(options.parse_size(picture_memory)),
         picture_seconds=60 * picture_minutes, hosts=tuple(allow_host or ()),

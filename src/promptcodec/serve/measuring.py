@@ -4,73 +4,83 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import asdict
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from promptcodec.api import codec_for, load
-from promptcodec.quality.ms_ssim import ms_ssim_of_pixels
-from promptcodec.quality.pixels import Pixels
-from promptcodec.quality.psnr import psnr
-from promptcodec.quality.ssimulacra2 import ssimulacra2
+from promptcodec.api import codec_for, info, load
+from promptcodec.evaluate.bit_overlay import bit_overlay
+from promptcodec.evaluate.codecs.registry import open_codec
+from promptcodec.evaluate.equal_bytes import peer_file
+from promptcodec.evaluate.rate_curve import rate_curve
+from promptcodec.picture.picture import Picture
+from promptcodec.picture.read import read
+from promptcodec.quality.measures import Measures, measures
 from promptcodec.serve.messages import Arguments, Blobs, Check, Message, Operation
-
-CURVE_QUALITIES = (5, 20, 40, 60, 80, 95)
-
-
-def operations() -> dict[str, Operation]:
-    """By name."""
-    load()
-    return {"metrics": metrics, "peer": peer, "curve": curve}
+from promptcodec.serve.screen import VIEW_PIXELS, at_view_size, browser_file
 
 
-def metrics(arguments: Arguments, blobs: Blobs, check: Check) -> Message:
-    """Measures of the blob ``picture`` against the blob ``original``."""
-    return Message(_measured(_pixels(blobs["original"]), _pixels(blobs["picture"])))
+class Measuring:
+    """The operations."""
+
+    def __init__(self, max_pixels: int) -> None:
+        self._max_pixels = max_pixels
+
+    def operations(self) -> dict[str, Operation]:
+        """By name."""
+        return {"metrics": self.metrics, "peer": self.peer, "curve": self.curve, "bits": self.bits}
+
+    def metrics(self, arguments: Arguments, blobs: Blobs, check: Check) -> Message:
+        """Measures of the blob ``picture`` against the blob ``original``."""
+        original, picture = (self._read(blobs[name]) for name in ("original", "picture"))
+        return Message(_facts(measures(original.rgb, picture.rgb)))
+
+    def peer(self, arguments: Arguments, blobs: Blobs, check: Check) -> Message:
+        """The best file of ``codec`` for the blob ``original`` in at most ``bytes`` bytes.
+
+        Its size and measures, and its picture as the blob ``picture``.
+        """
+        original = self._read(blobs["original"])
+        peer = peer_file(open_codec(arguments["codec"]), original.rgb, arguments["bytes"])
+        shown = browser_file(Picture(peer.pixels, icc=original.icc))
+        return Message({"bytes": len(peer.data)} | _facts(peer.measures), {"picture": shown})
+
+    def curve(self, arguments: Arguments, blobs: Blobs, check: Check) -> Message:
+        """Rate and PSNR over the quality: of the blob ``source`` at the size of views, by ``model``.
+
+        With ``look``, and the region in the blob ``mask`` where there is one.
+        """
+        view = at_view_size(self._read(blobs["source"]))
+        roi = self._read(blobs["mask"]) if "mask" in blobs else None
+        points = []
+        for point in rate_curve(load(arguments["model"]).analysed(view, roi=roi), look=arguments["look"]):
+            check()
+            points.append(asdict(point) | {"psnr": _finite(point.psnr)})
+        return Message({"points": points})
+
+    def bits(self, arguments: Arguments, blobs: Blobs, check: Check) -> Message:
+        """Where the bits of the blob ``file`` go, as a transparent PNG, ``overlay``; ``low`` and ``high`` of its scale.
+
+        ``scale``: [low, high] in bits per pixel, or None for the file's own.
+        """
+        data, scale = blobs["file"], arguments["scale"]
+        held = info(data)
+        bits = codec_for(data).bit_allocation(data, max_pixels=self._max_pixels)
+        drawn = bit_overlay(bits, held.height, held.width, None if scale is None else tuple(scale))
+        image, file = drawn.image(), io.BytesIO()
+        if (share := VIEW_PIXELS / (held.width * held.height)) < 1:
+            size = (max(1, int(side * math.sqrt(share))) for side in image.size)
+            image = image.resize((next(size), next(size)), Image.Resampling.NEAREST)
+        image.save(file, "PNG")
+        return Message({"low": drawn.low, "high": drawn.high, "unit": "bits per pixel"}, {"overlay": file.getvalue()})
+
+    def _read(self, data: bytes) -> Picture:
+        return read(data, self._max_pixels)
 
 
-def peer(arguments: Arguments, blobs: Blobs, check: Check) -> Message:
-    """The blob ``original`` by the codec ``codec``, in about ``bytes`` bytes: measures, and the blob ``picture``."""
-    from promptcodec.evaluate.codecs.registry import open_codec
-    from promptcodec.evaluate.compare import closest_setting
-
-    original, codec = _pixels(blobs["original"]), open_codec(arguments["codec"])
-    data = codec.encode(original, closest_setting(codec, original, arguments["bytes"]))
-    check()
-    decoded = codec.decode(data)
-    file = io.BytesIO()
-    Image.fromarray(decoded).save(file, "PNG", compress_level=1)
-    return Message({"bytes": len(data)} | _measured(original, decoded), {"picture": file.getvalue()})
-
-
-def curve(arguments: Arguments, blobs: Blobs, check: Check) -> Message:
-    """Rate and PSNR of the blob ``original`` over the quality, by ``model``."""
-    original, codec = _pixels(blobs["original"]), load(arguments.get("model"))
-    points = []
-    for quality in CURVE_QUALITIES:
-        check()
-        data = codec.encode(original, quality)
-        decoded = codec_for(data).decode_picture(data).rgb
-        points.append(
-            {
-                "quality": quality, "bytes": len(data), "bpp": 8 * len(data) / original[:, :, 0].size,
-                "psnr": _finite(psnr(original, decoded)),
-            }
-        )  # fmt: skip
-    return Message({"points": points})
-
-
-def _pixels(data: bytes) -> NDArray[np.uint8]:
-    with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert("RGB"))
-
-
-def _measured(original: Pixels, decoded: Pixels) -> dict[str, float | None]:
-    return {
-        "psnr": _finite(psnr(original, decoded)), "ms_ssim": _finite(ms_ssim_of_pixels(original, decoded)),
-        "ssimulacra2": _finite(ssimulacra2(original, decoded)),
-    }  # fmt: skip
+def _facts(found: Measures) -> dict[str, Any]:
+    return {name: _finite(value) for name, value in asdict(found).items()}
 
 
 def _finite(value: float | None) -> float | None:

@@ -22,12 +22,13 @@ from promptcodec.serve.messages import Message
 from promptcodec.serve.pictures import PageDocument, View, new_token
 from promptcodec.serve.pool import Job
 from promptcodec.serve.problems import ServiceError
-from promptcodec.serve.public import PTC, Here
+from promptcodec.serve.public import PTC, Here, Look
 from promptcodec.serve.service import Service
 
 router = APIRouter(prefix="/api", include_in_schema=False)
 
-PEERS = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "jpegxl": "JPEG XL"}
+# As ``evaluate.equal_bytes`` has them, which only workers import.
+PEERS = {"jpeg": "JPEG", "webp": "WebP", "avif-s8": "AVIF", "jpegxl": "JPEG XL"}
 _PHOTOS = (Path(__file__).parent / "photo.jpg", Path(__file__).parents[3] / "examples" / "photo.jpg")
 
 
@@ -246,12 +247,56 @@ async def view_peer_picture(service: Here, view: str, codec: str) -> Response:
 
 
 @router.get("/pictures/{token}/curve")
-async def curve(request: Request, service: Here, token: str, model: str | None = None) -> list[dict[str, Any]]:
-    """→ [{quality, bytes, bpp, psnr}], over the range of qualities, at the size of views."""
+async def curve(
+    request: Request, service: Here, token: str, model: str | None = None, look: Look = None
+) -> list[dict[str, Any]]:
+    """→ [{quality, bytes, bpp, psnr}] over the range of qualities, at the size of views, with the picture's region.
+
+    Query: model, look.
+    """
     document = _with_original(service.pictures.get(token))
-    job = Job("curve", {"model": options.model_named(model)}, {"original": document.original})
+    arguments = {"model": options.model_named(model), "look": look}
+    blobs = {"source": document.source} | ({} if document.mask is None else {"mask": document.mask})
+    job = Job("curve", arguments, blobs)
     answer = await service.answer(request, service.measuring, job)
     return list(answer.facts["facts"]["points"])
+
+
+Bound = Annotated[float | None, Query(ge=0)]
+
+
+@router.get("/views/{view}/bits")
+async def view_bits(request: Request, service: Here, view: str, low: Bound = None, high: Bound = None) -> Response:
+    """Where the file's bits go: a PNG to lay over the picture, transparent where few bits went.
+
+    Query: low and high, in bits per pixel, for a scale that several overlays share; by default the file's own, which
+    is in the headers X-Bits-Low and X-Bits-High, and in /bits.json.
+    """
+    scale = None if low is None or high is None else (low, high)
+    facts, overlay = await _bits(request, service, view, scale)
+    headers = {"X-Bits-Low": f"{facts['low']:.4f}", "X-Bits-High": f"{facts['high']:.4f}"}
+    return Response(overlay, media_type="image/png", headers=headers)
+
+
+@router.get("/views/{view}/bits.json")
+async def view_bits_scale(request: Request, service: Here, view: str) -> dict[str, Any]:
+    """→ {low, high, unit}: the ends of the overlay's scale."""
+    facts, _ = await _bits(request, service, view, None)
+    return facts
+
+
+async def _bits(
+    request: Request, service: Service, name: str, scale: tuple[float, float] | None
+) -> tuple[dict[str, Any], bytes]:
+    _, view = service.pictures.view(name)
+    if scale is None and "bits" in view.blobs:
+        return view.facts["bits"], view.blobs["bits"]
+    job = Job("bits", {"scale": scale}, {"file": view.blobs["file"]})
+    answer = await service.answer(request, service.measuring, job)
+    facts, overlay = dict(answer.facts["facts"]), answer.blobs["overlay"]
+    if scale is None:
+        view.facts["bits"], view.blobs["bits"] = facts, overlay
+    return facts, overlay
 
 
 def _with_original(document: PageDocument) -> PageDocument:

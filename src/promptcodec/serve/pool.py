@@ -90,9 +90,11 @@ class Pool:
     """Workers of one kind. All of it runs in one event loop."""
 
     def __init__(
-        self, settings: worker.Worker, size: int, max_queue: int, max_seconds: float, telemetry: Telemetry
-    ) -> None:
-        self.settings, self.size, self.max_queue, self.max_seconds = settings, size, max_queue, max_seconds
+        self, settings: worker.Worker, size: int, max_queue: int, max_seconds: float, max_wait: float,
+        telemetry: Telemetry,
+    ) -> None:  # fmt: skip
+        self.settings, self.size, self.max_queue = settings, size, max_queue
+        self.max_seconds, self.max_wait = max_seconds, max_wait
         self._telemetry = telemetry
         self._waiting: list[Job] = []
         self._running: dict[int, tuple[Job, _Process]] = {}
@@ -141,7 +143,7 @@ class Pool:
         async with self._changed:
             self._waiting.append(job)
             self._changed.notify_all()
-        expiry = asyncio.get_running_loop().call_later(self.max_seconds, self._expire, job)
+        expiry = asyncio.get_running_loop().call_later(self.max_wait, self._expire, job)
         try:
             return await job.answer
         finally:
@@ -151,7 +153,7 @@ class Pool:
     def _expire(self, job: Job) -> None:
         if job in self._waiting:
             self._waiting.remove(job)
-            job.fail(ServiceError("busy", f"no worker was free for {self.max_seconds:g} seconds", RETRY_SECONDS))
+            job.fail(ServiceError("busy", f"no worker was free for {self.max_wait:g} seconds", RETRY_SECONDS))
 
     def forget_affinity(self, affinity: str) -> None:
         """Drop what is known of an affinity."""
@@ -159,13 +161,10 @@ class Pool:
 
     def _supersede(self, job: Job) -> None:
         for other in [other for other in self._waiting if job.group is not None and other.group == job.group]:
-            newer = job if job.sequence >= other.sequence else other
-            older = other if newer is job else job
-            older.fail(ServiceError("superseded", "a newer request for the same picture took its place"))
-            if older is other:
-                self._waiting.remove(other)
-            else:
+            if other.sequence > job.sequence:
                 raise ServiceError("superseded", "a newer request for the same picture is waiting already")
+            self._waiting.remove(other)
+            other.fail(ServiceError("superseded", "a newer request for the same picture took its place"))
 
     def _forget(self, job: Job) -> None:
         if job in self._waiting:

@@ -14,9 +14,9 @@ class Settings:
     """The limits of a service; docs/serve.md says what each is for.
 
     ``workers`` encode and decode, ``measuring_workers`` compute what the page shows beside a picture, each with
-    ``threads`` threads and at most ``worker_memory`` bytes. ``max_queue``: jobs that may wait. ``max_seconds``: of work
-    on one request, and of waiting for it. ``max_pixels``: of one picture; ``max_upload``: bytes of one body, and
-    ``max_pending``: of all that are being received. ``idle_seconds``: between two pieces of a body, and
+    ``threads`` threads and at most ``worker_memory`` bytes. ``max_queue``: jobs that may wait, ``max_wait`` seconds
+    each. ``max_seconds``: of work on one request. ``max_pixels``: of one picture; ``max_upload``: bytes of one body,
+    and ``max_pending``: of all that are being received. ``idle_seconds``: between two pieces of a body, and
     ``upload_seconds`` for all of it. ``picture_memory``: bytes of all pictures of the page, each of which goes
     ``picture_seconds`` after it was last asked for. ``latent_memory``: bytes of analysed pictures in each worker.
     ``hosts``: names by which the service may be addressed, beside localhost and IP addresses.
@@ -28,6 +28,7 @@ class Settings:
     worker_memory: int = 3072 * MIB
     max_queue: int = 32
     max_seconds: float = 120.0
+    max_wait: float = 60.0
     max_pixels: int = 2**26
     max_upload: int = 128 * MIB
     max_pending: int = 512 * MIB

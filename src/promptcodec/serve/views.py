@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import io
-import math
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from promptcodec.api import codec_for, info, load, opened
@@ -19,15 +16,12 @@ from promptcodec.bitstream.contents import Metadata
 from promptcodec.picture.metadata_facts import metadata_facts
 from promptcodec.picture.picture import Picture
 from promptcodec.picture.read import read
-from promptcodec.picture.write import to_pil
 from promptcodec.serve.coding import decoded, target_of
 from promptcodec.serve.messages import Arguments, Blobs, Check, Message, Operation, SourceNeededError
+from promptcodec.serve.screen import at_view_size, browser_file
 
 if TYPE_CHECKING:
     from promptcodec.codec.analysed_picture import AnalysedPicture
-
-VIEW_PIXELS = 2_000_000  # of a view, at most: about a screen's
-_WEBP_SIDE = 16_383  # pixels that WebP takes a side
 
 
 @dataclass
@@ -67,7 +61,7 @@ class Views:
         else:
             picture = read(data, self._max_pixels)
         height, width = picture.rgb.shape[:2]
-        view = _at_view_size(picture)
+        view = at_view_size(picture)
         view_height, view_width = view.rgb.shape[:2]
         facts |= {
             "width": width, "height": height, "view_width": view_width, "view_height": view_height,
@@ -76,7 +70,7 @@ class Views:
         }  # fmt: skip
         if facts["kind"] == "picture":
             self._keep(arguments["token"], _Upload(view, width, height))
-        return Message(facts, {"original": _lossless(view)})
+        return Message(facts, {"original": browser_file(view)})
 
     def region(self, arguments: Arguments, blobs: Blobs, check: Check) -> Message:
         """The blob ``mask``, a picture, as a grey PNG of the same size, its values times ``strength``."""
@@ -111,18 +105,18 @@ class Views:
         share = upload.width * upload.height / (picture.rgb.shape[0] * picture.rgb.shape[1])
         full = share * (upload.seconds[model] + time.perf_counter() - encoding)
         facts = {"seconds": round(seconds, 3), "analysed": fresh, "estimate_seconds_full": round(full, 1)}
-        return Message(_facts(data) | facts, {"file": data, "picture": _lossless(picture)})
+        return Message(_facts(data) | facts, {"file": data, "picture": browser_file(picture)})
 
     def picture(self, arguments: Arguments, blobs: Blobs, check: Check) -> Message:
         """The blob ``file``, decoded, at the size of views."""
-        return Message({}, {"picture": _lossless(_at_view_size(decoded(blobs["file"], self._max_pixels, check)))})
+        return Message({}, {"picture": browser_file(at_view_size(decoded(blobs["file"], self._max_pixels, check)))})
 
     def _decoded_view(self, arguments: Arguments, blobs: Blobs, check: Check) -> Message:
         begin, data = time.perf_counter(), _source(blobs)
-        picture = _at_view_size(decoded(data, self._max_pixels, check, look=arguments["look"]))
+        picture = at_view_size(decoded(data, self._max_pixels, check, look=arguments["look"]))
         seconds = round(time.perf_counter() - begin, 3)
         facts = {"seconds": seconds, "analysed": False, "estimate_seconds_full": seconds}
-        return Message(_facts(data) | facts, {"file": data, "picture": _lossless(picture)})
+        return Message(_facts(data) | facts, {"file": data, "picture": browser_file(picture)})
 
     def _full_view(self, arguments: Arguments, blobs: Blobs, options: dict[str, Any]) -> Message:
         begin = time.perf_counter()
@@ -137,7 +131,7 @@ class Views:
         if token not in self._uploads:
             picture = read(_source(blobs), self._max_pixels)
             height, width = picture.rgb.shape[:2]
-            self._keep(token, _Upload(_at_view_size(picture), width, height))
+            self._keep(token, _Upload(at_view_size(picture), width, height))
         self._uploads.move_to_end(token)
         return self._uploads[token]
 
@@ -183,28 +177,3 @@ def _look(data: bytes) -> float | None:
     """The look that a file was made with."""
     with opened(data) as file:
         return codec_for(file.header).adapters.signalled(file.adapters).get("look")
-
-
-def _at_view_size(picture: Picture) -> Picture:
-    """The picture, scaled down to VIEW_PIXELS where it is larger."""
-    height, width = picture.rgb.shape[:2]
-    scale = math.sqrt(VIEW_PIXELS / (height * width))
-    if scale >= 1:
-        return picture
-    size = max(1, int(width * scale)), max(1, int(height * scale))
-
-    def scaled(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0))
-
-    alpha = None if picture.alpha is None else scaled(picture.alpha)
-    return replace(picture, rgb=scaled(picture.rgb), alpha=alpha)
-
-
-def _lossless(picture: Picture) -> bytes:
-    """A file for a browser, WebP or PNG: with the profile, without what else a picture has beside its pixels."""
-    file, image = io.BytesIO(), to_pil(picture.stripped())
-    if max(image.size) <= _WEBP_SIDE:  # the quicker one, and the smaller file
-        image.save(file, "WEBP", lossless=True, exact=True, method=0, quality=0)
-    else:
-        image.save(file, "PNG", compress_level=1)
-    return file.getvalue()

@@ -70,9 +70,11 @@ def _prepared(settings: Worker) -> dict[str, Operation]:
         operations = coding.operations() | views.operations()
         _warm_up()
     else:
-        from promptcodec.serve.measuring import operations as measuring
+        from promptcodec.api import load
+        from promptcodec.serve.measuring import Measuring
 
-        operations = measuring()
+        operations = Measuring(settings.max_pixels).operations()
+        load()
         if hasattr(os, "nice"):
             os.nice(10)  # what moves under a slider comes first
     _limit_memory(settings.memory)
