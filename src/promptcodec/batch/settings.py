@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,14 @@ class EncodeSettings:
 
     verb = "encode"
     suffix = ".ptc"
+
+    def __post_init__(self) -> None:
+        """Take whole numbers for what they are: 40 and 40.0 must give one stamp, and one digest of the job."""
+        if self.quality is not None:
+            object.__setattr__(self, "quality", float(self.quality))
+        if self.target is not None:
+            object.__setattr__(self, "target", replace(self.target, value=float(self.target.value)))
+        object.__setattr__(self, "scalars", tuple((name, float(value)) for name, value in self.scalars))
 
     def fingerprint(self) -> str:
         """Fingerprint of the model. Raises ModelMismatchError where there is none."""
@@ -124,6 +132,10 @@ class DecodeSettings:
     precision: Precision = "float32"
 
     verb = "decode"
+
+    def __post_init__(self) -> None:
+        """As of ``EncodeSettings``."""
+        object.__setattr__(self, "scalars", tuple((name, float(value)) for name, value in self.scalars))
 
     @property
     def suffix(self) -> str:

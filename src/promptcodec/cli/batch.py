@@ -35,12 +35,24 @@ Places = Annotated[
     ),
 ]
 Destination = Annotated[str | None, typer.Option("-o", "--output", help="Folder or address of the destination.")]
-EngineName = Annotated[str, typer.Option("--engine", help="What runs the workers: local, processes of this machine.")]
+EngineName = Annotated[
+    str, typer.Option("--engine", help="What runs the workers: local, processes of this machine; or ray.")
+]
 Workers = Annotated[
     int | None,
-    typer.Option("-j", "--jobs", min=1, help="Workers of the local engine.", show_default="as many as there are cores"),
+    typer.Option("-j", "--jobs", min=1, help="Workers, at most.", show_default="as many as there are cores or GPUs"),
 ]
 WorkerThreads = Annotated[int, typer.Option("--threads", min=1, max=1024, help="Threads of a worker.")]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address", help="Of the Ray cluster; auto: the one of this machine.",
+        show_default="RAY_ADDRESS, else a new one of this machine",
+    ),
+]  # fmt: skip
+Gpus = Annotated[
+    float, typer.Option("--ray-gpus", min=0.01, help="GPUs a worker, with --device cuda; 0.25: four share.")
+]
 Extensions = Annotated[
     list[str] | None,
     typer.Option("--extension", help="Of the files and members that are pictures, again for more; all known ones."),
@@ -85,6 +97,8 @@ def encode_command(
     engine: EngineName = "local",
     workers: Workers = None,
     threads: WorkerThreads = 1,
+    ray_address: Address = None,
+    ray_gpus: Gpus = 1.0,
     device: options.Device = "cpu",
     model: options.ModelName = None,
     adapter: options.Adapters = None,
@@ -103,7 +117,15 @@ def encode_command(
         options.maps_of(None, map_), effort_of(effort).level, int(options.parse_size(memory)), preview, precision,
         verify,
     )  # fmt: skip
-    _run(places, output, settings, extension, column, Running(engine, workers, threads, overwrite=overwrite), as_json)
+    _run(
+        places,
+        output,
+        settings,
+        extension,
+        column,
+        Running(engine, workers, threads, ray_address, ray_gpus, overwrite=overwrite),
+        as_json,
+    )
 
 
 @app.command("decode")
@@ -121,6 +143,8 @@ def decode_command(
     engine: EngineName = "local",
     workers: Workers = None,
     threads: WorkerThreads = 1,
+    ray_address: Address = None,
+    ray_gpus: Gpus = 1.0,
     device: options.Device = "cpu",
     model: options.ModelName = None,
     adapter: options.Adapters = None,
@@ -137,7 +161,15 @@ def decode_command(
         format, model, strip, device, max_pixels or None, tuple(adapter or ()), scalars,
         None if crop is None else options.rectangle("--crop", crop), preview, precision,
     )  # fmt: skip
-    _run(places, output, settings, None, column, Running(engine, workers, threads, overwrite=overwrite), as_json)
+    _run(
+        places,
+        output,
+        settings,
+        None,
+        column,
+        Running(engine, workers, threads, ray_address, ray_gpus, overwrite=overwrite),
+        as_json,
+    )
 
 
 @app.command("eval")
@@ -172,6 +204,8 @@ def eval_command(
     engine: EngineName = "local",
     workers: Workers = None,
     threads: WorkerThreads = 1,
+    ray_address: Address = None,
+    ray_gpus: Gpus = 1.0,
     as_json: options.Json = False,
 ) -> None:
     """Measure codecs on all pictures of the sources: rows of results for each shard, means in the end."""
@@ -181,7 +215,15 @@ def eval_command(
     plan = tuple((spec, at) for spec in options.names_of("--codec", codecs) or ["promptcodec"])
     folder = networks_folder(networks)
     settings = EvalSettings(plan, tuple(options.names_of("--metric", metrics)), None if folder is None else str(folder))
-    _run(places, output, settings, extension, column, Running(engine, workers, threads, overwrite=overwrite), as_json)
+    _run(
+        places,
+        output,
+        settings,
+        extension,
+        column,
+        Running(engine, workers, threads, ray_address, ray_gpus, overwrite=overwrite),
+        as_json,
+    )
 
 
 @app.command("retry")
@@ -190,11 +232,13 @@ def retry_command(
     engine: EngineName = "local",
     workers: Workers = None,
     threads: WorkerThreads = 1,
+    ray_address: Address = None,
+    ray_gpus: Gpus = 1.0,
     as_json: options.Json = False,
 ) -> None:
     """Try again what failed in a job: its files, or the tar and Parquet files that they are in."""
     job = Manifest(destination).job()
-    _driven(job.settings.verb, destination, Running(engine, workers, threads), as_json,
+    _driven(job.settings.verb, destination, Running(engine, workers, threads, ray_address, ray_gpus), as_json,
             lambda running: work.retry(destination, running=running))  # fmt: skip
 
 
