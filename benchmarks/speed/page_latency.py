@@ -2,8 +2,8 @@
 
     python -m benchmarks.speed.page_latency    # prints seconds; a minute, on a machine that does nothing else
 
-examples/photo.jpg, 768x512, the default model. A time ends when the browser has drawn the decoded picture and its bytes.
-Needs the extras ``serve`` and ``browser`` and Debian's ``chromium``.
+examples/photo.jpg, 768x512, the default model. A time ends when the browser has drawn the decoded picture and its
+bytes. Needs the extras ``serve`` and ``browser`` and Debian's ``chromium``.
 """
 
 from __future__ import annotations
