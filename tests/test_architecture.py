@@ -32,6 +32,9 @@ def test_errors_are_one_public_tree():
         "UnstableParametersError",
         "TiffError",
         "DiskFullError",
+        "ServiceError",  # the three of a service become answers over HTTP
+        "CancelledError",
+        "SourceNeededError",
     }
 
 
