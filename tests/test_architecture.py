@@ -53,6 +53,9 @@ def test_errors_are_one_public_tree():
         "TiffError",
         "DiskFullError",
         "StoppedError",
+        "ServiceError",  # the three of a service become answers over HTTP
+        "CancelledError",
+        "SourceNeededError",
     }
 
 

@@ -41,6 +41,11 @@ OPTIONS = {
     "--workers": "2", "--max-queue": "16", "--max-upload": "1M", "--max-seconds": "20", "--max-wait": "20",
     "--idle-seconds": "2", "--picture-memory": "64M", "--max-pixels": "500000",
 }  # fmt: skip
+PARTS: list[tuple[tuple[int, int, int, int], dict[str, float]]] = [
+    ((0, 0, 768, 512), {"quality": 50}), ((100, 50, 356, 306), {"quality": 20, "look": 1}),
+    ((300, 100, 700, 400), {"quality": 85}), ((0, 200, 130, 420), {"quality": 5}),
+    ((400, 0, 655, 255), {"quality": 60, "look": 0.5}), ((512, 256, 768, 512), {"quality": 40}),
+]  # fmt: skip
 KILL_EVERY = 15.0  # seconds
 MIB = 2**20
 
@@ -76,21 +81,22 @@ class Tally:
 def make_samples(folder: Path) -> list[Sample]:
     """Parts of the README's photo, coded by the command line."""
     photo, samples = Image.open(ROOT / "examples" / "photo.jpg"), []
-    sizes = [(0, 0, 768, 512), (100, 50, 356, 306), (300, 100, 700, 400), (0, 200, 130, 420), (400, 0, 655, 255)]
-    choices: list[dict[str, float]] = [{"quality": 50}, {"quality": 20, "look": 1}, {"quality": 85}]
-    for number, box in enumerate(sizes):
-        for options in choices:
-            name = folder / f"{number}.png"
-            photo.crop(box).save(name)
-            flags = [text for key, value in options.items() for text in (f"--{key}", str(value))]
-            for verb, *rest in (["encode", str(name), *flags], ["decode", str(name.with_suffix(".ptc")), "-o",
-                                                                str(folder / "decoded.png")]):  # fmt: skip
-                command = [sys.executable, "-m", "promptcodec", verb, *rest, "--overwrite"]
-                subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            with Image.open(folder / "decoded.png") as image:
-                pixels = np.asarray(image.convert("RGB")).tobytes()
-            samples.append(Sample(name.read_bytes(), options, name.with_suffix(".ptc").read_bytes(), pixels))
+    for number, (box, options) in enumerate(PARTS):
+        name = folder / f"{number}.png"
+        photo.crop(box).save(name)
+        _command_line("encode", name, *(text for key, value in options.items() for text in (f"--{key}", value)))
+    _command_line("decode", *sorted(folder.glob("*.ptc")), "--format", "tiff")
+    for number, (_, options) in enumerate(PARTS):
+        name = folder / f"{number}.png"
+        with Image.open(name.with_suffix(".tiff")) as image:
+            pixels = np.asarray(image.convert("RGB")).tobytes()
+        samples.append(Sample(name.read_bytes(), options, name.with_suffix(".ptc").read_bytes(), pixels))
     return samples
+
+
+def _command_line(*arguments: object) -> None:
+    command = [sys.executable, "-m", "promptcodec", *map(str, arguments)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 class Client:

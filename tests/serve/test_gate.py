@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
+from served import running
+
+from promptcodec.cli import serve
+from promptcodec.errors import UsageError
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:1234", "127.0.0.1", "[::1]:80", "192.168.1.5:8000"])
@@ -40,3 +46,17 @@ def test_every_answer_has_the_headers(service, jpeg):
         assert response.headers["cross-origin-resource-policy"] == "same-origin"
         assert "server" not in response.headers
         assert "access-control-allow-origin" not in response.headers
+
+
+def test_names_that_are_allowed_are_ours(jpeg):
+    with running("--workers", "1", "--allow-host", "codec.example") as service:
+        assert service.client.get("/healthz", headers={"host": "codec.example"}).status_code == 200
+        assert service.client.get("/healthz", headers={"host": "Codec.Example:443"}).status_code == 200
+        response = service.client.get("/healthz", headers={"host": "other.example"})
+        assert "--allow-host" in service.problem(response, 403, "forbidden")
+
+
+def test_without_the_extra_the_command_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    with pytest.raises(UsageError, match=r"pip install 'promptcodec\[serve\]'"):
+        serve.command()

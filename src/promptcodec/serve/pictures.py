@@ -12,6 +12,7 @@ from typing import Any
 from promptcodec.serve.problems import ServiceError
 
 MOST_VIEWS = 24  # of one picture; the oldest go first
+_MOST_SHARE = 0.25  # of the memory for all pictures, that one may take with more than one view
 
 
 def new_token() -> str:
@@ -89,14 +90,19 @@ class Pictures:
         return document
 
     def add_view(self, document: PageDocument, view: View) -> str:
-        """Keep a view; returns its name."""
+        """Keep a view, and let go the picture's oldest ones; returns its name.
+
+        Raises ServiceError where the picture is not here any more.
+        """
+        self.get(document.token)
         name = new_token()
         document.views[name] = view
         self._of_views[name] = document.token
-        while len(document.views) > MOST_VIEWS:
+        while len(document.views) > 1 and (
+            len(document.views) > MOST_VIEWS or document.nbytes > _MOST_SHARE * self._memory
+        ):
             gone, _ = document.views.popitem(last=False)
             del self._of_views[gone]
-        self._touch(document)
         self.shrink()
         return name
 
