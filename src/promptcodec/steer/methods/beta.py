@@ -54,8 +54,8 @@ class Beta(TwoHalves, kind="beta"):
         self.scalars = (scalar,)
         self.signals = (scalar,) if decoder else ()
         self.embedding = BetaEmbedding(hidden)
-        self.encoder = _Shifts(base, "g_a", hidden) if encoder else None
-        self.decoder = _Shifts(base, "g_s", hidden) if decoder else None
+        self.encoder: _Shifts | None = _Shifts(base, "g_a", hidden) if encoder else None
+        self.decoder: _Shifts | None = _Shifts(base, "g_s", hidden) if decoder else None
 
     @torch.no_grad()
     def start_neutral(self) -> None:
