@@ -2,8 +2,8 @@
 
     python -m benchmarks.speed.page_latency    # prints seconds; a minute, on a machine that does nothing else
 
-examples/photo.jpg, 768x512, the default model. A time ends when the browser has drawn the decoded picture and its bytes.
-Needs the extras ``serve`` and ``browser`` and Debian's ``chromium``.
+examples/photo.jpg, 768x512, the default model. A time ends when the browser has drawn the decoded
+picture and its bytes. Needs the extras ``serve`` and ``browser`` and Debian's ``chromium``.
 """
 
 from __future__ import annotations
@@ -33,27 +33,21 @@ _TIMED = """
     look();
 })
 """
-_DROP = (
-    """
-(data) => (%s)(() => {
+_DROP = """
+(data) => (TIMED)(() => {
     const transfer = new DataTransfer();
     const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
     transfer.items.add(new File([bytes], "dropped.jpg"));
     document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
 })
-"""
-    % _TIMED
-)  # noqa: UP031
-_SLIDE = (
-    """
-(quality) => (%s)(() => {
+""".replace("TIMED", _TIMED)
+_SLIDE = """
+(quality) => (TIMED)(() => {
     const slider = document.querySelector("#quality");
     slider.value = quality;
     slider.dispatchEvent(new Event("input", { bubbles: true }));
 })
-"""
-    % _TIMED
-)  # noqa: UP031
+""".replace("TIMED", _TIMED)
 
 
 def main() -> None:
