@@ -16,7 +16,7 @@ STRINGS = set(re.findall(r"^  (\w+):", MODULES["strings.js"], re.M))
 USED = re.findall(r'data-(?:text|label|title)="(\w+)"', HTML)
 USED += [key for source in MODULES.values() for key in re.findall(r'\btext\(\s*"(\w+)"', source)]
 CHOSEN = {  # by an expression in text(…)
-    "erased", "painted", "region_hint", "region_none", "ptc_title", "rate_title", "full_done", "full_running",
+    "erased", "painted", "region_none", "ptc_title", "full_done", "full_running",
     "full_offer", "target_size", "target_bpp", "target_psnr", "target_ssimulacra2", "target_ms_ssim",
 }  # fmt: skip
 

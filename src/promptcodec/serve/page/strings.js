@@ -99,7 +99,6 @@ export const strings = {
   plot_y: "PSNR, dB",
   plot_label: "PSNR over bits per pixel. Now: {bpp} bits per pixel, {psnr} dB.",
   plot_wait: "The curve appears once the picture is measured.",
-  plot_here: "now",
 
   save_title: "Take it with you",
   save_png: "Save decoded PNG",
@@ -123,7 +122,6 @@ export const strings = {
   no_answer: "The service does not answer. Is promptcodec serve still running?",
   bad_answer: "The service answered with an error ({status}).",
   undecodable: "This browser could not show the picture that the service sent.",
-  expired: "This picture is no longer in the service. Open it again.",
   busy: "The service is busy. Trying again in {seconds} s.",
   nothing: "Open a picture to begin.",
 };
