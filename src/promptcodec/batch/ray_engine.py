@@ -7,6 +7,7 @@ them. Pictures never go through it: an actor reads and writes them by itself. It
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from collections import deque
@@ -31,6 +32,8 @@ STARTS = 3  # of workers in vain, one after another
 LOOK = 5.0  # seconds between looks at what the cluster has
 TOLD = 1.0  # seconds between questions to a worker on how it gets on; of many workers, more
 QUESTIONS = 200  # to workers, a second
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # in what Ray says
 
 Call = Literal["begin", "code", "progress"]
 
@@ -199,7 +202,7 @@ class RayEngine:
         elif not actor.ready and reason != LOST:
             self._failed_starts += 1
             if self._failed_starts >= STARTS:
-                text = " ".join(str(error).split())
+                text = " ".join(_COLOURS.sub("", str(error)).split())
                 raise PromptcodecError(
                     f"{STARTS} workers in a row {reason} before they had begun; is promptcodec installed on all "
                     f"machines of the cluster? Ray says: {text[-600:]}"
