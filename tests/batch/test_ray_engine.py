@@ -30,6 +30,8 @@ def drive(source, target, settings, engine):
 
 def test_deaths_are_told_in_words_for_people():
     assert _reason(ray.exceptions.ActorDiedError()) == "died"
+    causes = "Some common causes include: (1) the process was killed by the OOM killer due to high memory usage"
+    assert _reason(ray.exceptions.WorkerCrashedError(causes)) == "died"  # Ray guesses
     assert _reason(ray.exceptions.NodeDiedError("gone")) == LOST
     assert _reason(ray.exceptions.OutOfMemoryError("full")) == "was killed as its machine ran out of memory"
 
@@ -75,7 +77,7 @@ def test_a_cluster_writes_what_one_machine_writes(local_ray, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_picture_that_kills_its_workers_is_found_and_listed_alone(local_ray, tmp_path):
+def test_a_picture_that_kills_its_workers_is_found_and_listed_alone(local_ray, tmp_path, capfd):
     write_tar(tmp_path / "in" / "t.tar", [*samples(1), ("d/killer.jpg", KILLER)])
     settings = KillingSettings(verify=False)
     ray.cloudpickle.register_pickle_by_value(data_sets)  # which is nowhere on the workers' path
@@ -84,6 +86,7 @@ def test_a_picture_that_kills_its_workers_is_found_and_listed_alone(local_ray, t
     assert failure.file.endswith("d/killer.jpg") and "died" in failure.message
     assert (summary.progress.pictures, summary.unfinished, summary.deaths) == (1, 0, 4)
     assert [name for name in read_tar(tmp_path / "out" / "t.tar") if name.endswith(".ptc")] == ["d/000.ptc"]
+    assert not capfd.readouterr().out  # which is for records
 
 
 @pytest.mark.slow

@@ -223,7 +223,7 @@ LOST = "was lost with its machine"
 def _reason(error: Exception) -> str:
     """How a worker ended, for people, from what Ray says of it."""
     text = str(error)
-    if type(error).__name__ == "OutOfMemoryError" or "running low on memory" in text or "OOM" in text:
+    if type(error).__name__ == "OutOfMemoryError" or "running low on memory" in text:
         return "was killed as its machine ran out of memory"
     return LOST if "node has died" in text or type(error).__name__ == "NodeDiedError" else "died"
 
