@@ -15,9 +15,13 @@ def test_encode_status_retry_and_decode(run, tmp_path):
     source, coded = tmp_path / "in", tmp_path / "coded"
     write_tar(source / "t.tar", [*samples(2), ("d/bad.jpg", BROKEN)])
     (source / "one.jpg").write_bytes(jpeg(3))
+    (source / "notes.txt").write_text("no picture")
     code, out, err = run("batch", "encode", source, coded, "-j", 1, "-q", 30)
     assert code == 1
-    assert err.splitlines() == [f"promptcodec: {source / 't.tar'}/d/bad.jpg: not a picture that Pillow can read"]
+    assert err.splitlines() == [
+        f"promptcodec: {source / 't.tar'}/d/bad.jpg: not a picture that Pillow can read",
+        "promptcodec: passed over 1 file that is no picture: 1 .txt",
+    ]
     assert "2 shards: 2 done" in out
     assert f"1 failures, listed in {coded}/_promptcodec/failures.jsonl" in out
     code, out, err = run("batch", "encode", source, "-o", coded, "-q", 30, "--json")

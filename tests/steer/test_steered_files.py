@@ -11,8 +11,8 @@ from torch import nn
 from with_adapters import WithAdapters
 
 import promptcodec
-from promptcodec.bitstream.container import ADAPTERS, AdapterRecord, pack, unpack
-from promptcodec.bitstream.contents import Header, PtcFile, Tile
+from promptcodec.bitstream.container import ADAPTERS, pack, unpack
+from promptcodec.bitstream.contents import AdapterRecord, Header, PtcFile, Tile
 from promptcodec.codec.search import Target
 from promptcodec.errors import FormatError, ImageError, ModelMismatchError, UsageError
 from promptcodec.model.effort import Effort

@@ -42,7 +42,8 @@ class Summary:
 
     ``shards``: recorded by this run, ``earlier``: recorded before it, ``unfinished``: left for another run.
     ``progress``, ``warnings``, ``deaths`` (of workers) and ``seconds``: of this run; ``failures`` and ``sums`` of
-    measurements: of all runs. ``stopped``: by Ctrl-C or SIGTERM.
+    measurements: of all runs. ``stopped``: by Ctrl-C or SIGTERM. ``passed_over``: files of the sources that are no
+    pictures, by extension.
     """
 
     shards: int = 0
@@ -56,6 +57,7 @@ class Summary:
     deaths: int = 0
     seconds: float = 0.0
     stopped: bool = False
+    passed_over: dict[str, int] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:

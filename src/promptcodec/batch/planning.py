@@ -94,7 +94,7 @@ def _files(source: str, address: str, wanted: frozenset[str], target: str, plan:
             return
         listed: Iterable[StoredFile] = list_remote(address)
     else:
-        listed = _local_files(source, local_path(address), wanted, plan)
+        listed = _local_files(source, local_path(address), wanted, target, plan)
     for file in listed:
         suffix = PurePosixPath(file.name).suffix.lower()
         if f"{file.address}/".startswith(f"{target}/") or MANIFEST_FOLDER in file.name.split("/"):
@@ -105,9 +105,9 @@ def _files(source: str, address: str, wanted: frozenset[str], target: str, plan:
             plan.others[suffix] += 1
 
 
-def _local_files(source: str, path: Path, wanted: frozenset[str], plan: Plan) -> Iterator[StoredFile]:
+def _local_files(source: str, path: Path, wanted: frozenset[str], target: str, plan: Plan) -> Iterator[StoredFile]:
     if path.is_dir():
-        for file, problem in search_folder(path, wanted, True, plan.others):
+        for file, problem in search_folder(path, wanted, True, plan.others, frozenset({MANIFEST_FOLDER, target})):
             if problem:
                 plan.problems.append(Failure(str(file), problem))
             else:

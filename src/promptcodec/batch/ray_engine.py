@@ -43,8 +43,8 @@ class _Actor:
     handle: Any
     ready: bool = False
     shard: Shard | None = None
-    asked: float = 0.0
-    questioned: bool = False
+    last_question: float = 0.0
+    question_pending: bool = False
 
 
 class RayEngine:
@@ -145,7 +145,7 @@ class RayEngine:
         free = [actor for actor in self._actors if actor.ready and actor.shard is None]
         while self._waiting and free:
             actor = free.pop()
-            actor.shard, actor.asked = self._waiting.popleft(), time.monotonic()
+            actor.shard, actor.last_question = self._waiting.popleft(), time.monotonic()
             self._calls[actor.handle.code.remote(actor.shard)] = actor, "code"
         starting = sum(not actor.ready for actor in self._actors)
         for _ in range(min(len(self._waiting) - starting, self._room - len(self._actors))):
@@ -157,8 +157,8 @@ class RayEngine:
         """Ask actors how they get on."""
         now, every = time.monotonic(), max(TOLD, len(self._actors) / QUESTIONS)
         for actor in self._actors:
-            if actor.shard is not None and not actor.questioned and now - actor.asked >= every:
-                actor.asked, actor.questioned = now, True
+            if actor.shard is not None and not actor.question_pending and now - actor.last_question >= every:
+                actor.last_question, actor.question_pending = now, True
                 call = actor.handle.progress.options(concurrency_group="control").remote(actor.shard.id)
                 self._calls[call] = actor, "progress"
 
@@ -176,7 +176,7 @@ class RayEngine:
             self._check(answer)
             actor.ready, self._failed_starts = True, 0
         elif kind == "progress":
-            actor.questioned = False
+            actor.question_pending = False
             if answer is not None and actor.shard is not None:
                 self._events.append(Advanced(actor.shard, answer))
         else:

@@ -193,7 +193,9 @@ def run(
     plan, manifest, job = prepare(sources, destination, settings, extensions, column, running)
     done = manifest.done()
     left = done.remaining(plan.shards)
-    return run_job(job, left, manifest, done, engine, running.watcher, plan.problems)
+    summary = run_job(job, left, manifest, done, engine, running.watcher, plan.problems)
+    summary.passed_over = dict(plan.others)
+    return summary
 
 
 def prepare(

@@ -19,6 +19,7 @@ from promptcodec.batch.settings import DEFAULT_QUALITY, DecodeSettings, EncodeSe
 from promptcodec.batch.work import Running, available_cores
 from promptcodec.bitstream.container import MAX_PIXELS
 from promptcodec.cli import completion, decode, encode, options
+from promptcodec.cli.inputs import report_others
 from promptcodec.cli.job_progress import JobProgress
 from promptcodec.cli.streams import say, say_record
 from promptcodec.codec.search import one_target
@@ -303,6 +304,7 @@ def _driven(verb: str, destination: str, running: Running, as_json: bool, run: C
     """Run a job under the eyes of people, report what became of it, and exit."""
     with JobProgress(verb, as_json) as progress:
         summary = run(replace(running, watcher=progress))
+    report_others(summary.passed_over, frozenset())
     _report(verb, destination, summary, as_json)
     sys.exit(0 if summary.complete else 1)
 

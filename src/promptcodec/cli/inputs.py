@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def find(
     suffixes = frozenset(extensions)
     files = list(_expand(inputs, suffixes, recursive, others))
     if name_others is not None:
-        _report_others(others, frozenset(name_others))
+        report_others(others, frozenset(name_others))
     if not files:
         raise UsageError(f"no pictures found in {', '.join(inputs)}" + ("" if recursive else " (sub-folders need -r)"))
     return files
@@ -69,7 +69,8 @@ def _expand(
                 yield one
 
 
-def _report_others(others: Counter[str], expected: frozenset[str]) -> None:
+def report_others(others: Mapping[str, int], expected: frozenset[str]) -> None:
+    """Say on standard error how many files of which extensions were passed over, but for the ``expected`` ones."""
     counted: Counter[str] = Counter()
     for suffix, number in others.items():
         if suffix not in expected:

@@ -13,6 +13,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
+from starlette.requests import ClientDisconnect
 
 from promptcodec.serve.problems import ServiceError, sentence
 from promptcodec.serve.settings import Settings
@@ -78,6 +79,8 @@ class BodyReader:
                     piece = await anext(stream)
             except StopAsyncIteration:
                 return
+            except ClientDisconnect:
+                raise ServiceError("cancelled", "the client went away") from None
             except TimeoutError:
                 raise ServiceError(
                     "too-slow", f"no more of the body came for {settings.idle_seconds:g} s, or it took more than "

@@ -9,12 +9,17 @@ from pathlib import Path
 
 
 def search_folder(
-    top: Path, extensions: frozenset[str], recursive: bool, others: Counter[str]
+    top: Path,
+    extensions: frozenset[str],
+    recursive: bool,
+    others: Counter[str],
+    skipped: frozenset[str] = frozenset(),
 ) -> Iterator[tuple[Path, str]]:
     """Yield the files in ``top`` with these extensions, each under its own path rather than a link's if it can be.
 
     With each comes what is wrong with it, else an empty text: folders that cannot be read are listed with a problem.
     Links to folders are followed, each folder is searched once. ``others`` counts the files passed over by extension.
+    ``skipped``: names and paths of folders that are not searched.
     """
     found: list[tuple[Path, str]] = []
     links: list[tuple[Path, str]] = []
@@ -35,7 +40,7 @@ def search_folder(
         for entry in listed:
             path = Path(entry.path)
             if _is(entry, "dir"):
-                if recursive:
+                if recursive and entry.name not in skipped and entry.path not in skipped:
                     (linked if entry.is_symlink() else folders).append(path)
             elif path.suffix.lower() in extensions and (_is(entry, "file") or _is_broken(entry)):
                 (links if entry.is_symlink() else found).append((path, ""))

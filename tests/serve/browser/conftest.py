@@ -5,50 +5,31 @@ Needs Debian's ``chromium`` (or one named by ``CHROMIUM``) and the extra ``brows
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 
+from benchmarks.page_browser import CHROMIUM, PATIENCE, running_browser, running_service, wait_until_coded
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page
-
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="session")
 def address() -> Iterator[str]:
     """The address of a service that runs for these tests."""
-    command = [sys.executable, "-m", "promptcodec", "serve", "--no-browser", "--port", "0", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield json.loads(process.stdout.readline())["address"]
-        finally:
-            process.terminate()
-            process.wait(60)
+    with running_service() as address:
+        yield address
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("needs chromium: apt-get install chromium, or CHROMIUM=/path/to/it")
-    from page_driver import sync_api
-
-    with sync_api.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with running_browser() as browser:
         yield browser
-        browser.close()
 
 
 Visit = Callable[..., "Page"]
@@ -61,8 +42,6 @@ def visit(browser: Browser, address: str) -> Iterator[Visit]:
     At the end of the test no request may have gone elsewhere, and nothing may stand in the console but that the
     service refused something, where ``page.refused`` was set.
     """
-    from page_driver import PATIENCE, settled
-
     contexts, said, hosts, pages = [], [], set(), []
 
     def heard(message: ConsoleMessage) -> None:
@@ -81,7 +60,7 @@ def visit(browser: Browser, address: str) -> Iterator[Visit]:
         pages.append(page)
         page.goto(address)
         if coded:
-            settled(page)
+            wait_until_coded(page)
         return page
 
     yield visit

@@ -10,16 +10,10 @@ import pytest
 from pictures import make_photo
 from PIL import Image
 
+from benchmarks.page_browser import wait_until_coded
+
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra browser: pip install -e '.[browser]'")
-expect, Page = sync_api.expect, sync_api.Page
-PATIENCE = 90_000  # ms; a busy machine is no reason to fail
-expect.set_options(timeout=PATIENCE)
-
-
-def settled(page: Page) -> None:
-    """Wait until what was asked for is coded and shown."""
-    expect(page.locator("#stage")).to_have_attribute("aria-busy", "false")
-    expect(page.locator("#fact-bytes")).not_to_have_text("–")
+expect, Page, settled = sync_api.expect, sync_api.Page, wait_until_coded
 
 
 def pixels(page: Page, layer: str = "coded") -> np.ndarray:

@@ -130,7 +130,8 @@ def tab_through(page: Page) -> list[str]:
                 const grip = node.firstElementChild && getComputedStyle(node.firstElementChild).outlineStyle;
                 const shown = [seen().outlineStyle, node.type === "range" && "thumb", node.id === "handle" && grip];
                 if (node === document.body) return ["", true]; // around
-                return [node.id || node.textContent.trim(), shown.some((style) => style && style !== "none")];
+                const name = node.id || node.value || node.textContent.trim();
+                return [name, shown.some((style) => style && style !== "none")];
             }"""
         )
         if not name or name in reached[:1]:

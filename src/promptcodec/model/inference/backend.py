@@ -113,7 +113,8 @@ class TorchBackend:
 
 
 def _analysis(y: Tensor, z: Tensor, steer: Steering) -> Analysis:
-    y, z = (latent.float().cpu().contiguous() for latent in (y, z))  # in the order in which they are coded
+    # In the order in which they are coded, or every encode would copy them into it.
+    y, z = (latent.float().cpu().contiguous() for latent in (y, z))
     return Analysis(y.numpy(), z.numpy(), _mask(steer.keep_y), _mask(steer.keep_z))
 
 

@@ -126,7 +126,7 @@ function draw(context, { tool, size, points }) {
     const area = box(points, context.canvas.width, context.canvas.height);
     if (area) context.fillRect(...area);
   } else {
-    context.lineWidth = size;
+    context.lineWidth = tool === "erase" ? size + 4 : size; // no rim stays of a stroke that is erased
     context.lineCap = context.lineJoin = "round";
     context.beginPath();
     context.moveTo(...points[0]);
