@@ -107,3 +107,12 @@ def small_vgg(tmp_path) -> Path:
         tensors[f"features.{place}.bias"] = torch.randn(outer).half()
     save_file(tensors, tmp_path / "vgg.safetensors")
     return tmp_path / "vgg.safetensors"
+
+
+@pytest.fixture(scope="session")
+def local_ray():
+    """The module ``ray``, connected to a cluster of this machine with two cores, which takes seconds to start."""
+    from promptcodec.batch.ray_cluster import connected
+
+    with connected(None, 2) as ray:
+        yield ray

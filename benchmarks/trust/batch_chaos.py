@@ -219,7 +219,7 @@ class Chaos:
             if (code := driver.poll()) is not None:
                 told = driver.stdout.read() if driver.stdout else ""
                 if code == 0:
-                    self.outcome.worker_deaths += json.loads(told)["deaths"]
+                    self.outcome.worker_deaths += json.loads(told.splitlines()[-1])["deaths"]
                     if not order:
                         return
                 driver = self._start()

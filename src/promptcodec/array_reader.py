@@ -59,7 +59,9 @@ class ArrayReader:
     def __post_init__(self) -> None:
         parts = {"crop": self.crop is not None, "crop_size": self.crop_size is not None, "preview": self.preview}
         if sum(parts.values()) > 1:
-            raise UsageError(f"{' and '.join(n for n, wanted in parts.items() if wanted)} are given, expected one")
+            raise UsageError(
+                f"{' and '.join(name for name, is_set in parts.items() if is_set)} are given, expected one"
+            )
         if self.place not in ("random", "centre"):
             raise UsageError(f'place is {self.place!r}, expected "random" or "centre"')
         if self.crop_size is not None and min(self._sides()) < 1:

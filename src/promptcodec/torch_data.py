@@ -69,7 +69,7 @@ class PtcDataset(Dataset[Any]):
         **reader: Any,
     ) -> None:
         several = [sources] if isinstance(sources, (str, os.PathLike)) else sources
-        self.files = [file for source in several for file in _found(Path(source))]
+        self.files = [file for source in several for file in _files_of(Path(source))]
         self.transform = transform
         self.reader = ArrayReader(**reader)
 
@@ -105,7 +105,7 @@ def _decoded(reader: ArrayReader, file: IO[bytes]) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
-def _found(source: Path) -> Iterator[PtcFile]:
+def _files_of(source: Path) -> Iterator[PtcFile]:
     if source.is_dir():
         paths = sorted(path for path in source.rglob(f"*{SUFFIX}") if not path.name.startswith("."))
         files = [PtcFile(path) for path in paths]

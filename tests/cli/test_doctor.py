@@ -28,7 +28,7 @@ def speed(**values):
 def test_extras_are_those_of_the_package():
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
     declared = {
-        name: {re.split("[<>=;]", requirement)[0].strip() for requirement in requirements}
+        name: {re.split("[<>=;[]", requirement)[0].strip() for requirement in requirements}
         for name, requirements in project["optional-dependencies"].items()
         if name not in FOR_DEVELOPERS
     }

@@ -42,9 +42,22 @@ def connected(address: str | None, cpus: int) -> Iterator[Any]:
         where = "a cluster on this machine cannot be started" if address is None else f"no cluster answers at {address}"
         raise PromptcodecError(f"{where}: {' '.join(str(error).split())}") from None
     try:
-        yield ray
+        with _quiet(ray):
+            yield ray
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _quiet(ray: Any) -> Iterator[None]:
+    """Keep Ray off standard output, which is for records: deaths of workers it prints whatever it was told."""
+    module, name = ray._private.worker, "print_to_stdstream"
+    before = getattr(module, name)
+    setattr(module, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        setattr(module, name, before)
 
 
 def _start(ray: Any, address: str | None, cpus: int) -> None:

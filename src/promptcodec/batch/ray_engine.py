@@ -7,6 +7,7 @@ them. Pictures never go through it: an actor reads and writes them by itself. It
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from collections import deque
@@ -32,6 +33,8 @@ LOOK = 5.0  # seconds between looks at what the cluster has
 TOLD = 1.0  # seconds between questions to a worker on how it gets on; of many workers, more
 QUESTIONS = 200  # to workers, a second
 
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # in what Ray says
+
 Call = Literal["begin", "code", "progress"]
 
 
@@ -40,8 +43,8 @@ class _Actor:
     handle: Any
     ready: bool = False
     shard: Shard | None = None
-    asked: float = 0.0
-    questioned: bool = False
+    last_question: float = 0.0
+    question_pending: bool = False
 
 
 class RayEngine:
@@ -142,7 +145,7 @@ class RayEngine:
         free = [actor for actor in self._actors if actor.ready and actor.shard is None]
         while self._waiting and free:
             actor = free.pop()
-            actor.shard, actor.asked = self._waiting.popleft(), time.monotonic()
+            actor.shard, actor.last_question = self._waiting.popleft(), time.monotonic()
             self._calls[actor.handle.code.remote(actor.shard)] = actor, "code"
         starting = sum(not actor.ready for actor in self._actors)
         for _ in range(min(len(self._waiting) - starting, self._room - len(self._actors))):
@@ -154,8 +157,8 @@ class RayEngine:
         """Ask actors how they get on."""
         now, every = time.monotonic(), max(TOLD, len(self._actors) / QUESTIONS)
         for actor in self._actors:
-            if actor.shard is not None and not actor.questioned and now - actor.asked >= every:
-                actor.asked, actor.questioned = now, True
+            if actor.shard is not None and not actor.question_pending and now - actor.last_question >= every:
+                actor.last_question, actor.question_pending = now, True
                 call = actor.handle.progress.options(concurrency_group="control").remote(actor.shard.id)
                 self._calls[call] = actor, "progress"
 
@@ -173,7 +176,7 @@ class RayEngine:
             self._check(answer)
             actor.ready, self._failed_starts = True, 0
         elif kind == "progress":
-            actor.questioned = False
+            actor.question_pending = False
             if answer is not None and actor.shard is not None:
                 self._events.append(Advanced(actor.shard, answer))
         else:
@@ -199,7 +202,7 @@ class RayEngine:
         elif not actor.ready and reason != LOST:
             self._failed_starts += 1
             if self._failed_starts >= STARTS:
-                text = " ".join(str(error).split())
+                text = " ".join(_COLOURS.sub("", str(error)).split())
                 raise PromptcodecError(
                     f"{STARTS} workers in a row {reason} before they had begun; is promptcodec installed on all "
                     f"machines of the cluster? Ray says: {text[-600:]}"
@@ -220,7 +223,7 @@ LOST = "was lost with its machine"
 def _reason(error: Exception) -> str:
     """How a worker ended, for people, from what Ray says of it."""
     text = str(error)
-    if type(error).__name__ == "OutOfMemoryError" or "running low on memory" in text or "OOM" in text:
+    if type(error).__name__ == "OutOfMemoryError" or "running low on memory" in text:
         return "was killed as its machine ran out of memory"
     return LOST if "node has died" in text or type(error).__name__ == "NodeDiedError" else "died"
 
