@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection, wait
 from promptcodec.errors import PromptcodecError
 from promptcodec.serve.messages import Message, Operation, SourceNeededError, receive, send
 from promptcodec.system.allocator import give_back, keep_large_blocks
+from promptcodec.system.memory import resident_bytes
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class Worker:
     memory: int
     max_pixels: int
     latent_memory: int
+
+
+_KEPT_SHARE = 0.25  # of a worker's memory, above which what it has freed goes back to the system
 
 
 class CancelledError(Exception):
@@ -51,6 +55,9 @@ def main(connection: Connection, settings: Worker) -> None:
             return
         if "operation" in message.facts:  # else a cancellation that came too late
             send(connection, _answer(operations, message, connection))
+            del message
+            if resident_bytes() > _KEPT_SHARE * settings.memory:
+                give_back()
 
 
 def _prepared(settings: Worker) -> dict[str, Operation]:
@@ -116,8 +123,6 @@ def _answer(operations: dict[str, Operation], message: Message, connection: Conn
             answer = operations[facts["operation"]](facts["arguments"], dict(message.blobs), check)
         except Exception as error:
             return Message({"job": job} | _described(error))
-        finally:
-            give_back()
     said = list(dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught))
     return Message({"job": job, "facts": answer.facts, "warnings": said}, answer.blobs)
 
