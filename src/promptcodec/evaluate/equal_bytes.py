@@ -11,8 +11,8 @@ from promptcodec.quality.measures import Measures, measures
 from promptcodec.quality.pixels import Pixels
 
 QUICK_PEERS = {"jpeg": "JPEG", "webp": "WebP", "avif-s8": "AVIF", "jpegxl": "JPEG XL"}
-"""Names for ``open_codec`` of peers that code a small photo in a second, with what they are called: AVIF at speed 8,
-where 6 takes three times as long for files 6 % smaller; JPEG XL at effort 7, WebP with method 6."""
+"""Names for ``open_codec`` of peers that are quick enough to wait for, with what they are called. AVIF is at speed 8,
+where the usual 6 gives smaller files in several times the time; JPEG XL at effort 7, WebP at method 6."""
 
 MOST_ENCODES = 9
 CLOSE = 0.005  # of the size, below it: no closer file is looked for

@@ -111,8 +111,9 @@ class TorchBackend:
 
 
 def _analysis(y: Tensor, z: Tensor, steer: Steering) -> Analysis:
-    latents = (latent.float().cpu().contiguous().numpy() for latent in (y, z))  # in the order in which they are coded
-    return Analysis(*latents, _mask(steer.keep_y), _mask(steer.keep_z))
+    # In the order in which they are coded, or every encode would copy them into it.
+    y, z = (latent.float().cpu().contiguous() for latent in (y, z))
+    return Analysis(y.numpy(), z.numpy(), _mask(steer.keep_y), _mask(steer.keep_z))
 
 
 def _mask(keep: Tensor | None) -> NDArray[np.bool_] | None:
