@@ -20,13 +20,14 @@ from promptcodec.system.memory import resident_bytes
 
 @dataclass(frozen=True)
 class Worker:
-    """How to set up a worker. ``kind``: "coding" or "measuring"."""
+    """How to set up a worker. ``kind``: "coding" or "measuring"; ``nearby``: whether browsers are on this machine."""
 
     kind: str
     threads: int
     memory: int
     max_pixels: int
     latent_memory: int
+    nearby: bool
 
 
 _KEPT_SHARE = 0.25  # of a worker's memory, above which what it has freed goes back to the system
@@ -73,14 +74,14 @@ def _prepared(settings: Worker) -> dict[str, Operation]:
         from promptcodec.serve.coding import Coding
         from promptcodec.serve.views import Views
 
-        coding, views = Coding(settings.max_pixels), Views(settings.max_pixels, settings.latent_memory)
+        coding, views = Coding(settings.max_pixels), Views(settings.max_pixels, settings.latent_memory, settings.nearby)
         operations = coding.operations() | views.operations()
         _warm_up()
     else:
         from promptcodec.api import load
         from promptcodec.serve.measuring import Measuring
 
-        operations = Measuring(settings.max_pixels).operations()
+        operations = Measuring(settings.max_pixels, settings.nearby).operations()
         load()
         if hasattr(os, "nice"):
             os.nice(10)  # what moves under a slider comes first
