@@ -286,3 +286,17 @@ def test_wide_integers():
     assert (read(RGB.astype(np.int64)).rgb == RGB).all()
     with pytest.raises(ImageError, match="to uint16"):
         read(RGB.astype(np.int32) * 257)
+
+
+def test_a_picture_that_is_read_already_is_returned_as_it_is(photo):
+    picture = read(photo)
+    assert read(picture) is picture
+
+
+def test_larger_pictures_than_a_caller_allows_are_refused(photo):
+    file = io.BytesIO()
+    Image.fromarray(photo).save(file, "PNG")
+    for source in (photo, Image.fromarray(photo), file.getvalue(), read(photo)):
+        with pytest.raises(LimitError, match="33279 in all"):
+            read(source, max_pixels=160 * 208 - 1)
+        assert read(source, max_pixels=160 * 208).rgb.shape == (160, 208, 3)

@@ -23,7 +23,7 @@ def test_a_name_that_was_made_to_point_here_is_refused(service, host):
 
 def test_pages_of_other_places_are_refused(service, jpeg):
     here = f"127.0.0.1:{service.port}"
-    for origin in ("http://evil.example", "null", "http://127.0.0.1:1", f"http://{here}.evil.example"):
+    for origin in ("http://evil.example", "null", "", "http://[", "http://127.0.0.1:1", f"http://{here}.evil.example"):
         response = service.client.post("/encode", content=jpeg, headers={"origin": origin})
         service.problem(response, 403, "forbidden")
     response = service.client.post("/encode", content=jpeg, headers={"origin": f"http://{here}"})

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 import promptcodec
+from promptcodec import api
 from promptcodec.errors import ModelMismatchError, OtherBaseError, UsageError
 from promptcodec.quality.psnr import psnr
 from promptcodec.store.shipped_adapters import find_adapter, shipped_adapters
@@ -70,3 +71,11 @@ def test_the_newest_of_a_name(monkeypatch):
         assert newest is not None
         assert int(newest.version) >= int(adapter.version)
     assert find_adapter("region", "0" * 16) is None
+
+
+def test_a_file_says_its_look(photo):
+    codec = promptcodec.load()
+    with api.opened(codec.encode(photo, look=0.25)) as file:
+        assert codec.adapters.signalled(file.adapters) == {"look": pytest.approx(0.25, abs=1e-4)}
+    with api.opened(codec.encode(photo)) as file:
+        assert codec.adapters.signalled(file.adapters) == {}

@@ -60,7 +60,8 @@ def command(
         max_pixels=max_pixels,
         max_upload=int(options.parse_size(max_upload)), max_seconds=max_seconds, idle_seconds=idle_seconds,
         worker_memory=int(options.parse_size(memory)), picture_memory=int(options.parse_size(picture_memory)),
-        picture_seconds=60 * picture_minutes, hosts=tuple(allow_host or ()),
+        picture_seconds=60 * picture_minutes, nearby=host in ("127.0.0.1", "::1", "localhost"),
+        hosts=tuple(allow_host or ()),
     )  # fmt: skip
 
     def tell(address: str, port: int) -> None:

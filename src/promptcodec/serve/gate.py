@@ -75,7 +75,7 @@ class Gate:
                 "`promptcodec serve --allow-host NAME` lets it answer to a name",
             )  # fmt: skip
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and origin.lower().partition("://")[2] != host.lower():
             return ServiceError("forbidden", "the request was sent by a page of another place")
         if headers.get("sec-fetch-site", "same-origin") in ("cross-site", "same-site"):
             opens = headers.get("sec-fetch-mode") == "navigate" and scope["method"] == "GET" and scope["path"] == "/"

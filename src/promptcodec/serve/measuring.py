@@ -24,8 +24,9 @@ from promptcodec.serve.screen import VIEW_PIXELS, at_view_size, browser_file
 class Measuring:
     """The operations."""
 
-    def __init__(self, max_pixels: int) -> None:
-        self._max_pixels = max_pixels
+    def __init__(self, max_pixels: int, nearby: bool) -> None:
+        """``nearby``: see ``browser_file``."""
+        self._max_pixels, self._nearby = max_pixels, nearby
 
     def operations(self) -> dict[str, Operation]:
         """By name."""
@@ -43,7 +44,7 @@ class Measuring:
         """
         original = self._read(blobs["original"])
         peer = peer_file(open_codec(arguments["codec"]), original.rgb, arguments["bytes"])
-        shown = browser_file(Picture(peer.pixels, icc=original.icc))
+        shown = browser_file(Picture(peer.pixels, icc=original.icc), self._nearby)
         return Message({"bytes": len(peer.data)} | _facts(peer.measures), {"picture": shown})
 
     def curve(self, arguments: Arguments, blobs: Blobs, check: Check) -> Message:

@@ -96,12 +96,13 @@ async def _add(request: Request, service: Service, name: str, data: bytes) -> di
 
 
 def _picture(data: bytes) -> Response:
-    return Response(data, media_type="image/webp" if data.startswith(b"RIFF") else "image/png")
+    types = {b"RIFF": "image/webp", b"\x89PNG": "image/png"}
+    return Response(data, media_type=types.get(data[:4], "image/bmp"))
 
 
 @router.get("/pictures/{token}/original")
 async def original(service: Here, token: str) -> Response:
-    """The picture as it was sent, lossless WebP or PNG at the size of views."""
+    """The picture as it was sent, lossless BMP, WebP or PNG at the size of views."""
     return _picture(service.pictures.get(token).original)
 
 
@@ -179,7 +180,7 @@ async def add_view(request: Request, service: Here, token: str) -> dict[str, Any
 
 @router.get("/views/{view}/picture")
 async def view_picture(request: Request, service: Here, view: str) -> Response:
-    """The decoded picture, lossless WebP or PNG at the size of views; of a full view it is decoded when asked for."""
+    """The decoded picture, lossless BMP, WebP or PNG at the size of views; a full view is decoded when asked for."""
     return _picture(await _decoded(request, service, view))
 
 
@@ -239,7 +240,7 @@ async def view_peers(request: Request, service: Here, view: str) -> list[dict[st
 
 @router.get("/views/{view}/peers/{codec}")
 async def view_peer_picture(service: Here, view: str, codec: str) -> Response:
-    """The picture of a peer, lossless WebP or PNG."""
+    """The picture of a peer, lossless BMP, WebP or PNG."""
     _, found = service.pictures.view(view)
     if (picture := found.blobs.get(f"peer-{codec}")) is None:
         raise ServiceError("not-found", f"the picture by {codec} is not here; ask for the peers first")

@@ -32,10 +32,16 @@ def at_view_size(picture: Picture) -> Picture:
     return replace(picture, rgb=scaled(picture.rgb), alpha=alpha)
 
 
-def browser_file(picture: Picture) -> bytes:
-    """A lossless file, WebP or PNG: with the profile, without what else a picture has beside its pixels."""
+def browser_file(picture: Picture, nearby: bool) -> bytes:
+    """A lossless file, with the profile, without what else a picture has beside its pixels.
+
+    ``nearby``: for a browser on this machine, to which bytes travel in no time: BMP, where it can hold the picture.
+    Else WebP or PNG.
+    """
     file, image = io.BytesIO(), to_pil(picture.stripped())
-    if max(image.size) <= _WEBP_SIDE:  # the quicker one, and the smaller file
+    if nearby and image.mode in ("L", "RGB") and picture.icc is None:
+        image.save(file, "BMP")
+    elif max(image.size) <= _WEBP_SIDE:  # the quicker one, and the smaller file
         image.save(file, "WEBP", lossless=True, exact=True, method=0, quality=0)
     else:
         image.save(file, "PNG", compress_level=1)

@@ -19,12 +19,13 @@ from promptcodec.serve.settings import Settings
 def run(settings: Settings, host: str, port: int, tell: Callable[[str, int], None], browser: bool = False) -> None:
     """Serve until SIGTERM or Ctrl-C; what runs then is finished.
 
-    ``tell`` is called with the address and the port once connections are taken. ``browser`` opens the page. Raises
+    ``tell`` is called with the page's address and the port once connections are taken. ``browser`` opens it. Raises
     UsageError where there is no such address, or somebody has it.
     """
     listener = _listener(host, port)
     port = listener.getsockname()[1]
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    address = f"http://{f'[{here}]' if ':' in here else here}:{port}/"
     config = uvicorn.Config(
         make_app(settings), log_config=None, access_log=False, server_header=False, proxy_headers=False, ws="none",
         http=bounded_protocol(settings.idle_seconds), timeout_graceful_shutdown=int(settings.max_seconds) + 1,

@@ -31,7 +31,9 @@ class Service:
 
     def _pool(self, kind: str, size: int) -> Pool:
         settings = self.settings
-        worker = Worker(kind, settings.threads, settings.worker_memory, settings.max_pixels, settings.latent_memory)
+        worker = Worker(
+            kind, settings.threads, settings.worker_memory, settings.max_pixels, settings.latent_memory, settings.nearby
+        )
         return Pool(worker, size, settings.max_queue, settings.max_seconds, settings.max_wait, self.telemetry)
 
     def _watch(self) -> None:

@@ -19,7 +19,8 @@ class Settings:
     and ``max_pending``: of all that are being received. ``idle_seconds``: between two pieces of a body, and
     ``upload_seconds`` for all of it. ``picture_memory``: bytes of all pictures of the page, each of which goes
     ``picture_seconds`` after it was last asked for. ``latent_memory``: bytes of analysed pictures in each worker.
-    ``hosts``: names by which the service may be addressed, beside localhost and IP addresses.
+    ``nearby``: whether browsers are on this machine. ``hosts``: names by which the service may be addressed, beside
+    localhost and IP addresses.
     """
 
     workers: int = DEFAULT_WORKERS
@@ -37,4 +38,5 @@ class Settings:
     picture_memory: int = 1024 * MIB
     picture_seconds: float = 3600.0
     latent_memory: int = 256 * MIB
+    nearby: bool = False
     hosts: tuple[str, ...] = ()

@@ -42,8 +42,9 @@ class _Upload:
 class Views:
     """The operations, and the pictures that were worked on last."""
 
-    def __init__(self, max_pixels: int, memory: int) -> None:
-        self._max_pixels, self._memory = max_pixels, memory
+    def __init__(self, max_pixels: int, memory: int, nearby: bool) -> None:
+        """``memory``: bytes for pictures and their latents; ``nearby``: see ``browser_file``."""
+        self._max_pixels, self._memory, self._nearby = max_pixels, memory, nearby
         self._uploads: OrderedDict[str, _Upload] = OrderedDict()
 
     def operations(self) -> dict[str, Operation]:
@@ -70,7 +71,7 @@ class Views:
         }  # fmt: skip
         if facts["kind"] == "picture":
             self._keep(arguments["token"], _Upload(view, width, height))
-        return Message(facts, {"original": browser_file(view)})
+        return Message(facts, {"original": browser_file(view, self._nearby)})
 
     def region(self, arguments: Arguments, blobs: Blobs, check: Check) -> Message:
         """The blob ``mask``, a picture, as a grey PNG of the same size, its values times ``strength``."""
@@ -105,18 +106,20 @@ class Views:
         share = upload.width * upload.height / (picture.rgb.shape[0] * picture.rgb.shape[1])
         full = share * (upload.seconds[model] + time.perf_counter() - encoding)
         facts = {"seconds": round(seconds, 3), "analysed": fresh, "estimate_seconds_full": round(full, 1)}
-        return Message(_facts(data) | facts, {"file": data, "picture": browser_file(picture)})
+        return Message(_facts(data) | facts, {"file": data, "picture": browser_file(picture, self._nearby)})
 
     def picture(self, arguments: Arguments, blobs: Blobs, check: Check) -> Message:
         """The blob ``file``, decoded, at the size of views."""
-        return Message({}, {"picture": browser_file(at_view_size(decoded(blobs["file"], self._max_pixels, check)))})
+        return Message(
+            {}, {"picture": browser_file(at_view_size(decoded(blobs["file"], self._max_pixels, check)), self._nearby)}
+        )
 
     def _decoded_view(self, arguments: Arguments, blobs: Blobs, check: Check) -> Message:
         begin, data = time.perf_counter(), _source(blobs)
         picture = at_view_size(decoded(data, self._max_pixels, check, look=arguments["look"]))
         seconds = round(time.perf_counter() - begin, 3)
         facts = {"seconds": seconds, "analysed": False, "estimate_seconds_full": seconds}
-        return Message(_facts(data) | facts, {"file": data, "picture": browser_file(picture)})
+        return Message(_facts(data) | facts, {"file": data, "picture": browser_file(picture, self._nearby)})
 
     def _full_view(self, arguments: Arguments, blobs: Blobs, options: dict[str, Any]) -> Message:
         begin = time.perf_counter()

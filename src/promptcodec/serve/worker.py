@@ -15,17 +15,22 @@ from multiprocessing.connection import Connection, wait
 from promptcodec.errors import PromptcodecError
 from promptcodec.serve.messages import Message, Operation, SourceNeededError, receive, send
 from promptcodec.system.allocator import give_back, keep_large_blocks
+from promptcodec.system.memory import resident_bytes
 
 
 @dataclass(frozen=True)
 class Worker:
-    """How to set up a worker. ``kind``: "coding" or "measuring"."""
+    """How to set up a worker. ``kind``: "coding" or "measuring"; ``nearby``: whether browsers are on this machine."""
 
     kind: str
     threads: int
     memory: int
     max_pixels: int
     latent_memory: int
+    nearby: bool
+
+
+_KEPT_SHARE = 0.25  # of a worker's memory, above which what it has freed goes back to the system
 
 
 class CancelledError(Exception):
@@ -51,6 +56,9 @@ def main(connection: Connection, settings: Worker) -> None:
             return
         if "operation" in message.facts:  # else a cancellation that came too late
             send(connection, _answer(operations, message, connection))
+            del message
+            if resident_bytes() > _KEPT_SHARE * settings.memory:
+                give_back()
 
 
 def _prepared(settings: Worker) -> dict[str, Operation]:
@@ -66,14 +74,14 @@ def _prepared(settings: Worker) -> dict[str, Operation]:
         from promptcodec.serve.coding import Coding
         from promptcodec.serve.views import Views
 
-        coding, views = Coding(settings.max_pixels), Views(settings.max_pixels, settings.latent_memory)
+        coding, views = Coding(settings.max_pixels), Views(settings.max_pixels, settings.latent_memory, settings.nearby)
         operations = coding.operations() | views.operations()
         _warm_up()
     else:
         from promptcodec.api import load
         from promptcodec.serve.measuring import Measuring
 
-        operations = Measuring(settings.max_pixels).operations()
+        operations = Measuring(settings.max_pixels, settings.nearby).operations()
         load()
         if hasattr(os, "nice"):
             os.nice(10)  # what moves under a slider comes first
@@ -116,8 +124,6 @@ def _answer(operations: dict[str, Operation], message: Message, connection: Conn
             answer = operations[facts["operation"]](facts["arguments"], dict(message.blobs), check)
         except Exception as error:
             return Message({"job": job} | _described(error))
-        finally:
-            give_back()
     said = list(dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught))
     return Message({"job": job, "facts": answer.facts, "warnings": said}, answer.blobs)
 

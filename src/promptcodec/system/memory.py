@@ -29,13 +29,25 @@ def available_bytes() -> int | None:
     """Return the memory free for this process, what it already holds included; None where the system does not tell."""
     try:
         system = Path("/proc/meminfo").read_text().split()
-        process = Path("/proc/self/status").read_text().split()
-        resident = 1024 * int(process[process.index("VmRSS:") + 1])
+        resident = _resident()
         free = 1024 * int(system[system.index("MemAvailable:") + 1])
     except (OSError, ValueError, IndexError):  # not Linux
         return None
     group = _free_in_control_group()
     return resident + (free if group is None else min(free, group))
+
+
+def resident_bytes() -> int:
+    """Return the memory that this process holds, in bytes; 0 where the system does not tell."""
+    try:
+        return _resident()
+    except (OSError, ValueError, IndexError):  # not Linux
+        return 0
+
+
+def _resident() -> int:
+    process = Path("/proc/self/status").read_text().split()
+    return 1024 * int(process[process.index("VmRSS:") + 1])
 
 
 def _free_in_control_group() -> int | None:
