@@ -28,11 +28,12 @@ from benchmarks.speed import speed_pass
 from promptcodec.evaluate.pages.page import table
 from promptcodec.picture.read import read
 from promptcodec.quality.psnr import psnr
+from promptcodec.store.shipped import shipped_models
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = ROOT / "docs" / "numbers.md"
 README = ROOT / "README.md"
-CARD = ROOT / "src" / "promptcodec" / "store" / "weights" / "nano.md"
+CARDS = ROOT / "src" / "promptcodec" / "store" / "weights"
 
 
 def run(*arguments: str) -> str:
@@ -42,7 +43,7 @@ def run(*arguments: str) -> str:
 
 def speed(folder: Path, threads: int) -> str:
     parts = []
-    for model in ("nano", "tic"):
+    for model in (*shipped_models(), "tic"):
         picture = str(sorted(folder.glob("*.png"))[4])
         bench = ("-m", "promptcodec", "bench", picture, "--model", model, "--threads", str(threads), "--json")
         result, quick = (json.loads(run(*bench, "--precision", precision)) for precision in ("float32", "auto"))
@@ -51,7 +52,7 @@ def speed(folder: Path, threads: int) -> str:
             + (["", ""] if p["gmac"] is None else [f"{p['gmac']:.2f}", f"{100 * p['share_of_peak']:.0f} %"])
             for p in result["phases"]
         ]
-        weights = "shipped weights" if model == "nano" else "random weights"
+        weights = "shipped weights" if model in shipped_models() else "random weights"
         parts += [
             f"**{model}** ({weights}): {result['width']}x{result['height']}, {threads} threads, beside a measured "
             f"float32 convolution peak of {result['peak_gflops']:.0f} GFLOP/s. Encode {result['encode_s']:.3f} s, "
@@ -153,9 +154,9 @@ def write(sections: dict[str, str]) -> None:
     TARGET.write_text("\n".join(out))
     quote()
     if "speed" in sections:
-        replace_marked(
-            CARD, "cost", f"Cost: {cost('nano')} for encoding and decoding together (`promptcodec profile nano`)."
-        )
+        for name in shipped_models():
+            text = f"Cost: {cost(name)} for encoding and decoding together (`promptcodec profile {name}`)."
+            replace_marked(CARDS / f"{name}.md", "cost", text)
 
 
 def quote() -> None:
