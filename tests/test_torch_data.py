@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 import promptcodec
 from promptcodec.array_reader import ArrayReader
 from promptcodec.bitstream.container import PtcReader
-from promptcodec.codec import codec as codec_module
+from promptcodec.codec import picture_encoder
 from promptcodec.errors import FormatError, UnfitError, UsageError
 from promptcodec.torch_data import PtcDataset, PtcDecoder
 
@@ -44,7 +44,7 @@ def nowhere(count):
 def tiled(codec):
     """A file of 3 x 4 tiles, and its picture as it decodes."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(codec_module, "tile_size", lambda *_: (256, 256))
+        patched.setattr(picture_encoder, "tile_size", lambda *_: (256, 256))
         data = codec.encode(make_photo(700, 1000), 60)
     assert PtcReader(io.BytesIO(data)).header.grid.count == 12
     return data, codec.decode_picture(data).rgb

@@ -12,7 +12,7 @@ from promptcodec.evaluate.cost.machine import MachineSpeed
 from promptcodec.system import extras
 from promptcodec.system.extras import EXTRAS
 
-FOR_DEVELOPERS = {"test", "dev", "fuzz", "docs"}
+FOR_DEVELOPERS = {"test", "browser", "dev", "fuzz", "docs"}
 COMPLETE = {extra.name: [] for extra in EXTRAS}
 
 

@@ -119,13 +119,13 @@ def test_unknown_ancillary_chunks_are_fine(run, coded):
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_batches_are_verified_before_files_get_their_names(run, folder, monkeypatch, options, verified):
-    from promptcodec.codec.codec import Codec
+    from promptcodec.codec.decoder import Decoder
     from promptcodec.errors import FormatError
 
     def refuse(self, data, *rest, **given):
         raise FormatError("another integer")
 
-    monkeypatch.setattr(Codec, "verify", refuse)
+    monkeypatch.setattr(Decoder, "verify", refuse)
     for count, wanted in verified.items():
         inputs = [folder / "a.png", folder / "b.jpg"][:count]
         out = folder / f"out{count}"

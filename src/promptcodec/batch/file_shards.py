@@ -56,11 +56,11 @@ def code_files(tally: Tally, storage: Storage) -> ShardRecord:
 
 def _read_ahead(tally: Tally, reader: ThreadPoolExecutor) -> Iterator[tuple[int, FileMember, bytes | SourceError]]:
     """The members that are wanted, each with its bytes: the next one comes in while one is coded."""
-    wanted = [(index, member) for index, member in enumerate(tally.shard.members) if tally.shard.wants(index)]
+    members = [(index, member) for index, member in enumerate(tally.shard.members) if tally.shard.wants(index)]
     following: Future[bytes | SourceError] | None = None
-    for place, (index, member) in enumerate(wanted):
+    for place, (index, member) in enumerate(members):
         data = following.result() if following else _read(member.source)
-        following = reader.submit(_read, wanted[place + 1][1].source) if place + 1 < len(wanted) else None
+        following = reader.submit(_read, members[place + 1][1].source) if place + 1 < len(members) else None
         yield index, member, data
 
 

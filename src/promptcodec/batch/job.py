@@ -105,7 +105,7 @@ class _Run:
 
     def _finished(self, event: Finished) -> None:
         shard, record = event.shard, event.record
-        told = self.in_hand.pop((shard.id, shard.trial), Progress())
+        reported = self.in_hand.pop((shard.id, shard.trial), Progress())
         if shard.trial is not None:
             self.waiting.extendleft(self.suspects.survived(shard) if record.status != "stopped" else [])
             self.summary.unfinished += record.status == "stopped"
@@ -120,7 +120,7 @@ class _Run:
             self.summary.unfinished += 1
         if counted and record.shard != shard.id:  # stopped early: the rest of its files is for another run
             self.summary.unfinished += 1
-        self.watcher.advanced(total - told)
+        self.watcher.advanced(total - reported)
         self.summary.progress += total
         self.watcher.finished(record)
         self.unread_in_a_row = self.unread_in_a_row + 1 if record.status == "unread" else 0
@@ -148,13 +148,13 @@ class _Run:
         try:
             following = self.suspects.died(shard, reason)
         except SourceError as error:
-            following, told = None, str(error)
+            following, reported = None, str(error)
         else:
-            told = f"its worker processes died ({reason}), though they survive each of its members"
+            reported = f"its worker processes died ({reason}), though they survive each of its members"
         if following is not None:
             self.waiting.extendleft(reversed(following))
             return
-        failure = Failure(shard.name, told)
+        failure = Failure(shard.name, reported)
         record = ShardRecord(
             shard.id, shard.kind, "failed", shard.source, shard.output,
             failures=(failure,), settings=self.job.digest(), fingerprint=self.job.settings.fingerprint(),

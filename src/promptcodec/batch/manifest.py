@@ -152,10 +152,10 @@ class Manifest:
                     "--overwrite to write among them"
                 )
             self.storage.create(JOB, json.dumps(job.as_json(), indent=1).encode())
-        found = self.read_job()
-        if found is None:
+        stored = self.read_job()
+        if stored is None:
             raise PromptcodecError(f"{self.storage.address}/{JOB} is gone: something removes files there")
-        theirs, ours = found["identity"], json.loads(json.dumps(job.identity()))
+        theirs, ours = stored["identity"], json.loads(json.dumps(job.identity()))
         different = [key for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)]
         if different:
             parts = "; ".join(f"{key} {_shown(theirs.get(key))}, not {_shown(ours.get(key))}" for key in different)
@@ -167,31 +167,33 @@ class Manifest:
         if data is None:
             return None
         try:
-            found = json.loads(data)
-            if found["schema"] != SCHEMA:
-                raise PromptcodecError(f"{self.storage.address}/{JOB} is of another release (schema {found['schema']})")
-            return {"identity": dict(found["identity"]), "digest": found["digest"], "settings": found["settings"],
-                    "sources": found["sources"]}  # fmt: skip
+            stored = json.loads(data)
+            if stored["schema"] != SCHEMA:
+                raise PromptcodecError(
+                    f"{self.storage.address}/{JOB} is of another release (schema {stored['schema']})"
+                )
+            return {"identity": dict(stored["identity"]), "digest": stored["digest"], "settings": stored["settings"],
+                    "sources": stored["sources"]}  # fmt: skip
         except (ValueError, KeyError, TypeError):
             raise PromptcodecError(f"{self.storage.address}/{JOB} cannot be read: it is damaged") from None
 
     def job(self) -> Job:
         """The job of this destination. Raises UsageError where there is none, PromptcodecError."""
-        found = self.read_job()
-        if found is None:
+        stored = self.read_job()
+        if stored is None:
             raise UsageError(f"{self.storage.address} holds no manifest of a job ({JOB})")
-        identity = found["identity"]
-        settings = settings_from_json(identity["verb"], found["settings"])
-        return Job(settings, tuple(identity["extensions"]), identity["column"], tuple(found["sources"]))
+        identity = stored["identity"]
+        settings = settings_from_json(identity["verb"], stored["settings"])
+        return Job(settings, tuple(identity["extensions"]), identity["column"], tuple(stored["sources"]))
 
     def done(self) -> Done:
         """All records together. Raises PromptcodecError where one is damaged, or made with other settings."""
-        found = self.read_job()
+        stored = self.read_job()
         names = [name for name in self.storage.names(SHARDS) if name.endswith(".json")]
         with ThreadPoolExecutor(READERS) as pool:
             records = list(pool.map(self._record, names))
         for record in records:
-            if found is None or record.settings != found["digest"]:
+            if stored is None or record.settings != stored["digest"]:
                 raise PromptcodecError(
                     f"{self.storage.address}/{SHARDS}/{record.shard}.json is of a job with other settings; outputs of "
                     "both are mixed there"

@@ -27,8 +27,8 @@ class Chosen:
 
 def chosen_by(verb: str, extensions: Iterable[str] = ()) -> Chosen:
     """What a job takes for pictures: those ``extensions``; without any, all that Pillow reads, or .ptc to decode."""
-    wanted = frozenset("." + extension.lower().lstrip(".") for extension in extensions)
-    return Chosen(wanted or (frozenset({".ptc"}) if verb == "decode" else picture_extensions()))
+    suffixes = frozenset("." + extension.lower().lstrip(".") for extension in extensions)
+    return Chosen(suffixes or (frozenset({".ptc"}) if verb == "decode" else picture_extensions()))
 
 
 def unsafe_name(name: str) -> str:

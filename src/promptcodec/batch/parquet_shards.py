@@ -58,14 +58,14 @@ def count_parquet_rows(address: str) -> int:
         return int(file.metadata.num_rows)
 
 
-def picture_column(schema: Any, wanted: str, address: str) -> str:
+def picture_column(schema: Any, name: str, address: str) -> str:
     """Name of the column of the pictures. Raises UsageError where there is none, or several that can be it."""
     able = [field.name for field in schema if _holds_bytes(field.type)]
     columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
-    if wanted:
-        if wanted in able:
-            return wanted
-        raise UsageError(f"{address} has no column {wanted!r} of pictures (binary, or a struct of bytes and path); "
+    if name:
+        if name in able:
+            return name
+        raise UsageError(f"{address} has no column {name!r} of pictures (binary, or a struct of bytes and path); "
                          f"it has {columns}")  # fmt: skip
     if PREFERRED in able or len(able) == 1:
         return PREFERRED if PREFERRED in able else able[0]

@@ -48,14 +48,14 @@ def plan_shards(
     """
     plan, target = Plan(), normalised(destination)
     chosen = chosen_by(verb, extensions)
-    wanted = chosen.extensions | set(_KINDS)
+    suffixes = chosen.extensions | set(_KINDS)
     outputs: dict[str, str] = {}
     for source in [one for each in sources for one in expand(each)]:
         address = normalised(source)
         if address == target:
             raise UsageError(f"{source} is the destination too: give another one")
         files: list[FileMember] = []
-        for file in _files(source, address, wanted, target, plan):
+        for file in _files(source, address, suffixes, target, plan):
             kind = _KINDS.get(PurePosixPath(file.name).suffix.lower(), "files")
             if kind == "files":
                 output = output_name(file.name, suffix)
@@ -85,35 +85,35 @@ def plan_shards(
     return plan
 
 
-def _files(source: str, address: str, wanted: frozenset[str], target: str, plan: Plan) -> Iterator[StoredFile]:
+def _files(source: str, address: str, suffixes: frozenset[str], target: str, plan: Plan) -> Iterator[StoredFile]:
     """The files of one source with the wanted extensions; others are counted."""
     if is_address(address):
         name = PurePosixPath(urlsplit(address).path)
-        if name.suffix.lower() in wanted and not any(sign in address for sign in "*?"):
+        if name.suffix.lower() in suffixes and not any(sign in address for sign in "*?"):
             yield StoredFile(address, name.name, -1)
             return
         listed: Iterable[StoredFile] = list_remote(address)
     else:
-        listed = _local_files(source, local_path(address), wanted, target, plan)
+        listed = _local_files(source, local_path(address), suffixes, target, plan)
     for file in listed:
         suffix = PurePosixPath(file.name).suffix.lower()
         if f"{file.address}/".startswith(f"{target}/") or MANIFEST_FOLDER in file.name.split("/"):
             continue
-        if suffix in wanted:
+        if suffix in suffixes:
             yield file
         else:
             plan.others[suffix] += 1
 
 
-def _local_files(source: str, path: Path, wanted: frozenset[str], target: str, plan: Plan) -> Iterator[StoredFile]:
+def _local_files(source: str, path: Path, suffixes: frozenset[str], target: str, plan: Plan) -> Iterator[StoredFile]:
     if path.is_dir():
-        for file, problem in search_folder(path, wanted, True, plan.others, frozenset({MANIFEST_FOLDER, target})):
+        for file, problem in search_folder(path, suffixes, True, plan.others, frozenset({MANIFEST_FOLDER, target})):
             if problem:
                 plan.problems.append(Failure(str(file), problem))
             else:
                 yield StoredFile(str(file), file.relative_to(path).as_posix(), -1)
     elif path.is_file():
-        if path.suffix.lower() not in wanted:
+        if path.suffix.lower() not in suffixes:
             raise UsageError(f"{source} is no folder, nor a picture, .tar or .parquet file that this verb takes")
         yield StoredFile(str(path), path.name, path.stat().st_size)
     else:

@@ -66,17 +66,17 @@ class EncodeSettings:
         rate: object = DEFAULT_QUALITY if self.quality is None else self.quality
         if self.target is not None:
             rate = asdict(self.target)
-        asked: list[object] = [rate, self.strip, self.fingerprint(), self.memory, self.preview]
+        inputs: list[object] = [rate, self.strip, self.fingerprint(), self.memory, self.preview]
         if self.precision != "float32":
-            asked.append(self.precision)
+            inputs.append(self.precision)
         if self.effort:
-            asked.append(self.effort)
+            inputs.append(self.effort)
         if self.adapters or self.scalars or self.maps:
             files = [content_hash(path) for path in self.adapters]
             drawn = [(name, content_hash(source)) for name, source in self.maps]
             shipped = [adapter.fingerprint for adapter in shipped_adapters()]  # any of them may be what was asked for
-            asked += [files, self.scalars, drawn, shipped]
-        return asked
+            inputs += [files, self.scalars, drawn, shipped]
+        return inputs
 
     def stamp(self, digest: bytes) -> bytes:
         """8 bytes over a picture, by the SHA-256 of its file, and all else that its .ptc file depends on."""

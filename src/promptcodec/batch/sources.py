@@ -81,9 +81,9 @@ def list_remote(address: str) -> list[StoredFile]:
             listed = system.find(stripped, detail=True)
             base = stripped
         files = {path: facts for path, facts in listed.items() if facts.get("type") == "file"}
-    found = []
+    stored = []
     for path, facts in sorted(files.items()):
         name = path[len(base) :].strip("/") or path.rpartition("/")[2]
         size = facts.get("size")
-        found.append(StoredFile(f"{scheme}://{path.lstrip('/')}", name, -1 if size is None else int(size)))
-    return found
+        stored.append(StoredFile(f"{scheme}://{path.lstrip('/')}", name, -1 if size is None else int(size)))
+    return stored

@@ -52,8 +52,8 @@ class Suspects:
 
     def _divide(self, shard: Shard, first: int, last: int, reason: str) -> list[Shard]:
         if last - first <= 1:
-            told = f"the worker process {reason} by it, {MOST_DEATHS} times; is there enough memory for it?"
-            self._guilty[shard.id] |= dict.fromkeys(range(first, last), told)
+            sentence = f"the worker process {reason} by it, {MOST_DEATHS} times; is there enough memory for it?"
+            self._guilty[shard.id] |= dict.fromkeys(range(first, last), sentence)
             return self._whole(shard.id)
         middle = (first + last) // 2
         halves = [(first, middle), (middle, last)]

@@ -26,7 +26,7 @@ class Tally:
         self.failures: list[Failure] = []
         self.warnings: dict[str, tuple[int, str]] = {}
         self.sums: Any = {}
-        self._told = Progress()
+        self._reported = Progress()
 
     def check_stop(self) -> None:
         """Raise StoppedError where the job is being stopped."""
@@ -76,8 +76,8 @@ class Tally:
     def tell(self) -> None:
         """Report to the job what has been done since the last time."""
         now = Progress(self.pictures, len(self.failures), self.pixels, self.bytes_in, self.bytes_out)
-        self.control.advanced(now - self._told)
-        self._told = now
+        self.control.advanced(now - self._reported)
+        self._reported = now
 
     def record(self, status: Status) -> ShardRecord:
         """The record of the shard, without what the job adds to each."""

@@ -180,20 +180,20 @@ def _pack_one(record: AdapterRecord) -> bytes:
 
 def unpack_adapters(payload: bytes) -> tuple[AdapterRecord, ...]:
     """The records in a payload. Raises FormatError."""
-    found, position = [], 0
+    records, position = [], 0
     while position < len(payload):
         fingerprint = payload[position : position + FINGERPRINT_BYTES]
         name, position = _counted(payload, position + FINGERPRINT_BYTES)
         signal, position = _counted(payload, position)
         try:
-            found.append(AdapterRecord(name.decode(), fingerprint, signal))
+            records.append(AdapterRecord(name.decode(), fingerprint, signal))
         except UnicodeDecodeError:
             raise FormatError("the name of an adapter is no UTF-8") from None
         if not 0 < len(name) <= MAX_NAME:
             raise FormatError(f"the name of an adapter has {len(name)} bytes, expected 1 to {MAX_NAME}")
-    if not found:
+    if not records:
         raise FormatError("the adapters chunk is empty")
-    return tuple(found)
+    return tuple(records)
 
 
 def _counted(payload: bytes, position: int) -> tuple[bytes, int]:

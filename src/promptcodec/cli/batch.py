@@ -295,9 +295,9 @@ def _run(
         if len(places) < 2:
             raise UsageError("name the sources and then the destination, or the destination with -o")
         *places, output = places
-    target, wanted = output, tuple(options.names_of("--extension", extensions))
+    target, suffixes = output, tuple(options.names_of("--extension", extensions))
     _driven(settings.verb, target, running, as_json,
-            lambda running: work.run(places, target, settings, wanted, column, running))  # fmt: skip
+            lambda running: work.run(places, target, settings, suffixes, column, running))  # fmt: skip
 
 
 def _driven(verb: str, destination: str, running: Running, as_json: bool, run: Callable[[Running], Summary]) -> None:

@@ -54,10 +54,10 @@ class Decoder:
             alpha = decode_alpha(metadata.alpha, header.height, header.width)[part.rows, part.columns]
         latents = DecodedTiles(self.coder, file, attached, known)
         rgb = None
-        wanted = grid.touching(part)
-        if len(wanted) > 1:
+        indices = grid.touching(part)
+        if len(indices) > 1:
             give_back()
-        for done, index in enumerate(wanted):
+        for done, index in enumerate(indices):
             tile = grid.tile(index)
             region = grid.around(tile, halo)
             y, z = latents.region(region)
@@ -75,9 +75,9 @@ class Decoder:
             if done % _TRIM == _TRIM - 1:
                 give_back()
             if progress is not None:
-                progress(done + 1, len(wanted))
+                progress(done + 1, len(indices))
         assert rgb is not None  # no picture is without pixels
-        if len(wanted) > 1:
+        if len(indices) > 1:
             give_back()
         return Picture(rgb=rgb, grey=header.grey, alpha=alpha, icc=metadata.icc, exif=metadata.exif, xmp=metadata.xmp)
 

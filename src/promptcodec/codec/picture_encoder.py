@@ -163,24 +163,24 @@ class PictureEncoder:
             icc=picture.icc, exif=None if options.strip else picture.exif, xmp=None if options.strip else picture.xmp,
             alpha=self._alpha, source_hash=options.source_hash,
         )  # fmt: skip
-        wanted = plain.tile_count > 1 if options.preview is None else options.preview
-        preview = self._preview(q) if wanted else None
+        needs_preview = plain.tile_count > 1 if options.preview is None else options.preview
+        preview = self._preview(q) if needs_preview else None
         files = FileMaker(self._decoder, plain, attached, metadata, preview, request.adapters)
 
         def refined(q: int) -> bytes:  # of a tile at a time: its latents are needed once
             return files.encode(self._latents(replace(plain, q=q), attached, effort, progress), q)
 
-        def found() -> bytes:
+        def searched_file() -> bytes:
             if target is None and (kept is None or effort.level):
                 return refined(q)
-            told = progress if effort.level == 0 else None
-            latents = self._latents(plain, attached, Effort(0), told, kept or KeptLatents())
+            report = progress if effort.level == 0 else None
+            latents = self._latents(plain, attached, Effort(0), report, kept or KeptLatents())
             if target is None:
                 return files.encode(latents, q)
             goal = goal_of(target, picture, files.decode)
             return search(lambda q: files.encode(latents, q), *goal, Q_STEPS, refined if effort.level else None)
 
-        data = found()
+        data = searched_file()
         if options.verify:
             self._verify(data, request)
         return data, files

@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.routing import Match
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
@@ -115,6 +116,8 @@ def _add_errors(app: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         kinds = {404: "not-found", 405: "method-not-allowed"}
         kind = kinds.get(error.status_code, "malformed")
+        if kind == "not-found" and any(route.matches(request.scope)[0] == Match.PARTIAL for route in app.routes):
+            kind = "method-not-allowed"  # the page's files, which match everything, have answered
         texts = {
             "not-found": "there is nothing at this address",
             "method-not-allowed": "this address takes another method",

@@ -197,5 +197,5 @@ def _parameter(value: str, header: str, name: str) -> str:
     """A parameter of a header's value; empty where there is none."""
     message = Header()
     message[header] = value.replace("\r", " ").replace("\n", " ")
-    found = message.get_param(name, header=header)
-    return found if isinstance(found, str) else ""
+    parameter = message.get_param(name, header=header)
+    return parameter if isinstance(parameter, str) else ""

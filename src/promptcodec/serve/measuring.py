@@ -66,11 +66,11 @@ class Measuring:
         ``scale``: [low, high] in bits per pixel, or None for the file's own.
         """
         data, scale = blobs["file"], arguments["scale"]
-        held = info(data)
+        about = info(data)
         bits = codec_for(data).bit_allocation(data, max_pixels=self._max_pixels)
-        drawn = bit_overlay(bits, held.height, held.width, None if scale is None else tuple(scale))
+        drawn = bit_overlay(bits, about.height, about.width, None if scale is None else tuple(scale))
         image, file = drawn.image(), io.BytesIO()
-        if (share := VIEW_PIXELS / (held.width * held.height)) < 1:
+        if (share := VIEW_PIXELS / (about.width * about.height)) < 1:
             size = (max(1, int(side * math.sqrt(share))) for side in image.size)
             image = image.resize((next(size), next(size)), Image.Resampling.NEAREST)
         image.save(file, "PNG")
@@ -80,8 +80,8 @@ class Measuring:
         return read(data, self._max_pixels)
 
 
-def _facts(found: Measures) -> dict[str, Any]:
-    return {name: _finite(value) for name, value in asdict(found).items()}
+def _facts(values: Measures) -> dict[str, Any]:
+    return {name: _finite(value) for name, value in asdict(values).items()}
 
 
 def _finite(value: float | None) -> float | None:

@@ -154,24 +154,24 @@ async def add_view(request: Request, service: Here, token: str) -> dict[str, Any
     .ptc file only ``look`` counts: it is decoded so.
     """
     document = service.pictures.get(token)
-    wanted = await service.bodies.read_json(request, ViewRequest)
-    if wanted.target is not None and wanted.quality is not None:
+    body = await service.bodies.read_json(request, ViewRequest)
+    if body.target is not None and body.quality is not None:
         raise ServiceError("options", "a quality and a target exclude each other")
-    arguments = wanted.model_dump(exclude={"sequence", "target"}) | {
-        "model": options.model_named(wanted.model), "target": None, "token": token, "kind": document.facts["kind"],
+    arguments = body.model_dump(exclude={"sequence", "target"}) | {
+        "model": options.model_named(body.model), "target": None, "token": token, "kind": document.facts["kind"],
         "mask_number": document.mask_number,
     }  # fmt: skip
-    if wanted.target is not None:
-        target = Target(wanted.target.kind, wanted.target.value)
+    if body.target is not None:
+        target = Target(body.target.kind, body.target.value)
         arguments["target"] = (target.kind, target.value)
-    elif wanted.quality is None:
+    elif body.quality is None:
         arguments["quality"] = DEFAULT_QUALITY
     blobs, kept = {}, {"source": document.source}
     if document.mask is not None:
         blobs["mask"] = document.mask
-    if wanted.full or document.facts["kind"] == "ptc":  # what workers do not keep
+    if body.full or document.facts["kind"] == "ptc":  # what workers do not keep
         blobs, kept = blobs | kept, {}
-    job = Job("view", arguments, blobs, kept, token, f"{token}/view", wanted.sequence)
+    job = Job("view", arguments, blobs, kept, token, f"{token}/view", body.sequence)
     answer = await service.answer(request, service.coding, job)
     facts = dict(answer.facts["facts"])
     name = service.pictures.add_view(document, View(document.name, facts, arguments, dict(answer.blobs)))
@@ -195,11 +195,11 @@ async def _decoded(request: Request, service: Service, name: str) -> bytes:
 @router.get("/views/{view}/file")
 async def view_file(service: Here, view: str) -> Response:
     """The .ptc file, as a download."""
-    document, found = service.pictures.view(view)
+    document, coded = service.pictures.view(view)
     name = _ptc_name(document)
     ascii_name = name.encode("ascii", "replace").decode().translate(str.maketrans('?"\\', "___"))
     disposition = f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(name, safe='')}"
-    return Response(found.blobs["file"], media_type=PTC, headers={"Content-Disposition": disposition})
+    return Response(coded.blobs["file"], media_type=PTC, headers={"Content-Disposition": disposition})
 
 
 def _ptc_name(document: PageDocument) -> str:
@@ -220,18 +220,18 @@ async def view_peers(request: Request, service: Here, view: str) -> list[dict[st
 
     → [{codec, label, bytes, psnr, ms_ssim, ssimulacra2, picture: url} | {codec, label, error: sentence}]
     """
-    _, found = service.pictures.view(view)
+    _, coded = service.pictures.view(view)
 
     async def one(codec: str, label: str) -> dict[str, Any]:
         key = f"peer-{codec}"
         try:
-            arguments = {"codec": codec, "bytes": found.facts["bytes"]}
+            arguments = {"codec": codec, "bytes": coded.facts["bytes"]}
             answer = await _measured(request, service, view, "peer", arguments)
         except ServiceError as problem:
             if problem.kind.status in (409, 499, 503):
                 raise
             return {"codec": codec, "label": label, "error": problem.detail}
-        found.blobs[key] = answer.blobs["picture"]
+        coded.blobs[key] = answer.blobs["picture"]
         facts: dict[str, Any] = answer.facts["facts"]
         return {"codec": codec, "label": label, "picture": f"/api/views/{view}/peers/{codec}"} | facts
 
@@ -241,8 +241,8 @@ async def view_peers(request: Request, service: Here, view: str) -> list[dict[st
 @router.get("/views/{view}/peers/{codec}")
 async def view_peer_picture(service: Here, view: str, codec: str) -> Response:
     """The picture of a peer, lossless BMP, WebP or PNG."""
-    _, found = service.pictures.view(view)
-    if (picture := found.blobs.get(f"peer-{codec}")) is None:
+    _, coded = service.pictures.view(view)
+    if (picture := coded.blobs.get(f"peer-{codec}")) is None:
         raise ServiceError("not-found", f"the picture by {codec} is not here; ask for the peers first")
     return _picture(picture)
 
@@ -317,10 +317,10 @@ async def _measured(
 @router.post("/archive")
 async def archive(request: Request, service: Here) -> Response:
     """JSON {views: [view, …]} → a ZIP file of their .ptc files, each under a name of its own."""
-    wanted = await service.bodies.read_json(request, ArchiveRequest)
+    body = await service.bodies.read_json(request, ArchiveRequest)
     file, taken = io.BytesIO(), set[str]()
     with zipfile.ZipFile(file, "w") as target:
-        for name in wanted.views:
+        for name in body.views:
             document, view = service.pictures.view(name)
             path = PurePosixPath(_ptc_name(document))
             number = 2

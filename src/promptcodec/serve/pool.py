@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+import logging
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,10 +19,13 @@ from promptcodec.serve.messages import Message, SourceNeededError
 from promptcodec.serve.problems import ServiceError, problem_of
 from promptcodec.serve.telemetry import Telemetry
 from promptcodec.system.import_path import SafeChildren
+from promptcodec.system.printable import printable
 
 START_SECONDS = 120.0  # that a worker may take to load its model
 RETRY_SECONDS = 2.0  # what a client is told to wait
 _PAUSES = (0.1, 1.0, 5.0, 30.0)  # seconds after one worker in a row, two, … that did not start
+
+_LOG = logging.getLogger("uvicorn.error")  # where the server reports
 
 _numbers = count(1)
 
@@ -179,7 +182,7 @@ class Pool:
                 process = await self._begin()
             except (EOFError, OSError, TimeoutError) as error:
                 failures += 1
-                sys.stderr.write(f"promptcodec: a worker did not start: {type(error).__name__} {error}\n")
+                _LOG.error("a worker did not start: %s %s", type(error).__name__, printable(str(error)))
                 await asyncio.sleep(_PAUSES[min(failures, len(_PAUSES)) - 1])
                 continue
             failures = 0
@@ -234,8 +237,8 @@ class Pool:
     def _choice(self, slot: int) -> Job | None:
         """The first job that waits, unless another worker that is free had the last of its affinity."""
         for job in self._waiting:
-            wanted = self._last.get(job.affinity or "")
-            if wanted is None or wanted == slot or wanted not in self._idle:
+            last_slot = self._last.get(job.affinity or "")
+            if last_slot is None or last_slot == slot or last_slot not in self._idle:
                 return job
         return None
 

@@ -253,5 +253,5 @@ async def models() -> list[dict[str, Any]]:
 
 def warning_header(answer: Message) -> dict[str, str]:
     """``X-Warnings``, where a worker warned of something."""
-    said = answer.facts.get("warnings")
-    return {"X-Warnings": json_text([text[:300] for text in said[:10]])} if said else {}
+    sentences = answer.facts.get("warnings")
+    return {"X-Warnings": json_text([text[:300] for text in sentences[:10]])} if sentences else {}

@@ -57,8 +57,8 @@ class Views:
         facts: dict[str, Any] = {"kind": "picture", "look": None, "quality": None, "model": None}
         if data.startswith(SIGNATURE):
             picture = decoded(data, self._max_pixels, check)
-            held = info(data)
-            facts = {"kind": "ptc", "look": _look(data), "quality": held.quality, "model": held.model}
+            about = info(data)
+            facts = {"kind": "ptc", "look": _look(data), "quality": about.quality, "model": about.model}
         else:
             picture = read(data, self._max_pixels)
         height, width = picture.rgb.shape[:2]
@@ -170,9 +170,9 @@ def _source(blobs: Blobs) -> bytes:
 
 
 def _facts(data: bytes) -> dict[str, Any]:
-    held = info(data)
+    about = info(data)
     return {
-        "bytes": held.bytes, "bpp": held.bpp, "quality": held.quality, "width": held.width, "height": held.height,
+        "bytes": about.bytes, "bpp": about.bpp, "quality": about.quality, "width": about.width, "height": about.height,
     }  # fmt: skip
 
 

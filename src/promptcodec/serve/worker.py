@@ -124,8 +124,8 @@ def _answer(operations: dict[str, Operation], message: Message, connection: Conn
             answer = operations[facts["operation"]](facts["arguments"], dict(message.blobs), check)
         except Exception as error:
             return Message({"job": job} | _described(error))
-    said = list(dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught))
-    return Message({"job": job, "facts": answer.facts, "warnings": said}, answer.blobs)
+    sentences = list(dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught))
+    return Message({"job": job, "facts": answer.facts, "warnings": sentences}, answer.blobs)
 
 
 def _described(error: Exception) -> dict[str, str]:

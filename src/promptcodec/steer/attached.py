@@ -141,8 +141,8 @@ class FileAdapters(Attached):
         """The same for a part of the picture. Raises FormatError where a map of the file does not reach so far."""
         controls = self._unpadded.within(part.rows, part.columns) if self._unpadded is not None else None
         signalled = [
-            replace(own, maps={name: _places(plane, part, stored.name) for name, plane in own.maps.items()})
-            for own, stored in zip(self.signalled, self._stored, strict=True)
+            replace(signal, maps={name: _places(plane, part, stored.name) for name, plane in signal.maps.items()})
+            for signal, stored in zip(self.signalled, self._stored, strict=True)
         ]
         return FileAdapters(self.base, self._stored, self.records, signalled, controls)
 

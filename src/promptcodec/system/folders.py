@@ -21,7 +21,7 @@ def search_folder(
     Links to folders are followed, each folder is searched once. ``others`` counts the files passed over by extension.
     ``skipped``: names and paths of folders that are not searched.
     """
-    found: list[tuple[Path, str]] = []
+    files: list[tuple[Path, str]] = []
     links: list[tuple[Path, str]] = []
     visited: set[str] = set()
     folders, linked = deque([top]), deque[Path]()  # links last, so that files are found where they lie
@@ -35,7 +35,7 @@ def search_folder(
             with os.scandir(folder) as entries:
                 listed = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
-            found.append((folder, f"the folder cannot be read: {error.strerror or error}"))
+            files.append((folder, f"the folder cannot be read: {error.strerror or error}"))
             continue
         for entry in listed:
             path = Path(entry.path)
@@ -43,11 +43,11 @@ def search_folder(
                 if recursive and entry.name not in skipped and entry.path not in skipped:
                     (linked if entry.is_symlink() else folders).append(path)
             elif path.suffix.lower() in extensions and (_is(entry, "file") or _is_broken(entry)):
-                (links if entry.is_symlink() else found).append((path, ""))
+                (links if entry.is_symlink() else files).append((path, ""))
             else:
                 others[path.suffix.lower()] += 1
     first: dict[str, tuple[Path, str]] = {}
-    for path, problem in found + links:  # a file's own path goes before a link to it
+    for path, problem in files + links:  # a file's own path goes before a link to it
         first.setdefault(os.path.realpath(path), (path, problem))
     yield from sorted(first.values())
 
