@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { announce, text } from "./dom.js";
 import * as format from "./format.js";
 
+const MOST_TRIES = 10; // where the service is busy
 const REST = { metrics: 150, peers: 500 }; // ms without a change
 
 export class Measurer {
@@ -36,12 +37,18 @@ export class Measurer {
     later(REST.peers, () => Promise.all([this.compare(picture, signal), this.trace(picture, signal)]));
   }
 
-  /** A failed measure leaves its sentence with the picture, and all else as it is. */
-  async guarded(picture, step) {
+  /** A failed measure leaves its sentence with the picture, and all else as it is. A busy service is asked again. */
+  async guarded(picture, step, tries = MOST_TRIES) {
+    const { controller } = this;
     try {
       await step();
     } catch (error) {
-      if (api.cancelled(error) || error.superseded || error.gone) return;
+      if (api.cancelled(error) || error.superseded || error.gone || controller.signal.aborted) return;
+      if (error.status === 503 && tries > 1) {
+        const wait = 1000 * Math.max(error.retryAfter, 1);
+        this.timers.push(setTimeout(() => this.guarded(picture, step, tries - 1), wait));
+        return;
+      }
       if (!(error instanceof api.ServiceError)) throw error;
       picture.error = error.message;
       this.album.emit("state", picture);
