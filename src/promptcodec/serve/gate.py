@@ -30,7 +30,7 @@ HEADERS = {
     "X-Frame-Options": "DENY",
 }
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
-_LINGER_BYTES, _LINGER_SECONDS = 16 * 2**20, 2.0
+_LINGER_BYTES, _LINGER_SECONDS = 16 * 2**20, 10.0  # clients that send slowly, or on a busy machine, are common
 
 
 class Gate:
