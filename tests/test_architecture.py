@@ -1,6 +1,7 @@
 """What the plan of the packages promises, beside who imports whom (``test_imports``)."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,26 @@ def test_names_say_what_things_are():
     assert set(_bound_names(ast.parse("def made(asked):\n    for own in asked: _found = own"))) == {
         "made", "asked", "own", "found",
     }  # fmt: skip
+
+
+def test_docstrings_of_functions_that_return_begin_with_a_verb():
+    """Of the modules of ``serve`` with routes they are the interface's description, and may begin as they like."""
+    openers = re.compile(r"(The|A|An|What|Whether|Where|How|All|Nothing|Everything|Those|Its?)\b")
+    paths = [path for path in modules() if path.name not in ("public.py", "page_routes.py")]
+    nouns = {path.name: names for path in paths if (names := _noun_phrases(path, openers))}
+    assert not nouns
+
+
+def _noun_phrases(path, openers):
+    functions = (n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.FunctionDef))
+    return [
+        function.name
+        for function in functions
+        if openers.match(ast.get_docstring(function) or "")
+        and function.returns is not None
+        and not ast.unparse(function.returns).startswith(("None", "NoReturn", "Iterator", "Generator", "AsyncIterator"))
+        and not any("property" in ast.unparse(decorator) for decorator in function.decorator_list)
+    ]
 
 
 def test_errors_are_one_public_tree():

@@ -45,7 +45,7 @@ _loaded: BoundedCache[tuple[object, ...], Codec] = BoundedCache(MOST_CODECS)
 def load(
     model: str | Path | None = None, device: str | torch.device = "cpu", precision: Precision = "float32"
 ) -> Codec:
-    """A codec: of the default model, of a shipped one by name, or of a model file.
+    """Load a codec: of the default model, of a shipped one by name, or of a model file.
 
     It is loaded once a process, device and precision, and again where the file has changed; the last 8 stay in memory.
     ``precision``: "float32", "bfloat16" or "auto", of analysis and synthesis; see ``Codec``. Raises ModelMismatchError
@@ -65,7 +65,7 @@ def load(
 
 
 def codec_of(model: StoredModel, device: str | torch.device = "cpu", precision: Precision = "float32") -> Codec:
-    """A codec of a model in memory, with the adapters that ship for it. ``load`` is for models in files."""
+    """Make a codec of a model in memory, with the adapters that ship for it. ``load`` is for models in files."""
     from promptcodec.codec.codec import Codec
     from promptcodec.model.inference.backend import TorchBackend
 
@@ -141,7 +141,7 @@ def decode(
     device: str | torch.device = "cpu",
     precision: Precision = "float32",
 ) -> Image.Image:
-    """The picture in a .ptc file (path, bytes or file object), with the shipped model that it names.
+    """Decode the picture in a .ptc file (path, bytes or file object), with the shipped model that it names.
 
     ``look``: 0 (true to the pixels) to 1 (pleasing), whatever the file says; ``settings`` sets others anew that the
     file leaves to its decoder. ``crop``: (x, y, width, height) of the part that is wanted; only the tiles there and
@@ -167,7 +167,7 @@ def preview(
     codec: Codec | None = None,
     precision: Precision = "float32",
 ) -> Image.Image:
-    """The picture in small, 256 pixels on its longer side.
+    """Decode the picture in small, 256 pixels on its longer side.
 
     Of a file that holds a preview only its first part is read, and the rest may be missing; others are decoded as a
     whole. ``codec``: that of the file's model, where it is not shipped. ``precision``: see ``load``. Raises as
@@ -188,13 +188,15 @@ def preview(
 
 
 def codec_for(file: bytes | Header, device: str | torch.device = "cpu", precision: Precision = "float32") -> Codec:
-    """The codec of the shipped model that a file names. Raises ModelMismatchError where there is none."""
+    """Load the codec of the shipped model that a file names. Raises ModelMismatchError where there is none."""
     header = file if isinstance(file, Header) else read_header(file, None)
     return load(model_of(header), device, precision)
 
 
 def model_of(header: Header) -> Path:
-    """File of the shipped model that a file with this header needs. Raises ModelMismatchError where there is none."""
+    """Return the file of the shipped model that a file with this header needs. Raises ModelMismatchError where there is
+    none.
+    """
     path = model_for(header.probability, header.pixels)
     if path is None:
         shipped = ", ".join(f"{n} {m['probability_fingerprint']}" for n, m in shipped_models().items())
@@ -233,7 +235,7 @@ class Info:
 
 
 def info(file: File) -> Info:
-    """What a .ptc file says of itself: size, quality, model and metadata. Loads no model. Raises FormatError."""
+    """Read what a .ptc file says of itself: size, quality, model and metadata. Loads no model. Raises FormatError."""
     with opened(file) as contents:
         contents.check_tiles()
     header, metadata, small = contents.header, contents.metadata, contents.preview
@@ -252,7 +254,7 @@ def info(file: File) -> Info:
 
 @contextmanager
 def opened(file: File, max_pixels: int | None = MAX_PIXELS) -> Iterator[PtcReader]:
-    """A .ptc file to read tile by tile; of what cannot be sought in, all is read. Raises as ``read_bytes`` does."""
+    """Open a .ptc file to read tile by tile; what is not seekable is read whole. Raises as ``read_bytes`` does."""
     with _seekable(file, max_pixels) as stream:
         yield PtcReader(stream, max_pixels)
 
@@ -271,7 +273,7 @@ def _seekable(file: File, max_pixels: int | None) -> Iterator[BinaryIO]:
 
 
 def read_bytes(file: File, max_pixels: int | None = MAX_PIXELS) -> bytes:
-    """All bytes of a .ptc file. What is none is refused after its first bytes, however long it is.
+    """Read all bytes of a .ptc file. What is none is refused after its first bytes, however long it is.
 
     Raises FormatError, VersionError and LimitError; UsageError for files in text mode, OSError where a path cannot be
     read.

@@ -103,7 +103,7 @@ def read_ptc(
     paths: str | Sequence[str], *, include_paths: bool = True, shuffle: Literal["files"] | None = None, seed: int = 0,
     filesystem: Any = None, read_options: Mapping[str, Any] | None = None, **reader: Any,
 ) -> Any:  # fmt: skip
-    """A ``ray.data.Dataset`` of the pictures in .ptc files: columns ``image``, uint8 (H, W, 3), and ``path``.
+    """Read .ptc files into a ``ray.data.Dataset``: columns ``image``, uint8 (H, W, 3), and ``path``.
 
     ``paths``: files and folders, local or of any file system that pyarrow knows (``s3://``, ``gs://``), or of
     ``filesystem``. ``seed`` decides random crops, with the path. ``read_options``: keywords of
@@ -120,7 +120,7 @@ def read_ptc_shards(
     paths: str | Sequence[str], *, member: str = "ptc", batch_size: int = 16, seed: int = 0, errors: Errors = "raise",
     read_options: Mapping[str, Any] | None = None, map_options: Mapping[str, Any] | None = None, **reader: Any,
 ) -> Any:  # fmt: skip
-    """A ``ray.data.Dataset`` of the pictures in tar shards (WebDataset's layout): a row for each name in them.
+    """Read the pictures in tar shards (WebDataset's layout) into a ``ray.data.Dataset``: a row for each name in them.
 
     Columns: ``image``, uint8 (H, W, 3); ``__key__``; and the bytes of every other member by its extension, such as
     ``txt``. ``member``: the extension of the .ptc files. ``read_options``: keywords of ``ray.data.read_webdataset``,

@@ -15,17 +15,17 @@ from promptcodec.system.extras import import_extra
 
 
 def is_address(source: str) -> bool:
-    """Whether ``source`` names a protocol, rather than a path on this machine."""
+    """Return whether ``source`` names a protocol, rather than a path on this machine."""
     return "://" in source and not source.startswith("file://")
 
 
 def local_path(source: str) -> Path:
-    """The path in a source that is none of another machine's."""
+    """Return the path in a source that is none of another machine's."""
     return Path(source.removeprefix("file://"))
 
 
 def normalised(address: str) -> str:
-    """An address or path in one spelling: paths absolute, nothing behind the last slash."""
+    """Return an address or path in one spelling: paths absolute, nothing behind the last slash."""
     if is_address(address):
         scheme, _, rest = address.partition("://")
         return f"{scheme}://{rest.rstrip('/')}"
@@ -65,7 +65,7 @@ def writing(address: str) -> Iterator[None]:
 
 
 def _from_storage(error: Exception) -> bool:
-    """Whether an error is one of the system or of a client of a store, none of which has a base in common."""
+    """Return whether an error is one of the system or of a client of a store, none of which has a base in common."""
     return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in {
         "botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "azure", "adlfs", "fsspec", "asyncio", "requests",
     }  # fmt: skip

@@ -20,7 +20,7 @@ class Control(Protocol):
     """A worker's line to the job while it works on a shard."""
 
     def stopping(self) -> bool:
-        """Whether the shard is to be dropped before its next picture: the job is being stopped, or is gone."""
+        """Return whether the shard is to be dropped before its next picture: the job is being stopped, or is gone."""
 
     def advanced(self, progress: Progress) -> None:
         """Take note of what was done since the last call. Only informs; may be dropped."""
@@ -90,7 +90,7 @@ class Engine(Protocol):
         """Give a shard to a worker; if all are busy, to the first that is free. Returns at once."""
 
     def events(self, timeout: float) -> Sequence[Event]:
-        """What happened since the last call; waits up to ``timeout`` seconds where nothing has."""
+        """Return what happened since the last call; waits up to ``timeout`` seconds where nothing has."""
 
     def stop(self) -> None:
         """Let every ``control.stopping()`` be true from now on, and begin no shard that still waits.

@@ -65,7 +65,7 @@ def _read_ahead(tally: Tally, reader: ThreadPoolExecutor) -> Iterator[tuple[int,
 
 
 def _read(source: str) -> bytes | SourceError:
-    """The bytes of a file, or why it has none. Raises SourceError where that concerns others too."""
+    """Return the bytes of a file, or why it has none. Raises SourceError where that concerns others too."""
     for attempt in range(1, TRIES + 1):
         try:
             return read_source(source)

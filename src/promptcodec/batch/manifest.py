@@ -39,14 +39,14 @@ class Job:
     sources: tuple[str, ...] = ()
 
     def identity(self) -> dict[str, Any]:
-        """What must be equal, by the names that people know."""
+        """Return what must be equal, by the names that people know."""
         return {
             "verb": self.settings.verb, "model": self.settings.fingerprint(), "extensions": sorted(self.extensions),
             "column": self.column, **self.settings.identity(),
         }  # fmt: skip
 
     def as_json(self) -> dict[str, Any]:
-        """The job as what JSON knows."""
+        """Return the job as what JSON knows."""
         return {
             "schema": SCHEMA, "identity": self.identity(), "digest": self.digest(),
             "settings": asdict(self.settings), "sources": list(self.sources),
@@ -64,7 +64,7 @@ def digest_of(identity: Mapping[str, Any]) -> str:
 
 @lru_cache(8)
 def digest_for(settings: Settings, extensions: tuple[str, ...], column: str) -> tuple[str, str]:
-    """The digest of a job, and the fingerprint of its model, for the records that a worker writes."""
+    """Return the digest of a job, and the fingerprint of its model, for the records that a worker writes."""
     job = Job(settings, extensions, column)
     return job.digest(), settings.fingerprint()
 
@@ -118,7 +118,7 @@ class Done:
         return sorted(loose + archived, key=lambda failure: (failure.file, failure.index))
 
     def remaining(self, shards: Iterable[Shard]) -> list[Shard]:
-        """What is left of ``shards``: of those of loose files, the files that no record names."""
+        """Return what is left of ``shards``: of those of loose files, the files that no record names."""
         left = []
         for shard in shards:
             if shard.kind != "files":
@@ -162,7 +162,7 @@ class Manifest:
             raise UsageError(f"{self.storage.address} was begun with {parts}: give another destination for these")
 
     def read_job(self) -> dict[str, Any] | None:
-        """What ``job.json`` says, None where there is none. Raises PromptcodecError where it cannot be read."""
+        """Return what ``job.json`` says, None where there is none. Raises PromptcodecError where it cannot be read."""
         data = self.storage.read(JOB)
         if data is None:
             return None
@@ -178,7 +178,7 @@ class Manifest:
             raise PromptcodecError(f"{self.storage.address}/{JOB} cannot be read: it is damaged") from None
 
     def job(self) -> Job:
-        """The job of this destination. Raises UsageError where there is none, PromptcodecError."""
+        """Return the job of this destination. Raises UsageError where there is none, PromptcodecError."""
         stored = self.read_job()
         if stored is None:
             raise UsageError(f"{self.storage.address} holds no manifest of a job ({JOB})")
@@ -187,7 +187,7 @@ class Manifest:
         return Job(settings, tuple(identity["extensions"]), identity["column"], tuple(stored["sources"]))
 
     def done(self) -> Done:
-        """All records together. Raises PromptcodecError where one is damaged, or made with other settings."""
+        """Return all records together. Raises PromptcodecError where one is damaged, or made with other settings."""
         stored = self.read_job()
         names = [name for name in self.storage.names(SHARDS) if name.endswith(".json")]
         with ThreadPoolExecutor(READERS) as pool:
@@ -211,7 +211,7 @@ class Manifest:
                     yield name
 
     def remaining(self, shards: Iterable[Shard]) -> list[Shard]:
-        """What the manifest leaves of ``shards``."""
+        """Return what the manifest leaves of ``shards``."""
         return self.done().remaining(shards)
 
     def add(self, record: ShardRecord, replace_earlier: bool = False) -> None:

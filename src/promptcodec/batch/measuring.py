@@ -27,7 +27,7 @@ def _judge(names: tuple[str, ...], networks: str | None) -> Judge:
 
 
 def rows_of(plan: Plan, metrics: tuple[str, ...], networks: str | None, data: bytes, name: str) -> Coded:
-    """The rows of a picture, a line of JSON for each codec of ``plan`` and setting.
+    """Return the rows of a picture, a line of JSON for each codec of ``plan`` and setting.
 
     Raises PromptcodecError where one fails on this picture, UsageError for codecs and metrics that there are not.
     """

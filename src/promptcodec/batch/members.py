@@ -26,7 +26,9 @@ class Chosen:
 
 
 def chosen_by(verb: str, extensions: Iterable[str] = ()) -> Chosen:
-    """What a job takes for pictures: those ``extensions``; without any, all that Pillow reads, or .ptc to decode."""
+    """Return what a job takes for pictures: those ``extensions``; without any, all that Pillow reads, or .ptc to
+    decode.
+    """
     suffixes = frozenset("." + extension.lower().lstrip(".") for extension in extensions)
     return Chosen(suffixes or (frozenset({".ptc"}) if verb == "decode" else picture_extensions()))
 

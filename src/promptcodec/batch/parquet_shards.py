@@ -53,13 +53,13 @@ def code_parquet(tally: Tally, storage: Storage) -> ShardRecord:
 
 
 def count_parquet_rows(address: str) -> int:
-    """How many rows a Parquet file has. Raises SourceError."""
+    """Return how many rows a Parquet file has. Raises SourceError."""
     with _opened(address) as file:
         return int(file.metadata.num_rows)
 
 
 def picture_column(schema: Any, name: str, address: str) -> str:
-    """Name of the column of the pictures. Raises UsageError where there is none, or several that can be it."""
+    """Return the name of the column of pictures. Raises UsageError where there is none, or several that can be it."""
     able = [field.name for field in schema if _holds_bytes(field.type)]
     columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
     if name:

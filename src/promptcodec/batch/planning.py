@@ -40,7 +40,7 @@ def plan_shards(
     column: str = "",
     workers: int = 1,
 ) -> Plan:
-    """The shards of all ``sources``: folders and addresses, searched as a whole, and files.
+    """Return the shards of all ``sources``: folders and addresses, searched as a whole, and files.
 
     ``verb``: encode, decode or eval; ``suffix``: of what a picture becomes. Tar and Parquet files are a shard each,
     all other files together some of up to 64. What lies below ``destination`` is passed over. Raises UsageError where

@@ -70,7 +70,7 @@ def _code(tally: Tally, storage: Storage) -> ShardRecord:
 
 
 def count_members(shard: Shard) -> int:
-    """How many members a shard has, by the numbers that trials and exclusions use. Raises SourceError."""
+    """Return how many members a shard has, by the numbers that trials and exclusions use. Raises SourceError."""
     if shard.kind == "files":
         return len(shard.members)
     if shard.kind == "tar":

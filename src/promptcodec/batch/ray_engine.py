@@ -221,7 +221,7 @@ LOST = "was lost with its machine"
 
 
 def _reason(error: Exception) -> str:
-    """How a worker ended, for people, from what Ray says of it."""
+    """Return how a worker ended, for people, from what Ray says of it."""
     text = str(error)
     if type(error).__name__ == "OutOfMemoryError" or "running low on memory" in text:
         return "was killed as its machine ran out of memory"
@@ -273,7 +273,7 @@ class _RayWorker:
             return PromptcodecError(f"unexpected {type(error).__name__}: {error}; please report it")
 
     def progress(self, shard: str) -> Progress | None:
-        """What was done on this shard since the last call; None for nothing, or where it is at another by now."""
+        """Return what was done on this shard since the last call; None for nothing, or where it is at another now."""
         with self._lock:
             if shard != self._shard or self._progress == Progress():
                 return None

@@ -92,7 +92,7 @@ class ShardRecord:
     worker: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """The record as what JSON knows."""
+        """Return the record as what JSON knows."""
         return {"schema": SCHEMA, **asdict(self)}
 
     @classmethod
@@ -115,7 +115,7 @@ class ShardRecord:
 
 
 def add_sums(one: Sums, other: Sums) -> Sums:
-    """The sums of both."""
+    """Return the sums of both."""
     total = {key: dict(metrics) for key, metrics in one.items()}
     for key, metrics in other.items():
         into = total.setdefault(key, {})

@@ -62,7 +62,7 @@ class EncodeSettings:
         return read_metadata(find_model(self.model or DEFAULT))["fingerprint"]
 
     def decisive(self) -> list[object]:
-        """What the bytes of an output follow from, as JSON knows it; files count by their content."""
+        """Return what the bytes of an output follow from, as JSON knows it; files count by their content."""
         rate: object = DEFAULT_QUALITY if self.quality is None else self.quality
         if self.target is not None:
             rate = asdict(self.target)
@@ -83,7 +83,7 @@ class EncodeSettings:
         return hashlib.sha256(digest + json.dumps(self.decisive()).encode()).digest()[:HASH_BYTES]
 
     def identity(self) -> dict[str, Any]:
-        """What must be the same for outputs to belong to one job, by the names that people know."""
+        """Return what must be the same for outputs to belong to one job, by the names that people know."""
         return {
             "quality": DEFAULT_QUALITY if self.quality is None and self.target is None else self.quality,
             "target": None if self.target is None else asdict(self.target), "strip": self.strip,
@@ -98,7 +98,7 @@ class EncodeSettings:
         source_hash: bytes | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> bytes:
-        """The bytes of the .ptc file of a picture, with this process' codec. Raises as ``Codec.encode`` does."""
+        """Return the bytes of the .ptc file of a picture, with this process' codec. Raises as ``Codec.encode`` does."""
         from promptcodec.batch.runtime import codec
 
         return codec(self.model, self.device, self.precision).encode(
@@ -108,7 +108,7 @@ class EncodeSettings:
         )  # fmt: skip
 
     def code(self, data: bytes, name: str) -> Coded:
-        """The .ptc file of a picture, equal to what ``promptcodec encode`` makes of it in a batch."""
+        """Return the .ptc file of a picture, equal to what ``promptcodec encode`` makes of it in a batch."""
         from promptcodec.api import info
 
         coded = self.encode(data, self.stamp(hashlib.sha256(data).digest()))
@@ -156,7 +156,9 @@ class DecodeSettings:
         }  # fmt: skip
 
     def decode(self, source: Any, progress: Callable[[int, int], None] | None = None) -> tuple[Picture, int]:
-        """The picture in a .ptc file (path, bytes or file object) and the file's size. Raises as ``decode`` does."""
+        """Return the picture in a .ptc file (path, bytes or file object) and the file's size. Raises as ``decode``
+        does.
+        """
         from promptcodec.api import model_of, opened
         from promptcodec.api import preview as decode_preview
         from promptcodec.batch.runtime import codec
@@ -179,7 +181,7 @@ class DecodeSettings:
         return picture.stripped() if self.strip else picture, size
 
     def code(self, data: bytes, name: str) -> Coded:
-        """The picture of a .ptc file as a file of the wanted format."""
+        """Return the picture of a .ptc file as a file of the wanted format."""
         from promptcodec.picture.write import write
 
         picture, _ = self.decode(data)
@@ -222,7 +224,7 @@ class EvalSettings:
         return {"codecs": [[spec, list(at)] for spec, at in self.plan], "metrics": sorted(self.metrics)}
 
     def code(self, data: bytes, name: str) -> Coded:
-        """The rows of a picture, a line each."""
+        """Return the rows of a picture, a line each."""
         from promptcodec.batch.measuring import rows_of
 
         return rows_of(self.plan, self.metrics, self.networks, data, name)

@@ -69,7 +69,7 @@ class Shard:
         return next((reason for number, reason in self.excluded if number == index), None)
 
     def wants(self, index: int) -> bool:
-        """Whether the member ``index`` belongs to this trial; all do where it is none."""
+        """Return whether the member ``index`` belongs to this trial; all do where it is none."""
         return self.trial is None or self.trial[0] <= index < self.trial[1]
 
     def for_trial(self, first: int, last: int) -> Shard:

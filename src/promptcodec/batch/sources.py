@@ -63,13 +63,15 @@ class _Source(io.RawIOBase):
 
 
 def read_source(address: str) -> bytes:
-    """All bytes of a file of any storage. Raises SourceError."""
+    """Return all bytes of a file of any storage. Raises SourceError."""
     with open_source(address) as file:
         return file.read()
 
 
 def list_remote(address: str) -> list[StoredFile]:
-    """All files below an address, or the one that it is, by name. ``*`` and ``?`` match names. Raises SourceError."""
+    """Return all files below an address, or the one that it is, by name. ``*`` and ``?`` match names. Raises
+    SourceError.
+    """
     scheme = urlsplit(address).scheme
     system = file_system(scheme)
     with reading(address):

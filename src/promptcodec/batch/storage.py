@@ -40,7 +40,7 @@ class Storage(Protocol):
     address: str
 
     def read(self, name: str) -> bytes | None:
-        """All bytes of a file; None where there is none. Raises SourceError."""
+        """Return all bytes of a file; None where there is none. Raises SourceError."""
 
     def sha256(self, name: str) -> str | None:
         """SHA-256 of a file in hexadecimal; None where there is none that can be read. Raises SourceError."""
@@ -49,7 +49,7 @@ class Storage(Protocol):
         """Names of the files right in ``folder``, which need not exist. Raises SourceError."""
 
     def empty(self) -> bool:
-        """Whether there is no file below this place, or no such place. Raises SourceError."""
+        """Return whether there is no file below this place, or no such place. Raises SourceError."""
 
     def create(self, name: str, data: bytes) -> bool:
         """Write a file if its name is free; False where it was not. Raises DestinationError."""
@@ -271,14 +271,15 @@ def _temporary() -> Iterator[Any]:
 
 
 def _exists_already(error: Exception) -> bool:
-    """Whether a store answered that a conditional put found the name taken."""
+    """Return whether a store answered that a conditional put found the name taken."""
     response = getattr(error, "response", None)
     code = response.get("Error", {}).get("Code", "") if isinstance(response, dict) else ""
     return code in {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 
 
 def open_storage(address: str) -> Storage:
-    """The storage at an address or in a folder. Raises UsageError where it cannot be written to, or fsspec is missing.
+    """Return the storage at an address or in a folder. Raises UsageError where it cannot be written to, or fsspec is
+    missing.
 
     What it takes to get in (keys, endpoints) is configured as for fsspec: environment, or ~/.config/fsspec.
     """

@@ -25,7 +25,7 @@ class Suspects:
         self._guilty: dict[str, dict[int, str]] = {}
 
     def died(self, shard: Shard, reason: str) -> list[Shard] | None:
-        """What to try next, once a worker on ``shard`` has died. None: nothing more can be done for this shard.
+        """Return what to try next, once a worker on ``shard`` has died. None: nothing more can be done for this shard.
 
         Raises SourceError where the members of the shard cannot be counted.
         """
@@ -44,7 +44,7 @@ class Suspects:
         return self._divide(shard, *shard.trial, reason)
 
     def survived(self, shard: Shard) -> list[Shard]:
-        """What to try next, once a trial has ended well, or could not be made."""
+        """Return what to try next, once a trial has ended well, or could not be made."""
         assert shard.trial is not None
         self._deaths.pop((shard.id, shard.trial), None)
         self._open[shard.id].discard(shard.trial)
@@ -61,7 +61,7 @@ class Suspects:
         return [shard.for_trial(*half) for half in halves]
 
     def _whole(self, shard_id: str) -> list[Shard]:
-        """The shard without what is guilty, when all trials are over."""
+        """Return the shard without what is guilty, when all trials are over."""
         if self._open[shard_id]:
             return []
         return [self._shards[shard_id].without(self._guilty[shard_id])]

@@ -40,7 +40,8 @@ class Tally:
         self.tell()
 
     def code(self, data: bytes, file: str, index: int, name: str) -> Coded | None:
-        """The output of the picture ``name``; None where it failed, and has been counted so, or is not to be tried.
+        """Return the output of the picture ``name``; None where it failed, and has been counted so, or is not to be
+        tried.
 
         ``file``: the name under which a failure is listed. Raises UsageError for what is wrong with every picture.
         """
@@ -80,7 +81,7 @@ class Tally:
         self._reported = now
 
     def record(self, status: Status) -> ShardRecord:
-        """The record of the shard, without what the job adds to each."""
+        """Return the record of the shard, without what the job adds to each."""
         shard = self.shard
         return ShardRecord(
             shard.id, shard.kind, status, shard.source, shard.output,

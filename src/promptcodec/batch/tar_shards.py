@@ -51,7 +51,7 @@ def code_tar(tally: Tally, storage: Storage) -> ShardRecord:
 
 
 def count_tar_members(address: str) -> int:
-    """How many members a tar file has. Raises SourceError."""
+    """Return how many members a tar file has. Raises SourceError."""
     with _members(address) as members:
         return sum(1 for _ in members)
 
@@ -104,7 +104,7 @@ def _problem(info: tarfile.TarInfo, data: IO[bytes] | None, picture: bool, outpu
 
 
 def _plain(info: tarfile.TarInfo, name: str | None = None, size: int | None = None) -> tarfile.TarInfo:
-    """A header for the output: that of the input, for another name and size where it is one of a coded picture."""
+    """Return a header for the output: the input's, with the name and size of a coded picture where it is one."""
     header = copy.copy(info)
     dropped = {"path", "size"} if name is not None else set()
     header.pax_headers = {

@@ -30,7 +30,7 @@ Place = str | PathLike[str]
 
 
 def available_cores() -> int:
-    """How many cores this process may use."""
+    """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -71,7 +71,7 @@ class Running:
     watcher: Watcher = field(default=_NOBODY)
 
     def open_engine(self, settings: Settings) -> Engine:
-        """The engine. Raises UsageError for one that there is not."""
+        """Return the engine. Raises UsageError for one that there is not."""
         if not isinstance(self.engine, str):
             return self.engine
         if self.engine == "local":
@@ -232,5 +232,5 @@ def retry(destination: Place, *, running: Running = Running(), **how: Any) -> Su
 
 
 def failures(destination: Place) -> list[Failure]:
-    """All pictures of the job of ``destination`` that have no output, with the sentence for each."""
+    """Return all pictures of the job of ``destination`` that have no output, with the sentence for each."""
     return Manifest(fspath(destination)).done().failures()

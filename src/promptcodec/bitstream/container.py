@@ -65,7 +65,7 @@ CHUNK_NAMES = {
 
 
 def pack(file: PtcFile) -> bytes:
-    """The bytes of a file. Raises LimitError for pictures and metadata beyond the format's limits."""
+    """Return the bytes of a file. Raises LimitError for pictures and metadata beyond the format's limits."""
     header, metadata = file.header, file.metadata
     check_size(header.width, header.height, MAX_PIXELS)
     if header.alpha != (metadata.alpha is not None):
@@ -144,13 +144,14 @@ class PtcReader:
         self.preview = unpack_preview(chunks[PREVIEW], self.header) if PREVIEW in chunks else None
 
     def tile(self, index: int) -> Tile:
-        """The tile with this number. Raises FormatError where it is damaged."""
+        """Return the tile with this number. Raises FormatError where it is damaged."""
         position = self._tiles[index]
         return unpack_tile(self._chunk(position, self._span(position)[1]), self._binding(index))
 
     def place_of(self, index: int, checksum: int) -> int | None:
-        """The number under which the tile that stands at ``index`` was written, where its integers have the CRC-32
-        ``checksum``; None where it was written into no place of this file."""
+        """Return the number under which the tile that stands at ``index`` was written, where its integers have the
+        CRC-32 ``checksum``; None where it was written into no place of this file.
+        """
         stored = self.tile(index).checksum ^ self._binding(index)
         return next((i for i in range(len(self._tiles)) if checksum ^ self._binding(i) == stored), None)
 
@@ -187,7 +188,7 @@ class PtcReader:
 
 
 def read_header(file: IO[bytes] | bytes, max_pixels: int | None = MAX_PIXELS) -> Header:
-    """The header alone, from the first bytes. Raises as ``unpack`` does."""
+    """Return the header alone, from the first bytes. Raises as ``unpack`` does."""
     return _read_start(file[:HEADER_BYTES] if isinstance(file, bytes) else file.read(HEADER_BYTES), max_pixels)[0]
 
 
@@ -219,7 +220,7 @@ def version_problem(version: int) -> str | None:
 
 
 def _read_start(data: bytes, max_pixels: int | None) -> tuple[Header, int]:
-    """The header, and the position after its chunk."""
+    """Return the header, and the position after its chunk."""
     if len(data) == 0:
         raise FormatError("the file is empty")
     if data[: len(SIGNATURE)] != SIGNATURE[: len(data)]:

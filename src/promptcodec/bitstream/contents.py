@@ -116,7 +116,7 @@ class PtcFile:
 
 
 def pack_header(header: Header) -> bytes:
-    """The payload of a header chunk. Raises FormatError for tiles that a file cannot have."""
+    """Return the payload of a header chunk. Raises FormatError for tiles that a file cannot have."""
     flags = _GREY * header.grey | _ALPHA * header.alpha | _TILED * bool(header.tile_width)
     tiles = b""
     if header.tile_width:
@@ -128,7 +128,7 @@ def pack_header(header: Header) -> bytes:
 
 
 def unpack_header(payload: bytes, max_pixels: int | None) -> Header:
-    """The header in a payload. Raises FormatError, VersionError, and LimitError for more than ``max_pixels``."""
+    """Return the header in a payload. Raises FormatError, VersionError, and LimitError for more than ``max_pixels``."""
     width, position = read_leb128(payload, 0)
     height, position = read_leb128(payload, position)
     if len(payload) - position < _FIXED.size:
@@ -167,7 +167,7 @@ def check_size(width: int, height: int, max_pixels: int | None) -> None:
 
 
 def pack_adapters(records: tuple[AdapterRecord, ...]) -> bytes:
-    """The payload of an adapters chunk. Raises FormatError for names and fingerprints of other lengths."""
+    """Return the payload of an adapters chunk. Raises FormatError for names and fingerprints of other lengths."""
     return b"".join(map(_pack_one, records))
 
 
@@ -179,7 +179,7 @@ def _pack_one(record: AdapterRecord) -> bytes:
 
 
 def unpack_adapters(payload: bytes) -> tuple[AdapterRecord, ...]:
-    """The records in a payload. Raises FormatError."""
+    """Return the records in a payload. Raises FormatError."""
     records, position = [], 0
     while position < len(payload):
         fingerprint = payload[position : position + FINGERPRINT_BYTES]
@@ -197,7 +197,7 @@ def unpack_adapters(payload: bytes) -> tuple[AdapterRecord, ...]:
 
 
 def _counted(payload: bytes, position: int) -> tuple[bytes, int]:
-    """Bytes with their number in front, and the position after them."""
+    """Return the bytes with their number in front, and the position after them."""
     count, start = read_leb128(payload, position)
     if start + count > len(payload):
         raise FormatError("the adapters chunk ends inside an adapter")
@@ -205,7 +205,7 @@ def _counted(payload: bytes, position: int) -> tuple[bytes, int]:
 
 
 def tile_binding(header: Header, adapters: tuple[AdapterRecord, ...], number: int) -> int:
-    """What a tile's checksum is XORed with: another one wherever the tile would decode to something else."""
+    """Return what a tile's checksum is XORed with: another one wherever the tile would decode to something else."""
     return _binding(header, pack_adapters(adapters), number)
 
 
@@ -214,12 +214,12 @@ def _binding(header: Header, more: bytes, number: int) -> int:
 
 
 def pack_tile(tile: Tile, binding: int) -> bytes:
-    """The payload of a tile chunk; ``binding``: what ``tile_binding`` gives."""
+    """Return the payload of a tile chunk; ``binding``: what ``tile_binding`` gives."""
     return _CHECKSUM.pack(tile.checksum ^ binding) + leb128(len(tile.offsets)) + tile.offsets + tile.stream
 
 
 def unpack_tile(payload: bytes, binding: int) -> Tile:
-    """The tile in a payload. Raises FormatError."""
+    """Return the tile in a payload. Raises FormatError."""
     if len(payload) < _CHECKSUM.size:
         raise FormatError(f"the tile has {len(payload)} bytes, too few for its checksum")
     count, start = read_leb128(payload, _CHECKSUM.size)
@@ -230,13 +230,13 @@ def unpack_tile(payload: bytes, binding: int) -> Tile:
 
 
 def pack_preview(preview: Preview, header: Header) -> bytes:
-    """The payload of a preview chunk."""
+    """Return the payload of a preview chunk."""
     start = leb128(preview.width) + leb128(preview.height) + _Q.pack(preview.q)
     return start + pack_tile(preview.tile, _binding(header, start, _PREVIEW_NUMBER))
 
 
 def unpack_preview(payload: bytes, header: Header) -> Preview:
-    """The preview in a payload. Raises FormatError."""
+    """Return the preview in a payload. Raises FormatError."""
     width, position = read_leb128(payload, 0)
     height, position = read_leb128(payload, position)
     if not (0 < width <= MAX_PREVIEW_SIDE and 0 < height <= MAX_PREVIEW_SIDE) or len(payload) < position + _Q.size:

@@ -21,12 +21,12 @@ _STEPS_A_BYTE, _STEPS = 64, 2**24  # what may be spent: half a second a million 
 
 
 def deflated(data: bytes) -> bytes:
-    """A zlib stream of ``data``, of the best level whose estimated cost is within bounds."""
+    """Return a zlib stream of ``data``, of the best level whose estimated cost is within bounds."""
     return deflated_from(data, quickly_deflated(data))
 
 
 def quickly_deflated(data: bytes) -> bytes:
-    """A zlib stream of ``data`` at a level that is always quick, to compare what may be deflated."""
+    """Return a zlib stream of ``data`` at a level that is always quick, to compare what may be deflated."""
     return zlib.compress(data, _QUICK)
 
 
@@ -37,7 +37,7 @@ def deflated_from(data: bytes, quick: bytes) -> bytes:
 
 
 def level_for(data: bytes, quick_bytes: int) -> int:
-    """The best level of zlib within bounds for ``data`` that the quick one makes ``quick_bytes`` of."""
+    """Return the best level of zlib within bounds for ``data`` that the quick one makes ``quick_bytes`` of."""
     occurrences, bound = _occurrences(data), _STEPS_A_BYTE * len(data) + _STEPS
     for level, chain in _CHAINS.items():
         if quick_bytes * min(occurrences, chain) <= bound:
@@ -46,13 +46,13 @@ def level_for(data: bytes, quick_bytes: int) -> int:
 
 
 def _run_lengths(data: bytes) -> bytes:
-    """A zlib stream whose only matches are runs: at times smaller than any other, and always quick."""
+    """Return a zlib stream whose only matches are runs: at times smaller than any other, and always quick."""
     stream = zlib.compressobj(9, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
     return stream.compress(data) + stream.flush()
 
 
 def _occurrences(data: bytes) -> float:
-    """How often, on average, a triple of bytes occurs in a window, runs of one value aside."""
+    """Return how often, on average, a triple of bytes occurs in a window, runs of one value aside."""
     values = np.frombuffer(data, dtype=np.uint8)
     starts = np.unique(np.linspace(0, max(len(values) - _WINDOW, 0), _SAMPLES).astype(np.int64))
     total = places = 0

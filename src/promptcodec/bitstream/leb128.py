@@ -16,7 +16,7 @@ def leb128(value: int) -> bytes:
 
 
 def read_leb128(data: bytes, position: int) -> tuple[int, int]:
-    """The number at ``position`` and the position after it.
+    """Return the number at ``position`` and the position after it.
 
     Raises FormatError beyond 5 bytes or the data's end, and for numbers of more bytes than they need: every number has
     one spelling, so that what was read is written as it was.

@@ -43,7 +43,7 @@ DEFAULT_BACKEND = "constriction" if "constriction" in BACKENDS else "python"
 
 
 def encode(steps: Sequence[Step], backend: str = DEFAULT_BACKEND) -> bytes:
-    """A stream of all steps' symbols. A step is symbols (int32), the table of each (uint8), and the tables.
+    """Return a stream of all steps' symbols. A step is symbols (int32), the table of each (uint8), and the tables.
 
     A decoder pulls the steps in the same order. Raises PromptcodecError for symbols 2^24 or more outside their table.
     """
@@ -74,7 +74,7 @@ class Decoder:
         self._coder = BACKENDS[backend](np.frombuffer(data, _WORD).astype(np.uint32))
 
     def pull(self, bins: NDArray[np.uint8], tables: FrequencyTables) -> NDArray[np.int32]:
-        """The next step's symbols, int32, as many as there are ``bins``.
+        """Return the next step's symbols, int32, as many as there are ``bins``.
 
         Raises FormatError where the stream is too short for so many: they are not even tried.
         """
@@ -104,7 +104,7 @@ class Decoder:
             )
 
     def _escaped(self, first: int, beyond: int) -> int:
-        """A symbol below ``first`` (odd codes) or from ``beyond`` up (even ones)."""
+        """Return a symbol below ``first`` (odd codes) or from ``beyond`` up (even ones)."""
         code, self._position = read_leb128(self._escapes, self._position)
         distance = code >> 1
         if distance >= _LARGEST_DISTANCE:

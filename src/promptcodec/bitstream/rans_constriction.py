@@ -30,7 +30,7 @@ class Ans:
         return self._coder.decode(_model(frequencies), number)  # type: ignore[no-any-return]
 
     def finish(self) -> NDArray[np.uint32]:
-        """All words, lowest first."""
+        """Return all words, lowest first."""
         return self._coder.get_compressed()  # type: ignore[no-any-return]
 
     @property
@@ -40,6 +40,7 @@ class Ans:
 
 
 def _model(frequencies: NDArray[np.int32]) -> Any:
-    """The library gives every entry one count and shares the rest out in proportion; with weights that are the counts
-    less one its scale is exactly 1, so no rounding ever decides a count."""
+    """Return the library gives every entry one count and shares the rest out in proportion; with weights that are the
+    counts less one its scale is exactly 1, so no rounding ever decides a count.
+    """
     return _Categorical(frequencies - 1.0, perfect=False, lazy=False)

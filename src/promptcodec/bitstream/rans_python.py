@@ -56,7 +56,7 @@ class Ans:
         return np.array(symbols, dtype=np.int32)
 
     def finish(self) -> NDArray[np.uint32]:
-        """All words, lowest first."""
+        """Return all words, lowest first."""
         words, state = list(self._words), self._state
         while state:
             words.append(state & 0xFFFFFFFF)

@@ -47,13 +47,13 @@ class FrequencyTables:
         return len(self.frequencies)
 
     def to_arrays(self) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-        """All frequencies in a row, the tables' lengths, and their offsets."""
+        """Return all frequencies in a row, the tables' lengths, and their offsets."""
         lengths = np.array([len(table) for table in self.frequencies], dtype=np.int32)
         return np.concatenate(self.frequencies), lengths, self.offsets
 
     @staticmethod
     def from_arrays(flat: NDArray[np.int32], lengths: NDArray[np.int32], offsets: NDArray[np.int32]) -> FrequencyTables:
-        """What ``to_arrays`` took apart. Raises PromptcodecError where the arrays are no tables."""
+        """Return what ``to_arrays`` took apart. Raises PromptcodecError where the arrays are no tables."""
         if flat.ndim != 1 or lengths.shape != offsets.shape or int(lengths.sum()) != len(flat) or (lengths < 0).any():
             raise PromptcodecError(f"{len(flat)} frequencies do not divide into {len(lengths)} tables")
         tables = np.split(np.ascontiguousarray(flat, dtype=np.int32), np.cumsum(lengths)[:-1])
@@ -80,7 +80,7 @@ class FrequencyTables:
         return bits
 
     def cost_bits(self, symbols: NDArray[np.int32], bins: NDArray[np.uint8]) -> float:
-        """The sum of ``symbol_bits``."""
+        """Return the sum of ``symbol_bits``."""
         return float(self.symbol_bits(symbols, bins).sum())
 
 
@@ -125,7 +125,7 @@ def tables_from_pmfs(pmfs: Sequence[NDArray[np.floating]], offsets: Sequence[int
 
 @cache
 def gaussian_tables() -> FrequencyTables:
-    """The 64 zero-mean Gaussian tables that ship with the package."""
+    """Return the 64 zero-mean Gaussian tables that ship with the package."""
     data = files("promptcodec.bitstream").joinpath(GAUSSIAN_FILE).read_bytes()
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         return FrequencyTables.from_arrays(arrays["frequencies"], arrays["lengths"], arrays["offsets"])

@@ -40,13 +40,13 @@ class Rect:
         return self.top + self.height
 
     def intersection(self, other: Rect) -> Rect:
-        """What both have in common; of no width or height where that is nothing."""
+        """Return what both have in common; of no width or height where that is nothing."""
         left, top = max(self.left, other.left), max(self.top, other.top)
         width, height = min(self.right, other.right) - left, min(self.bottom, other.bottom) - top
         return Rect(left, top, max(width, 0), max(height, 0))
 
     def seen_from(self, other: Rect) -> Rect:
-        """The same rectangle counted from the upper left corner of ``other``."""
+        """Return the same rectangle counted from the upper left corner of ``other``."""
         return Rect(self.left - other.left, self.top - other.top, self.width, self.height)
 
     def over(self, stride: int) -> Rect:
@@ -108,7 +108,7 @@ class Grid:
         return min(self.tile_width + 2 * halo, self.width) * min(self.tile_height + 2 * halo, self.height)
 
     def tile(self, index: int) -> Rect:
-        """The tile with this number."""
+        """Return the tile with this number."""
         row, column = divmod(index, self.columns)
         whole = Rect(column * self.tile_width, row * self.tile_height, self.tile_width, self.tile_height)
         return whole.intersection(self.whole)

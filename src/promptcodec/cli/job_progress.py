@@ -78,7 +78,7 @@ class JobProgress:
                 f"{record.seconds:.2f} s")  # fmt: skip
 
     def facts(self) -> str:
-        """What was done, and how much of it a second."""
+        """Return what was done, and how much of it a second."""
         done, seconds = self.done, max(time.monotonic() - self._begin, 1e-9)
         ratio = f"{100 * done.bytes_out / done.bytes_in:.1f} %" if done.bytes_in else "-"
         return (

@@ -72,7 +72,7 @@ class Request:
         return replace(self, settings={**self.settings, **settings})
 
     def __bool__(self) -> bool:
-        """Whether anything is wanted."""
+        """Return whether anything is wanted."""
         return bool(self.adapters or self.settings or self.maps)
 
     def __str__(self) -> str:
@@ -93,39 +93,39 @@ class AttachedAdapters(Protocol):
         adapters which only act behind it is ()."""
 
     def within(self, part: Rect) -> AttachedAdapters:
-        """The same for a part of the picture: what was asked for pixel by pixel is cut out."""
+        """Return the same for a part of the picture: what was asked for pixel by pixel is cut out."""
 
 
 class AdapterLibrary(Protocol):
     """All adapters that a codec may attach: those of the package, and those that a request names."""
 
     def with_maps_read(self, request: Request, height: int, width: int) -> Request:
-        """The request with its maps at the picture's size, in memory, for many calls of ``attach``.
+        """Return the request with its maps at the picture's size, in memory, for many calls of ``attach``.
 
         Raises UsageError and ImageError for what is no map.
         """
 
     def attach(self, request: Request, rgb: NDArray[np.uint8], q: float, effort: Effort) -> AttachedAdapters:
-        """Those that ``request``, which wants something, takes, for a picture (H, W, 3) at the rate q in [0, 1].
+        """Return those that ``request``, which wants something, takes, for a picture (H, W, 3) at the rate q in [0, 1].
 
         Raises UsageError for what no adapter takes, and for what one lacks; ModelMismatchError.
         """
 
     def open(self, records: tuple[AdapterRecord, ...], request: Request) -> AttachedAdapters | None:
-        """Those that a file names, with settings of ``request`` that are the decoder's to choose; None for none.
+        """Return those that a file names, with settings of ``request`` that are the decoder's to choose; None for none.
 
         Raises ModelMismatchError where one is missing, UsageError for settings that cannot be set.
         """
 
     def signalled(self, records: tuple[AdapterRecord, ...]) -> dict[str, float]:
-        """The scalars that those of a file signal, by name, such as its look. Raises ModelMismatchError."""
+        """Return the scalars that those of a file signal, by name, such as its look. Raises ModelMismatchError."""
 
 
 class NoAdapters:
     """The library of a codec without adapters: files that need none decode, and nothing can be asked for."""
 
     def with_maps_read(self, request: Request, height: int, width: int) -> Request:
-        """The empty request. Raises UsageError where anything is wanted."""
+        """Return the empty request. Raises UsageError where anything is wanted."""
         if request:
             raise _refusal(request)
         return request
@@ -143,7 +143,7 @@ class NoAdapters:
             raise UsageError(f"the file needs the adapters {names}, and this codec has none; open it with load()")
 
     def signalled(self, records: tuple[AdapterRecord, ...]) -> dict[str, float]:
-        """Nothing. Raises UsageError for a file that has some."""
+        """Return nothing. Raises UsageError for a file that has some."""
         self.open(records, Request())
         return {}
 

@@ -54,7 +54,7 @@ class AnalysedPicture:
         verify: bool = False,
         progress: Progress | None = None,
     ) -> bytes:
-        """A .ptc file of the picture: arguments, warnings and errors are those of ``Codec.encode``.
+        """Encode the picture into a .ptc file: arguments, warnings and errors are those of ``Codec.encode``.
 
         ``settings`` and ``look`` replace, or join, those that the picture was analysed with. An ``effort`` above 0
         refines latents for one rate, so it takes as long as it does in ``Codec.encode``.
@@ -77,7 +77,7 @@ class AnalysedPicture:
         verify: bool = False,
         progress: Progress | None = None,
     ) -> tuple[bytes, Picture]:
-        """As ``encode``, and the picture that ``Codec.decode_picture`` makes of the file.
+        """Encode as ``encode`` does, and return the picture that ``Codec.decode_picture`` makes of the file too.
 
         The integers that the file holds are at hand, so that its stream need not be decoded for it, unless the picture
         is divided into tiles; ``verify`` decodes it.
@@ -95,7 +95,7 @@ class AnalysedPicture:
         maps: Mapping[str, MapSource] | None = None,
         progress: Progress | None = None,
     ) -> AnalysedPicture:
-        """The same picture with another region, or none; see ``Codec.encode`` for what one is.
+        """Return the same picture with another region, or none; see ``Codec.encode`` for what one is.
 
         What was read is shared with this one, and the latents too where no map acts in their analysis: the region of
         the adapters in this package acts behind it. Raises as ``Codec.analysed`` does.

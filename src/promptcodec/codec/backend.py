@@ -37,7 +37,7 @@ class HyperNetworks(Protocol):
         """At q in [0, 1], those of adapters included."""
 
     def schedule(self, z_symbols: NDArray[np.int32], q: float, attached: Attached = None) -> Steps:
-        """The steps in which y is coded, given the integers of z (1, N, h/64, w/64).
+        """Return the steps in which y is coded, given the integers of z (1, N, h/64, w/64).
 
         The generator is sent the gained latent decoded so far, one array (1, M, h/16, w/16) that is filled as the steps
         go. Not for models with contextual means.
@@ -67,7 +67,7 @@ class Backend(Protocol):
         """What z decides."""
 
     def default_settings(self) -> AbstractContextManager[Any]:
-        """A context in which nothing that the program around has set reaches a file."""
+        """Return a context in which nothing that the program around has set reaches a file."""
 
     def analyse(
         self, rgb: NDArray[np.uint8], q: float, attached: Attached, effort: Effort, report: Callable[[], None]

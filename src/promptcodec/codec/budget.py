@@ -77,7 +77,7 @@ def bytes_a_pixel(config: Model, gradients: bool = False) -> float:
 
 
 def _even(length: int, most: int) -> int:
-    """The size of as few tiles as possible, as equal as multiples of 256 allow."""
+    """Return the size of as few tiles as possible, as equal as multiples of 256 allow."""
     count = -(-length // most)
     return _multiple(-(-length // count), TILE_UNIT)
 

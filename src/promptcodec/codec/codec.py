@@ -79,7 +79,7 @@ class Codec:
         verify: bool = False,
         progress: Progress | None = None,
     ) -> bytes:
-        """A .ptc file of ``image`` (path, file object, bytes, PIL image, NumPy array or tensor).
+        """Encode ``image`` (path, file object, bytes, PIL image, NumPy array or tensor) into a .ptc file.
 
         ``quality``: 0 (smallest) to 100 (best), 50 by default; or a ``target``, whose quality is searched: the picture
         is analysed once. ``strip`` leaves out EXIF and XMP; ``source_hash`` (8 bytes) is stored for programs that
@@ -121,7 +121,7 @@ class Codec:
         memory: int = DEFAULT_MEMORY,
         progress: Progress | None = None,
     ) -> AnalysedPicture:
-        """``image`` with its latents, to be encoded many times: the arguments are those of ``encode``.
+        """Analyse ``image`` and keep its latents, to be encoded many times: the arguments are those of ``encode``.
 
         Maps, of which ``roi`` is one, are read once. All latents stay in memory, about 5 bytes a pixel beside the
         picture's 3: see ``AnalysedPicture.nbytes``. Raises ImageError, LimitError and UsageError.
@@ -143,7 +143,7 @@ class Codec:
         crop: Rect | None = None,
         progress: Progress | None = None,
     ) -> Image.Image:
-        """The picture in a .ptc file, as a PIL image with its metadata.
+        """Decode the picture in a .ptc file, as a PIL image with its metadata.
 
         ``adapters``: files, for pictures that need others than those of the package. ``settings`` and ``look`` set anew
         what an adapter of the file leaves to the decoder; a setting that no adapter of the file takes attaches one that
@@ -173,7 +173,7 @@ class Codec:
         crop: Rect | None = None,
         progress: Progress | None = None,
     ) -> Picture:
-        """As ``decode``, but a ``Picture``."""
+        """Decode as ``decode`` does, into a ``Picture``."""
         request = Request.of(adapters, settings, look=look)
         with self.backend.default_settings():
             return self._decoder.decode(reader(data, max_pixels), request, crop, progress)
@@ -181,7 +181,7 @@ class Codec:
     def verify(
         self, data: bytes | PtcReader, *, adapters: Sequence[AdapterSource] = (), max_pixels: int | None = MAX_PIXELS
     ) -> None:
-        """All of ``decode_picture`` that can fail, without the synthesis: no pixels are made. Raises as it does.
+        """Do all of ``decode_picture`` that can fail, without the synthesis: no pixels are made. Raises as it does.
 
         The preview is checked as well, which ``decode_picture`` does not look at.
         """
@@ -191,7 +191,7 @@ class Codec:
     def bit_allocation(
         self, data: bytes | PtcReader, *, adapters: Sequence[AdapterSource] = (), max_pixels: int | None = MAX_PIXELS
     ) -> Float64s:
-        """Where a file's bits go: those of each block of 16 x 16 pixels, float64 (H/16, W/16), both rounded up.
+        """Return where a file's bits go: those of each block of 16 x 16 pixels, float64 (H/16, W/16), both rounded up.
 
         They are -log2 p of the integers that the file holds, by the very tables that coded them; those of z, which
         stand for 64 x 64 pixels, are spread over their blocks. Their sum is the file's size in bits, less its header,
@@ -202,7 +202,7 @@ class Codec:
             return self._decoder.bit_allocation(reader(data, max_pixels), Request(tuple(adapters)))
 
     def decode_preview(self, header: Header, preview: Preview) -> Picture:
-        """The picture in small. Raises as ``decode`` does."""
+        """Decode the picture in small. Raises as ``decode`` does."""
         with self.backend.default_settings():
             return self._decoder.decode_preview(header, preview)
 

@@ -38,7 +38,7 @@ class Decoder:
         self, file: PtcReader, request: Request, crop: Rect | None = None, progress: Progress | None = None,
         known: Mapping[int, DecodedLatents] | None = None,
     ) -> Picture:  # fmt: skip
-        """The picture in a file, or the part ``crop`` of it; ``known``: see ``DecodedTiles``.
+        """Return the picture in a file, or the part ``crop`` of it; ``known``: see ``DecodedTiles``.
 
         Raises as ``Codec.decode`` does.
         """
@@ -82,7 +82,7 @@ class Decoder:
         return Picture(rgb=rgb, grey=header.grey, alpha=alpha, icc=metadata.icc, exif=metadata.exif, xmp=metadata.xmp)
 
     def bit_allocation(self, file: PtcReader, request: Request) -> Float64s:
-        """Where a file's bits go: see ``Codec.bit_allocation``. Raises as ``decode`` does."""
+        """Return where a file's bits go: see ``Codec.bit_allocation``. Raises as ``decode`` does."""
         latents, grid = DecodedTiles(self.coder, file, self._opened(file, request)), file.header.grid
         file.check_tiles()
         rows, columns = (-(-side // PLACE) for side in (grid.height, grid.width))
@@ -100,7 +100,7 @@ class Decoder:
         return bits
 
     def verify(self, file: PtcReader, request: Request) -> None:
-        """All of ``decode`` that can fail, without the synthesis, and the preview. Raises as ``decode`` does."""
+        """Do all of ``decode`` that can fail, without the synthesis, and the preview. Raises as ``decode`` does."""
         latents, header, small = DecodedTiles(self.coder, file, self._opened(file, request)), file.header, file.preview
         file.check_tiles()
         check_memory(header.height, header.width, header.grid.largest_region(0))
@@ -113,7 +113,7 @@ class Decoder:
             self.coder.verify(coded, small.height, small.width, small.q / Q_STEPS)
 
     def decode_preview(self, header: Header, preview: Preview) -> Picture:
-        """The picture in small. Raises as ``decode`` does."""
+        """Return the picture in small. Raises as ``decode`` does."""
         self.check_model(header)
         q, tile = preview.q / Q_STEPS, preview.tile
         coded = CodedLatents(tile.stream, tile.offsets, tile.checksum)
@@ -138,5 +138,5 @@ class Decoder:
 
 
 def reader(data: bytes | PtcReader, max_pixels: int | None) -> PtcReader:
-    """A file in memory, ready to be read. Raises FormatError and LimitError."""
+    """Return a file in memory, ready to be read. Raises FormatError and LimitError."""
     return data if isinstance(data, PtcReader) else PtcReader(io.BytesIO(data), max_pixels)

@@ -68,7 +68,7 @@ def choose_scale_offsets(log_sigma: Float64s) -> bytes:
 
 
 def _split(values: Float64s) -> list[Float64s]:
-    """All values in C order, in pieces."""
+    """Return all values in C order, in pieces."""
     flat = values.reshape(-1)
     return [flat[start : start + PIECE] for start in range(0, flat.size, PIECE)]
 
@@ -79,7 +79,7 @@ def _check_finite(log_sigma: Float64s, mean: Float64s) -> None:
 
 
 def mean_margin(mean: Float64s) -> float:
-    """How far from a border of the grid all means of a piece shall lie: the more, the larger the largest."""
+    """Return how far from a border of the grid all means of a piece shall lie: the more, the larger the largest."""
     largest = float(np.abs(mean).max()) if mean.size else 0.0
     return MEAN_MARGIN * max(1.0, largest / MEAN_MARGIN_GROWS_FROM)
 
@@ -149,7 +149,7 @@ def _shift(offset: int) -> float:
 
 
 def _clear(position: Float64s, margin: float) -> bool:
-    """Whether no position is within ``margin`` of a border, which lie at half-integers."""
+    """Return whether no position is within ``margin`` of a border, which lie at half-integers."""
     if not position.size:
         return True
     distance = np.floor(position)
@@ -178,7 +178,7 @@ class OffsetReader:
         self._zeros = self._gap() if sparse else 0
 
     def take(self, count: int) -> bytes:
-        """The next ``count`` offsets; fewer where a dense stream ends."""
+        """Return the next ``count`` offsets; fewer where a dense stream ends."""
         if not self._sparse:
             self._position += count
             return self._packed[self._position - count : self._position]
@@ -196,7 +196,7 @@ class OffsetReader:
         return bytes(taken)
 
     def finish(self) -> bool:
-        """Whether all offsets have been taken."""
+        """Return whether all offsets have been taken."""
         return self._zeros is None if self._sparse else self._position == len(self._packed)
 
     def _gap(self) -> int | None:

@@ -195,7 +195,7 @@ def run(
 
 
 def symbols_of_z(hyper: HyperNetworks, latents: Analysis, gains: Gains) -> Symbols:
-    """The integers of z that an encoder chooses. Raises PromptcodecError as ``rounded`` does."""
+    """Return the integers of z that an encoder chooses. Raises PromptcodecError as ``rounded`` does."""
     return kept(rounded(latents.z.astype(np.float64) * gains.z - hyper.medians), latents.keep_z)
 
 
@@ -210,7 +210,9 @@ def bits_of_z(hyper: HyperNetworks, z_symbols: Symbols) -> Float64s:
 
 
 def pull_z(hyper: HyperNetworks, decoder: Decoder, height: int, width: int) -> Symbols:
-    """The integers of z of a tile of ``height`` x ``width`` pixels. Raises FormatError where the stream is short."""
+    """Return the integers of z of a tile of ``height`` x ``width`` pixels. Raises FormatError where the stream is
+    short.
+    """
     shape = (1, hyper.config.hyper_channels, -(-height // STRIDE), -(-width // STRIDE))
     return decoder.pull(_channels(shape), hyper.tables).reshape(shape)
 
@@ -236,7 +238,7 @@ def rounded(values: Floats) -> Symbols:
 
 
 def part_of(keep: NDArray[np.bool_] | None, shape: tuple[int, ...], where: Where) -> NDArray[np.bool_] | None:
-    """What of a mask that broadcasts to ``shape`` lies at ``where``."""
+    """Return what of a mask that broadcasts to ``shape`` lies at ``where``."""
     return None if keep is None else np.broadcast_to(keep, shape)[where]
 
 
@@ -246,7 +248,7 @@ def kept(symbols: Symbols, keep: NDArray[np.bool_] | None) -> Symbols:
 
 
 def flat(symbols: Symbols) -> Symbols:
-    """All symbols in C order, as the entropy coder takes them."""
+    """Return all symbols in C order, as the entropy coder takes them."""
     return np.ascontiguousarray(symbols).reshape(-1)
 
 

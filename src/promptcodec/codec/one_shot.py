@@ -69,7 +69,7 @@ class SymbolCoder:
     def decode(
         self, coded: CodedLatents, height: int, width: int, q: float, attached: Attached = None
     ) -> tuple[Symbols, Float64s]:
-        """The symbols of a tile of ``height`` x ``width`` pixels, and log σ. Raises as ``decode_both`` does."""
+        """Return the symbols of a tile of ``height`` x ``width`` pixels, and log σ. Raises as ``decode_both`` does."""
         symbols, log_sigma, _ = self._decoded(coded, height, width, q, attached)
         return symbols, log_sigma
 
@@ -152,7 +152,7 @@ class OneShotCoder:
         return z_hat(self.hyper, symbols.z, self.hyper.gains(q, attached)), y_hat.astype(np.float64)
 
     def latent(self, symbols: Symbols, log_sigma: Float64s, q: float, attached: Attached = None) -> Floats:
-        """The gained ŷ that ``symbols`` stand for, float32 (1, M, h/16, w/16): the symbols plus the means."""
+        """Return the gained ŷ that ``symbols`` stand for, float32 (1, M, h/16, w/16): the symbols plus the means."""
         residual = symbols.y.astype(np.float32)
         return self._means(symbols.z, log_sigma, q, attached, lambda step: residual[step.where] + step.mean)
 

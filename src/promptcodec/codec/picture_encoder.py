@@ -68,7 +68,7 @@ class FileMaker:
         self._latest: tuple[bytes, DecodedLatents] | None = None
 
     def encode(self, latents: Iterable[Analysis], q: int) -> bytes:
-        """The file of latents before gains, a tile each."""
+        """Return the file of latents before gains, a tile each."""
         tiles, steering = [], self._attached
         tiled = self._header.tile_count > 1
         for index, analysis in enumerate(latents):
@@ -84,7 +84,7 @@ class FileMaker:
         return data
 
     def decode(self, data: bytes) -> Picture:
-        """What ``Codec.decode_picture`` makes of a file; of the latest one without decoding its stream."""
+        """Return what ``Codec.decode_picture`` makes of a file; of the latest one without decoding its stream."""
         known = None
         if self._latest is not None and self._latest[0] is data:
             known = {0: self._latest[1]}
@@ -103,7 +103,7 @@ class PictureEncoder:
         self, request: Request, quality: float | None, target: Target | None, effort: Effort, options: FileOptions,
         progress: Progress | None = None, kept: KeptLatents | None = None,
     ) -> bytes:  # fmt: skip
-        """A .ptc file. Raises and warns as ``Codec.encode`` does.
+        """Return a .ptc file. Raises and warns as ``Codec.encode`` does.
 
         ``kept``: latents of an earlier call, which take the analysis's place where it would give them again, and which
         are replaced where it would not. Without an effort only: that refines latents for one rate.
@@ -125,7 +125,7 @@ class PictureEncoder:
         return data, decoded
 
     def with_maps_read(self, request: Request) -> Request:
-        """A request for many calls of ``encode``, whose maps are read once. Raises UsageError and ImageError."""
+        """Return a request for many calls of ``encode``, whose maps are read once. Raises UsageError and ImageError."""
         with self._backend.default_settings():
             return self._decoder.adapters.with_maps_read(request, *self.picture.rgb.shape[:2])
 

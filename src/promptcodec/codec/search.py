@@ -51,7 +51,8 @@ class Target:
 
 
 def rate_step(config: Model, quality: float | None, target: Target | None) -> int:
-    """The step of a quality from 0 to 100, 50 by default, and the first to try for a target; 0 for models of one rate.
+    """Return the step of a quality from 0 to 100, 50 by default, and the first to try for a target; 0 for models of one
+    rate.
 
     Raises UsageError where both are given, for qualities out of range, and for models that take neither.
     """
@@ -75,7 +76,9 @@ def one_target(
     ms_ssim: float | None = None,
     ssimulacra2: float | None = None,
 ) -> Target | None:
-    """The one target that is given, None where none is. Raises UsageError for several, and for impossible values."""
+    """Return the one target that is given, None where none is. Raises UsageError for several, and for impossible
+    values.
+    """
     values: dict[Kind, float | None] = {
         "size": size, "bpp": bpp, "psnr": psnr, "ms_ssim": ms_ssim, "ssimulacra2": ssimulacra2,
     }  # fmt: skip
@@ -111,11 +114,11 @@ class Goal:
         return self.high if self.limits_size else self.low
 
     def hit(self, score: float) -> bool:
-        """Whether the goal is reached."""
+        """Return whether the goal is reached."""
         return self.low <= score <= self.high
 
     def safe(self, score: float) -> bool:
-        """Whether a file with this score may be handed out."""
+        """Return whether a file with this score may be handed out."""
         return score <= self.limit if self.limits_size else score >= self.limit
 
 
@@ -135,7 +138,7 @@ def search(
     last_step: int,
     refined: Callable[[int], bytes] | None = None,
 ) -> bytes:
-    """A file that ``goal`` accepts, in at most MOST_ENCODES encodes of steps from 0 to ``last_step``.
+    """Return a file that ``goal`` accepts, in at most MOST_ENCODES encodes of steps from 0 to ``last_step``.
 
     The score grows with the step. Where no step hits the goal (small files change by leaps), the closest safe file is
     returned, with a warning. ``refined`` encodes better and more slowly: then the step is corrected in at most
@@ -178,7 +181,7 @@ def _search(encode: Callable[[int], bytes], goal: Goal, score: Callable[[bytes],
 def _corrected(
     encode: Callable[[int], bytes], goal: Goal, score: Callable[[bytes], float], last_step: int, step: int
 ) -> Trial | None:
-    """The best of a few encodes of another kind than those that found ``step``; None where none is safe."""
+    """Return the best of a few encodes of another kind than those that found ``step``; None where none is safe."""
     trials: list[Trial] = []
     while len(trials) < MOST_REFINED and all(t.step != step for t in trials):
         data = encode(step)
@@ -198,7 +201,7 @@ def _closest(trials: list[Trial], goal: Goal) -> Trial:
 
 
 def _next_step(trials: list[Trial], goal: Goal, last_step: int) -> int | None:
-    """Where to look next, None where no step is left."""
+    """Return where to look next, None where no step is left."""
     if not trials:
         return last_step // 2
     below = max((t for t in trials if t.score < goal.low), key=lambda t: t.step, default=None)

@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 
 
 def tile_of(latents: Analysis, part: Rect) -> Analysis:
-    """What of the latents of a region lies in ``part`` of it: whole blocks of 64 pixels."""
+    """Return what of the latents of a region lies in ``part`` of it: whole blocks of 64 pixels."""
     return Analysis(
         cropped(latents.y, part, PLACE), cropped(latents.z, part, STRIDE),
         cropped(latents.keep_y, part, PLACE), cropped(latents.keep_z, part, STRIDE),
@@ -63,7 +63,7 @@ def analysed_tiles(
 
 
 def _reporting(progress: Progress | None, done: int, total: int) -> Callable[[], None]:
-    """A function that tells ``progress`` of one step more at every call."""
+    """Return a function that tells ``progress`` of one step more at every call."""
     counted = count(done + 1)
     return lambda: progress(min(next(counted), total), total) if progress is not None else None
 
@@ -75,7 +75,7 @@ def cropped(latent: None, part: Rect, stride: int) -> None: ...
 
 
 def cropped(latent: NDArray[Any] | None, part: Rect, stride: int) -> NDArray[Any] | None:
-    """What of a latent, or of a mask of one (B, C, h or 1, w or 1), lies in ``part``: whole blocks of 64 pixels."""
+    """Cut ``part``, in whole blocks of 64 pixels, out of a latent, or of a mask of one (B, C, h or 1, w or 1)."""
     if latent is None:
         return None
     blocks = part.over(STRIDE)
@@ -135,7 +135,7 @@ class DecodedTiles:
         return self._decoded[index]
 
     def _proven(self, index: int, decode: Callable[..., Result]) -> Result:
-        """What ``decode`` makes of a tile; where its checksum is that of another place, the error says which."""
+        """Return what ``decode`` makes of a tile; where its checksum is that of another place, the error says which."""
         part, tile = self._grid.tile(index), self._file.tile(index)
         coded = CodedLatents(tile.stream, tile.offsets, tile.checksum)
         try:
@@ -158,12 +158,12 @@ class DecodedTiles:
 
 
 def dequantised(coder: Coder, y_hat: Floats, q: float, attached: AttachedAdapters | None = None) -> Floats:
-    """The decoded, gained latent (1, M, h/16, w/16) as the synthesis sees it, float32."""
+    """Return the decoded, gained latent (1, M, h/16, w/16) as the synthesis sees it, float32."""
     return (y_hat * coder.hyper.gains(q, attached).y_inverse).astype(np.float32)
 
 
 def _joined(parts: list[tuple[Rect, Floats]], region: Rect, stride: int) -> Floats:
-    """The latents of ``region``, from those of the tiles that it touches."""
+    """Return the latents of ``region``, from those of the tiles that it touches."""
     count, goal = STRIDE // stride, region.over(STRIDE)
     first = parts[0][1]
     whole = np.empty((1, first.shape[1], goal.height * count, goal.width * count), first.dtype)

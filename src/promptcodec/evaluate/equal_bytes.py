@@ -31,7 +31,7 @@ class PeerFile:
 
 
 def peer_file(codec: EvaluatedCodec, pixels: Pixels, size: int) -> PeerFile:
-    """The best file of ``codec`` that is not larger than ``size`` bytes, decoded and measured.
+    """Return the best file of ``codec`` that is not larger than ``size`` bytes, decoded and measured.
 
     ``pixels``: uint8 (H, W, 3). Raises TargetError where even the codec's smallest file is larger.
     """
@@ -41,7 +41,7 @@ def peer_file(codec: EvaluatedCodec, pixels: Pixels, size: int) -> PeerFile:
 
 
 def largest_within(codec: EvaluatedCodec, pixels: Pixels, size: int) -> tuple[float, bytes]:
-    """The setting and the file of ``codec`` that comes closest to ``size`` bytes without passing it, of
+    """Return the setting and the file of ``codec`` that comes closest to ``size`` bytes without passing it, of
     MOST_ENCODES at most.
 
     Raises TargetError where even the codec's smallest file is larger.
@@ -81,7 +81,7 @@ class _Scale:
         return value if self._whole else math.exp(value)
 
     def next(self, files: dict[float, bytes], size: int) -> float | None:
-        """Where to look next; None where no position is left."""
+        """Return where to look next; None where no position is left."""
         below = max((p for p, data in files.items() if len(data) <= size), default=None)
         above = min((p for p, data in files.items() if len(data) > size), default=None)
         if below is not None and above is not None and below > above:

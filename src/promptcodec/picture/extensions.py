@@ -11,7 +11,7 @@ _NO_PICTURES = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "PTC", 
 
 @cache
 def picture_extensions() -> frozenset[str]:
-    """All extensions of pictures that Pillow reads, such as ``.png``."""
+    """Return all extensions of pictures that Pillow reads, such as ``.png``."""
     from PIL import Image
 
     Image.init()

@@ -14,7 +14,7 @@ FLAT = 0.25  # share of pixels equal to their left neighbour below which a PNG h
 
 
 def lossless_size(picture: Picture) -> int | None:
-    """Bytes in which PNG stores the pixels, alpha aside; None where it has no chance against a lossy file."""
+    """Return the bytes that a PNG of the pixels takes, without alpha; None where it cannot beat a lossy file."""
     pixels = picture.rgb[:, :, 0] if picture.grey else picture.rgb
     if pixels.shape[1] > 1:
         flat = sum(_flat(pixels[top : top + ROWS]) for top in range(0, len(pixels), ROWS))

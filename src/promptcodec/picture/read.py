@@ -62,7 +62,7 @@ _METADATA = frozenset({
 
 
 def read(source: Source, max_pixels: int = MAX_PIXELS) -> Picture:
-    """A picture from a path, encoded bytes, a binary file, a PIL image, an array or a tensor.
+    """Read a picture from a path, encoded bytes, a binary file, a PIL image, an array or a tensor.
 
     One that is read already is returned as it is. Larger pictures than ``max_pixels`` are refused by their header.
 
@@ -142,7 +142,7 @@ def _from_netpbm(file: BinaryIO, header: NetpbmHeader, max_pixels: int) -> Pictu
 
 
 def _opened_tiff(file: BinaryIO) -> Image.Image:
-    """A TIFF file of samples that Pillow does not read."""
+    """Open a TIFF file of samples that Pillow does not read."""
     try:
         return Image.open(rewritten(file))
     except Image.DecompressionBombError as error:
@@ -187,18 +187,20 @@ def _from_pil(image: Image.Image, max_pixels: int) -> Picture:
 
 
 def _may_hold_more(image: Image.Image) -> bool:
-    """Whether the file may hold more pictures than this one."""
+    """Return whether the file may hold more pictures than this one."""
     return image.format is not None and (image.format != "JPEG" or _has_segments(image, "APP1", "APP2"))
 
 
 def _has_plain_samples(image: Image.Image, icc: bytes | None) -> bool:
-    """Whether the samples are 8 bits of grey or RGB to start with, which no transparent colour and no curve changes."""
+    """Return whether the samples are 8 bits of grey or RGB to start with, which no transparent colour and no curve
+    changes.
+    """
     plain = image.mode == "RGB" or (image.mode == "L" and icc is None)
     return plain and image.format in _SIMPLE and _SAMPLE_FACTS.isdisjoint(image.info)
 
 
 def _may_have_metadata(image: Image.Image) -> bool:
-    """Whether there may be EXIF data, XMP or an orientation, in the file or set in memory."""
+    """Return whether there may be EXIF data, XMP or an orientation, in the file or set in memory."""
     if image.format not in _SIMPLE or _has_segments(image, "APP1"):
         return True
     return not _METADATA.isdisjoint(image.info) or bool(image.getexif())
@@ -209,7 +211,7 @@ def _has_segments(image: Image.Image, *names: str) -> bool:
 
 
 def _further_pictures(image: Image.Image) -> Sequence[str]:
-    """What the file holds beside its picture; nothing where that cannot be told: it only informs."""
+    """Return what the file holds beside its picture; nothing where that cannot be told: it only informs."""
     try:
         return lost_pictures(image)
     except _DAMAGED:
@@ -238,7 +240,7 @@ def _from_array(array: NDArray[Any], max_pixels: int) -> Picture:
 
 
 def _from_levels(pixels: NDArray[np.uint8]) -> Picture:
-    """A picture of 8-bit samples (H, W, C)."""
+    """Make a picture of 8-bit samples (H, W, C)."""
     channels = pixels.shape[2]
     grey = channels < 3
     rgb = np.repeat(pixels[:, :, :1], 3, axis=2) if grey else np.ascontiguousarray(pixels[:, :, :3])

@@ -54,7 +54,9 @@ def tiff_metadata(image: Image.Image) -> TiffMetadata | None:
 
 
 def icc_profile(image: Image.Image, tiff: TiffMetadata | None) -> bytes | None:
-    """The ICC profile, whether or not it is one. To be called before the image is loaded, which may close its file."""
+    """Return the ICC profile, whether or not it is one. To be called before the image is loaded, which may close its
+    file.
+    """
     icc: object = image.info.get("icc_profile") or None
     if icc is None and image.format in UNREAD:
         icc = unread_profile(image)

@@ -15,7 +15,7 @@ _BMP_V5 = 124  # bytes of the one that may have a profile
 
 
 def unread_profile(image: Image.Image) -> bytes | None:
-    """The profile in the file of an image of one of these formats that has not been loaded; None for none."""
+    """Return the profile in the file of an image of one of these formats that has not been loaded; None for none."""
     file = getattr(image, "fp", None)
     if file is None or file.closed:
         return None

@@ -34,7 +34,7 @@ Pictures to .ptc files and back. Bodies are files as they are: `curl --data-bina
 
 
 def make_app(settings: Settings) -> ASGIApp:
-    """The application of a service, which begins and ends with it."""
+    """Return the application of a service, which begins and ends with it."""
     service = Service(settings)
     return Gate(make_routes(service), settings.hosts, service.telemetry, MOST_REQUESTS + settings.max_queue)
 

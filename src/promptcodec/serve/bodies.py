@@ -57,7 +57,7 @@ class BodyReader:
             raise ServiceError("busy", "too many uploads at once; try again in a moment", 2)
 
     async def read_json(self, request: Request, model: type[Model]) -> Model:
-        """A small body of JSON. Raises ServiceError for what is none, or not what ``model`` describes."""
+        """Return a small body of JSON. Raises ServiceError for what is none, or not what ``model`` describes."""
         whole = bytearray()
         async for piece in self.pieces(request):
             whole += piece
@@ -98,7 +98,7 @@ class Body:
     size: int = 0
 
     async def read(self) -> bytes:
-        """All of it. Raises ServiceError, for an empty one as well."""
+        """Return all of it. Raises ServiceError, for an empty one as well."""
         try:
             announced = int(self.request.headers.get("content-length", "0"))
         except ValueError:
@@ -124,7 +124,9 @@ class _Part:
 
 
 def multipart_parts(data: bytes, content_type: str) -> dict[str, bytes]:
-    """The parts of a multipart/form-data body by name. Raises ServiceError for what is none, and for equal names."""
+    """Return the parts of a multipart/form-data body by name. Raises ServiceError for what is none, and for equal
+    names.
+    """
     boundary = _parameter(content_type, "content-type", "boundary")
     if not boundary:
         raise ServiceError("malformed", "the multipart body's Content-Type has no boundary")
@@ -194,7 +196,7 @@ class _Collector:
 
 
 def _parameter(value: str, header: str, name: str) -> str:
-    """A parameter of a header's value; empty where there is none."""
+    """Return a parameter of a header's value; empty where there is none."""
     message = Header()
     message[header] = value.replace("\r", " ").replace("\n", " ")
     parameter = message.get_param(name, header=header)

@@ -28,7 +28,7 @@ class Coding:
         return {"encode": self.encode, "decode": self.decode, "info": self.info}
 
     def encode(self, arguments: Arguments, blobs: Blobs, check: Check) -> Message:
-        """A .ptc file of the blob ``picture``. ``arguments``: ``options`` of ``Codec.encode``, and ``model``.
+        """Return a .ptc file of the blob ``picture``. ``arguments``: ``options`` of ``Codec.encode``, and ``model``.
 
         Maps are numbers and rectangles among the options, or pictures in blobs of their names.
         """
@@ -41,7 +41,9 @@ class Coding:
         return Message({}, {"file": data})
 
     def decode(self, arguments: Arguments, blobs: Blobs, check: Check) -> Message:
-        """The picture in the blob ``file``. ``arguments``: ``format``, ``look``, ``settings``, ``crop``, ``strip``."""
+        """Return the picture in the blob ``file``. ``arguments``: ``format``, ``look``, ``settings``, ``crop``,
+        ``strip``.
+        """
         crop = arguments["crop"]
         picture = decoded(
             blobs["file"], self._max_pixels, check, look=arguments["look"], settings=arguments["settings"],
@@ -52,7 +54,7 @@ class Coding:
         return Message({}, {"picture": file.getvalue()})
 
     def info(self, arguments: Arguments, blobs: Blobs, check: Check) -> Message:
-        """What the blob ``file`` says of itself, see ``promptcodec.info``."""
+        """Return what the blob ``file`` says of itself, see ``promptcodec.info``."""
         return Message(asdict(info(blobs["file"])))
 
     def _maps(self, sources: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,12 +73,12 @@ class Coding:
 
 
 def target_of(pair: tuple[Any, float] | None) -> Target | None:
-    """A target from its kind and value."""
+    """Return a target from its kind and value."""
     return None if pair is None else Target(*pair)
 
 
 def decoded(data: bytes, max_pixels: int, check: Check, **options: Any) -> Picture:
-    """The picture in a file, by ``Codec.decode_picture`` with ``options``. Raises as it does."""
+    """Return the picture in a file, by ``Codec.decode_picture`` with ``options``. Raises as it does."""
     with opened(data, max_pixels) as file:
         return codec_for(file.header).decode_picture(
             file, max_pixels=max_pixels, progress=lambda *_: check(), **options

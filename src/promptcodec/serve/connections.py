@@ -56,5 +56,5 @@ class BoundedProtocol(H11Protocol):
 
 
 def bounded_protocol(seconds: float) -> type[Any]:
-    """The protocol with these seconds."""
+    """Return the protocol with these seconds."""
     return type("BoundedProtocol", (BoundedProtocol,), {"seconds": seconds})

@@ -143,5 +143,5 @@ class _Exchange:
 
 
 def problem_response(problem: ServiceError) -> JSONResponse:
-    """A problem as an answer."""
+    """Return a problem as an answer."""
     return JSONResponse(problem.body, problem.kind.status, dict(problem.headers), MEDIA_TYPE)

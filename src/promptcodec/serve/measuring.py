@@ -38,7 +38,7 @@ class Measuring:
         return Message(_facts(measures(original.rgb, picture.rgb)))
 
     def peer(self, arguments: Arguments, blobs: Blobs, check: Check) -> Message:
-        """The best file of ``codec`` for the blob ``original`` in at most ``bytes`` bytes.
+        """Return the best file of ``codec`` for the blob ``original`` in at most ``bytes`` bytes.
 
         Its size and measures, and its picture as the blob ``picture``.
         """
@@ -61,7 +61,8 @@ class Measuring:
         return Message({"points": points})
 
     def bits(self, arguments: Arguments, blobs: Blobs, check: Check) -> Message:
-        """Where the bits of the blob ``file`` go, as a transparent PNG, ``overlay``; ``low`` and ``high`` of its scale.
+        """Return where the bits of the blob ``file`` go, as a transparent PNG, ``overlay``; ``low`` and ``high`` of its
+        scale.
 
         ``scale``: [low, high] in bits per pixel, or None for the file's own.
         """

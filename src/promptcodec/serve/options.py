@@ -17,7 +17,7 @@ from promptcodec.store.shipped_adapters import ShippedAdapter, shipped_adapters
 
 
 def model_named(name: str | None) -> str:
-    """A shipped model's name. Raises UsageError for any other."""
+    """Return a shipped model's name. Raises UsageError for any other."""
     name = name or DEFAULT
     if name not in shipped_models():
         raise UsageError(f"there is no model {name!r}; this service has {', '.join(shipped_models())}")
@@ -25,7 +25,7 @@ def model_named(name: str | None) -> str:
 
 
 def adapters_of(model: str) -> list[ShippedAdapter]:
-    """The adapters that ship for a model."""
+    """Return the adapters that ship for a model."""
     metadata = shipped_models()[model]
     return [a for a in shipped_adapters() if a.base_name == f"{metadata['name']} {metadata['version']}"]
 
@@ -72,13 +72,13 @@ def scalars(option: str, texts: Sequence[str]) -> dict[str, float]:
 
 
 def target_of(**values: float | None) -> tuple[str, float] | None:
-    """The one target that is given, as (kind, value). Raises UsageError for several, and for impossible values."""
+    """Return the one target that is given, as (kind, value). Raises UsageError for several, for impossible values."""
     target = one_target(**values)
     return None if target is None else (target.kind, target.value)
 
 
 def described_models() -> list[dict[str, Any]]:
-    """The shipped models, with what steers them."""
+    """Return the shipped models, with what steers them."""
     return [_described(name, metadata) for name, metadata in shipped_models().items()]
 
 
@@ -95,7 +95,9 @@ def _described(name: str, metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def media_type_of(extension: str) -> str:
-    """The media type of a format that pictures can be written in, by its extension. Raises UsageError for others."""
+    """Return the media type of a format that pictures can be written in, by its extension. Raises UsageError for
+    others.
+    """
     from PIL import Image
 
     Image.init()

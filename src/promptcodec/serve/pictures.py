@@ -16,7 +16,7 @@ _MOST_SHARE = 0.25  # of the memory for all pictures, that one may take with mor
 
 
 def new_token() -> str:
-    """A name that nobody can guess."""
+    """Return a name that nobody can guess."""
     return secrets.token_urlsafe(16)
 
 
@@ -81,7 +81,7 @@ class Pictures:
         self.shrink()
 
     def get(self, token: str) -> PageDocument:
-        """The picture of a token. Raises ServiceError where there is none (any more)."""
+        """Return the picture of a token. Raises ServiceError where there is none (any more)."""
         self.shrink()
         document = self._documents.get(token)
         if document is None:
@@ -107,7 +107,7 @@ class Pictures:
         return name
 
     def view(self, name: str) -> tuple[PageDocument, View]:
-        """A view and its picture. Raises ServiceError where there is none (any more)."""
+        """Return a view and its picture. Raises ServiceError where there is none (any more)."""
         self.shrink()
         token = self._of_views.get(name)
         if token is None:

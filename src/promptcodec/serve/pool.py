@@ -140,7 +140,7 @@ class Pool:
             )  # fmt: skip
 
     async def run(self, job: Job) -> Message:
-        """The answer to a job. Raises ServiceError. Where the caller is cancelled, so is the job."""
+        """Return the answer to a job. Raises ServiceError. Where the caller is cancelled, so is the job."""
         self._supersede(job)
         self.check_room()
         async with self._changed:
@@ -235,7 +235,7 @@ class Pool:
             return job
 
     def _choice(self, slot: int) -> Job | None:
-        """The first job that waits, unless another worker that is free had the last of its affinity."""
+        """Return the first job that waits, unless another worker that is free had the last of its affinity."""
         for job in self._waiting:
             last_slot = self._last.get(job.affinity or "")
             if last_slot is None or last_slot == slot or last_slot not in self._idle:

@@ -82,7 +82,7 @@ class ServiceError(PromptcodecError):
 
 
 def problem_of(error: str, text: str) -> ServiceError:
-    """The problem that an error of a worker means, by the name of its class."""
+    """Return the problem that an error of a worker means, by the name of its class."""
     name = OF_ERRORS.get(error, "internal")
     if name == "internal":
         text = text if error == "VerificationError" else "an unexpected error; the service's log says more"
@@ -90,6 +90,6 @@ def problem_of(error: str, text: str) -> ServiceError:
 
 
 def sentence(fault: Any, skip: int = 0) -> str:
-    """What pydantic found, in a line; ``skip``: parts of the place that are left out."""
+    """Return what pydantic found, in a line; ``skip``: parts of the place that are left out."""
     where = ".".join(str(part) for part in fault["loc"][skip:]) or "the body"
     return f"{where}: {fault['msg'][:1].lower()}{fault['msg'][1:]}"

@@ -18,7 +18,7 @@ _WEBP_SIDE = 16_383  # pixels that WebP takes a side
 
 
 def at_view_size(picture: Picture) -> Picture:
-    """The picture, scaled down to VIEW_PIXELS where it is larger."""
+    """Return the picture, scaled down to VIEW_PIXELS where it is larger."""
     height, width = picture.rgb.shape[:2]
     scale = math.sqrt(VIEW_PIXELS / (height * width))
     if scale >= 1:
@@ -33,7 +33,7 @@ def at_view_size(picture: Picture) -> Picture:
 
 
 def browser_file(picture: Picture, nearby: bool) -> bytes:
-    """A lossless file, with the profile, without what else a picture has beside its pixels.
+    """Return a lossless file, with the profile, without what else a picture has beside its pixels.
 
     ``nearby``: for a browser on this machine, to which bytes travel in no time: BMP, where it can hold the picture.
     Else WebP or PNG.

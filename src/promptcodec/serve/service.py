@@ -57,7 +57,7 @@ class Service:
         await asyncio.gather(self.coding.close(), self.measuring.close())
 
     async def answer(self, request: Request, pool: Pool, job: Job) -> Message:
-        """The answer to a job, for as long as the client is there. Raises ServiceError."""
+        """Return the answer to a job, for as long as the client is there. Raises ServiceError."""
         work = asyncio.ensure_future(pool.run(job))
         gone = asyncio.ensure_future(_disconnected(request))
         try:

@@ -49,5 +49,5 @@ class Telemetry:
         Gauge(f"promptcodec_{name}", text, registry=self._registry).set_function(value)
 
     def text(self) -> bytes:
-        """All numbers in Prometheus' text format."""
+        """Return all numbers in Prometheus' text format."""
         return generate_latest(self._registry)

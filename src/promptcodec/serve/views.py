@@ -74,7 +74,7 @@ class Views:
         return Message(facts, {"original": browser_file(view, self._nearby)})
 
     def region(self, arguments: Arguments, blobs: Blobs, check: Check) -> Message:
-        """The blob ``mask``, a picture, as a grey PNG of the same size, its values times ``strength``."""
+        """Return the blob ``mask``, a picture, as a grey PNG of the same size, its values times ``strength``."""
         picture, strength = read(blobs["mask"], self._max_pixels), arguments["strength"]
         levels = [round(strength * value) for value in range(256)]
         file = io.BytesIO()
@@ -82,7 +82,7 @@ class Views:
         return Message({}, {"mask": file.getvalue()})
 
     def view(self, arguments: Arguments, blobs: Blobs, check: Check) -> Message:
-        """A file of an upload, and its picture, unless the file is ``full``, not of the size of views.
+        """Return a file of an upload, and its picture, unless the file is ``full``, not of the size of views.
 
         ``arguments``: ``token``, ``kind``, ``model``, ``quality`` or ``target``, ``look``, ``effort``, ``strip``,
         ``full``, and ``mask_number``, which is another one for every region; the blob ``mask`` is the region. Raises
@@ -109,7 +109,7 @@ class Views:
         return Message(_facts(data) | facts, {"file": data, "picture": browser_file(picture, self._nearby)})
 
     def picture(self, arguments: Arguments, blobs: Blobs, check: Check) -> Message:
-        """The blob ``file``, decoded, at the size of views."""
+        """Return the blob ``file``, decoded, at the size of views."""
         return Message(
             {}, {"picture": browser_file(at_view_size(decoded(blobs["file"], self._max_pixels, check)), self._nearby)}
         )
@@ -177,6 +177,6 @@ def _facts(data: bytes) -> dict[str, Any]:
 
 
 def _look(data: bytes) -> float | None:
-    """The look that a file was made with."""
+    """Return the look that a file was made with."""
     with opened(data) as file:
         return codec_for(file.header).adapters.signalled(file.adapters).get("look")

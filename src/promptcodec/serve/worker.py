@@ -129,7 +129,7 @@ def _answer(operations: dict[str, Operation], message: Message, connection: Conn
 
 
 def _described(error: Exception) -> dict[str, str]:
-    """The name of the error's class and its sentence."""
+    """Return the name of the error's class and its sentence."""
     text = " ".join(str(error).split())
     # torch has no other type for an allocation that failed on the CPU
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and ("alloc" in text or "memory" in text)):

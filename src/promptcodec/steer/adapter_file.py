@@ -142,7 +142,7 @@ def _identity(path: str | Path) -> tuple[object, ...]:
 
 
 def _is_current(stored: StoredAdapter) -> bool:
-    """Whether the program has not defined its kind anew."""
+    """Return whether the program has not defined its kind anew."""
     return Adapter.kinds.get(stored.adapter.kind) is type(stored.adapter)
 
 

@@ -138,7 +138,7 @@ class FileAdapters(Attached):
         return acting, tuple(sorted((name, _digest(value)) for name, value in controls))
 
     def within(self, part: Rect) -> FileAdapters:
-        """The same for a part of the picture. Raises FormatError where a map of the file does not reach so far."""
+        """Return the same for a part of the picture. Raises FormatError where a map of the file ends before it."""
         controls = self._unpadded.within(part.rows, part.columns) if self._unpadded is not None else None
         signalled = [
             replace(signal, maps={name: _places(plane, part, stored.name) for name, plane in signal.maps.items()})
@@ -147,7 +147,7 @@ class FileAdapters(Attached):
         return FileAdapters(self.base, self._stored, self.records, signalled, controls)
 
     def latents(self) -> LatentSteering:
-        """What decides the coding, float64 on the CPU, and what decides its means."""
+        """Return what decides the coding, float64 on the CPU, and what decides its means."""
         return LatentSteering(self._exact.gains(), self._exact.for_entropy, self.for_entropy)
 
 
@@ -156,7 +156,7 @@ def _digest(values: Tensor) -> bytes:
 
 
 def _places(plane: Tensor, part: Rect, name: str) -> Tensor:
-    """What of a map with a value for every place of y lies in a part of the picture."""
+    """Return what of a map with a value for every place of y lies in a part of the picture."""
     blocks, count = part.over(STRIDE), LATENTS_A_SIDE
     if blocks.bottom * count > plane.shape[2] or blocks.right * count > plane.shape[3]:
         raise FormatError(f"the map of adapter {name} is smaller than the picture: the file is damaged")

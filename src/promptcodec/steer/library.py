@@ -39,11 +39,13 @@ class AdapterLibrary:
         self.files = LoadedAdapters(network)
 
     def with_maps_read(self, request: Request, height: int, width: int) -> Request:
-        """The request with its maps as tensors (1, 1, height, width) in [0, 1]. Raises UsageError and ImageError."""
+        """Return the request with its maps as tensors (1, 1, height, width) in [0, 1]. Raises UsageError and
+        ImageError.
+        """
         return replace(request, maps={k: region_map(source, height, width) for k, source in request.maps.items()})
 
     def attach(self, request: Request, rgb: NDArray[np.uint8], q: float, effort: Effort) -> FileAdapters:
-        """The adapters that ``request`` takes, for a picture (H, W, 3) at the rate q in [0, 1].
+        """Return the adapters that ``request`` takes, for a picture (H, W, 3) at the rate q in [0, 1].
 
         With an effort, the setting ``step`` is chosen where it is not given: the one at which the picture, without the
         effort, costs least; models of one rate, unless the effort says their trade-off, stay with their own.
@@ -85,7 +87,7 @@ class AdapterLibrary:
         return self._open(records, request.settings, named, left_out)
 
     def signalled(self, records: tuple[AdapterRecord, ...]) -> dict[str, float]:
-        """The scalars that a file's adapters signal, by name, such as its look. Raises ModelMismatchError."""
+        """Return the scalars that a file's adapters signal, by name, such as its look. Raises ModelMismatchError."""
         read = (self._find(record, (), ()).adapter.read(record.signal) for record in records)
         return {name: float(value) for controls in read for name, value in controls.scalars.items()}
 

@@ -60,5 +60,5 @@ def _is(entry: os.DirEntry[str], kind: str) -> bool:
 
 
 def _is_broken(entry: os.DirEntry[str]) -> bool:
-    """Whether this is a link that leads nowhere: opening it will say so."""
+    """Return whether this is a link that leads nowhere: opening it will say so."""
     return entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110

@@ -96,7 +96,7 @@ class StripAttention:
         return torch.bmm(torch.softmax(scores, -1, out=scores), v).view(shape)
 
     def _masked(self, windows: int, row: int, col: int) -> Tensor:
-        """The room for scores, (windows, heads, tokens, keys), filled with what is added to them."""
+        """Return the room for scores, (windows, heads, tokens, keys), filled with what is added to them."""
         room = self._room[:windows]
         for part, mask in self._parts(windows, row, col):
             room[part] = mask
