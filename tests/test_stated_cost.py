@@ -19,7 +19,7 @@ def counted(model, capsys):
     return next(f"{row['needed']:.1f}" for row in rows if row["network"] == "total")
 
 
-@pytest.mark.parametrize("model", ["nano", "tic"])
+@pytest.mark.parametrize("model", [*shipped_models(), "tic"])
 def test_pages_agree_with_profile(model, capsys):
     for page in (ROOT / "README.md", ROOT / "docs" / "numbers.md"):
         line = next(line for line in page.read_text().splitlines() if line.startswith(f"**{model}** ("))
