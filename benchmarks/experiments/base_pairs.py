@@ -1,10 +1,12 @@
 """Candidates for the next base, compared at equal processor seconds: which model, which start, which optimiser.
 
+    python -m benchmarks.experiments.base_pairs cost grown linear --data train-00.tar   # with nothing else running
     python -m benchmarks.experiments.base_pairs run grown linear --data train-00.tar --validation VAL --validation KODAK
     python -m benchmarks.experiments.base_pairs table                  # writes the table of docs/training.md
 
 Every candidate sees the same crops in the same order, as many as fill ``--seconds`` at the cost of a crop that is
-measured first, and ends with a decay over the last quarter. What is measured is the moving average with real rounding.
+measured first (by ``cost``, or as ``run`` begins); how busy the machine is later changes nothing.
+Every run ends with a decay over the last quarter. What is measured is the moving average with real rounding.
 A run that is cut goes on from its checkpoint. Of a validation set with more than 16 pictures every third one is taken.
 """
 
@@ -33,7 +35,7 @@ from promptcodec.train.validation import validate
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "base-pairs.jsonl"
 DOCS = ROOT / "docs" / "training.md"
-CALIBRATION = 6  # steps
+CALIBRATION = 20  # steps: two of those in which SOAP renews its bases
 SAVE_EVERY = 40  # steps
 
 # Beyond the recipe's keys: `optimiser`.
@@ -80,6 +82,41 @@ def _silent(_: str) -> None:
     pass
 
 
+def candidate(name: str, arguments: argparse.Namespace) -> tuple[Recipe, Path, str]:
+    """The recipe of a candidate, its folder and its optimiser."""
+    changes = dict(CANDIDATES[name])
+    optimiser = changes.pop("optimiser", "adam")
+    recipe = read_recipe(
+        {"data": arguments.data, "patch": 256, "batch": 16, "warmup": arguments.warmup, "decay": 0.0,
+         "threads": 1, "watch": 0.0, "seed": arguments.seed} | changes,
+        f"candidate {name}",
+    )  # fmt: skip
+    return recipe, arguments.work / f"{name}-{arguments.seed}", optimiser
+
+
+def cost_of(recipe: Recipe, folder: Path, optimiser: str) -> float:
+    """Processor seconds of a crop: measured, or what the folder says of it."""
+    if not (folder / "cost.json").is_file():
+        trainer = trainer_of(recipe, folder, optimiser)
+        trainer.save()
+        for _ in range(2):
+            trainer.train_step()
+        start = time.process_time()
+        for _ in range(CALIBRATION):
+            trainer.train_step()
+        cost = (time.process_time() - start) / (CALIBRATION * recipe.batch)
+        (folder / "cost.json").write_text(json.dumps({"cost": cost}))
+    measured: float = json.loads((folder / "cost.json").read_text())["cost"]
+    return measured
+
+
+def cost(arguments: argparse.Namespace) -> None:
+    """Measure what a crop costs each of the named candidates."""
+    keep_large_blocks()
+    for name in arguments.candidates:
+        print(name, f"{1 / cost_of(*candidate(name, arguments)):.2f} crops a second", flush=True)
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Run the named candidates, one after the other."""
     keep_large_blocks()
@@ -87,26 +124,9 @@ def run(arguments: argparse.Namespace) -> None:
     sets = {name: pictures[:: 3 if len(pictures) > 16 else 1] for name, pictures in sets.items()}
     arguments.results.parent.mkdir(parents=True, exist_ok=True)
     for name in arguments.candidates:
-        changes = dict(CANDIDATES[name])
-        optimiser = changes.pop("optimiser", "adam")
-        recipe = read_recipe(
-            {"data": arguments.data, "patch": 256, "batch": 16, "warmup": arguments.warmup, "decay": 0.0,
-             "threads": 1, "watch": 0.0, "seed": arguments.seed} | changes,
-            f"candidate {name}",
-        )  # fmt: skip
-        folder = arguments.work / f"{name}-{arguments.seed}"
-        trainer = trainer_of(recipe, folder, optimiser)
-        if not (folder / "cost.json").is_file():
-            trainer.save()
-            for _ in range(2):
-                trainer.train_step()
-            start = time.process_time()
-            for _ in range(CALIBRATION):
-                trainer.train_step()
-            cost = (time.process_time() - start) / (CALIBRATION * recipe.batch)
-            (folder / "cost.json").write_text(json.dumps({"cost": cost}))
-        cost = json.loads((folder / "cost.json").read_text())["cost"]
-        recipe = dataclasses.replace(recipe, samples=int(arguments.seconds / cost), decay=0.25)
+        recipe, folder, optimiser = candidate(name, arguments)
+        crops = int(arguments.seconds / cost_of(recipe, folder, optimiser))
+        recipe = dataclasses.replace(recipe, samples=crops, decay=0.25)
         trainer = trainer_of(recipe, folder, optimiser)  # from the checkpoint before calibration, or a later one
         assert load_checkpoint(folder) is not None
         before, start = trainer.seconds, time.process_time()
@@ -153,15 +173,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=RESULTS)
     verbs = parser.add_subparsers(required=True)
+    costs = verbs.add_parser("cost")
+    costs.set_defaults(do=cost)
     runs = verbs.add_parser("run")
     runs.set_defaults(do=run)
-    runs.add_argument("candidates", nargs="+", choices=list(CANDIDATES))
-    runs.add_argument("--data", action="append", required=True)
+    for verb in (costs, runs):
+        verb.add_argument("candidates", nargs="+", choices=list(CANDIDATES))
+        verb.add_argument("--data", action="append", required=True)
+        verb.add_argument("--warmup", type=int, default=1_000)
+        verb.add_argument("--seed", type=int, default=42)
+        verb.add_argument("--work", type=Path, default=ROOT / "runs" / "pairs")
     runs.add_argument("--validation", action="append", required=True)
     runs.add_argument("--seconds", type=float, default=3600)
-    runs.add_argument("--warmup", type=int, default=1_000)
-    runs.add_argument("--seed", type=int, default=42)
-    runs.add_argument("--work", type=Path, default=ROOT / "runs" / "pairs")
     tables = verbs.add_parser("table")
     tables.set_defaults(do=table)
     tables.add_argument("--docs", type=Path, default=DOCS)
