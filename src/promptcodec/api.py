@@ -119,9 +119,11 @@ def encode(
     Raises ImageError, LimitError, UsageError, ModelMismatchError, and TargetError where a target is out of this
     picture's range.
     """
-    from promptcodec.codec.search import one_target
+    target, targets = None, (target_size, target_bpp, target_psnr, target_ms_ssim, target_ssimulacra2)
+    if any(value is not None for value in targets):
+        from promptcodec.codec.search import one_target
 
-    target = one_target(target_size, target_bpp, target_psnr, target_ms_ssim, target_ssimulacra2)
+        target = one_target(*targets)
     return load(model, device, precision).encode(
         image, quality, target=target, adapters=adapters,
         settings=settings, roi=roi, look=look, maps=maps, strip=strip, effort=effort, memory=memory, preview=preview,
