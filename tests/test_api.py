@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from pictures import make_photo
 from PIL import Image
 
 import promptcodec
