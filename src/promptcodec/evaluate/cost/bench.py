@@ -23,7 +23,7 @@ from promptcodec.model.base import CompressionModel, channels_last
 from promptcodec.model.inference.precision import Precision
 from promptcodec.model.kernels.workers import torch_alone
 from promptcodec.model.layers.compiled_windows import kernels_work
-from promptcodec.model.layers.linear import onednn_linear_works
+from promptcodec.model.layers.pointwise import onednn_linear_works
 from promptcodec.model.presets.registry import PRESETS
 from promptcodec.picture.read import read
 from promptcodec.picture.write import to_pil, write
