@@ -1,7 +1,7 @@
 """Damage that checksums do not see: mutated files with every CRC made right again."""
 
 from promptcodec.bitstream.container import chunk
-from promptcodec.bitstream.leb128 import read_leb128
+from promptcodec.bitstream.contents import read_leb128
 from promptcodec.errors import FormatError
 
 

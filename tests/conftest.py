@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
+from functools import lru_cache
 from pathlib import Path
 
 import golden
@@ -48,9 +49,8 @@ def codec():
     """The shipped model, which stays the one that ``promptcodec.load`` gives, however many others are loaded."""
     import promptcodec
     from promptcodec import api
-    from promptcodec.system.bounded_cache import BoundedCache
 
-    api._loaded = BoundedCache(1000)
+    api._codec = lru_cache(1000)(api._load_once)
     return promptcodec.load()
 
 

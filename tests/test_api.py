@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from pictures import make_photo
 from PIL import Image
 
 import promptcodec
@@ -168,7 +169,7 @@ def test_a_large_claim_with_little_behind_it(codec, photo, monkeypatch):
 
     from promptcodec.bitstream.container import pack, unpack
 
-    monkeypatch.setattr("promptcodec.system.memory.available_bytes", lambda: None)  # as where the system does not tell
+    monkeypatch.setattr("promptcodec.codec.budget.available_bytes", lambda: None)  # as where the system does not tell
     file = unpack(codec.encode(photo, 30))
     count = -(-(2**14 // 16) * (2**14 // 16) * 320 // 2**18)
     tile = replace(file.tiles[0], offsets=bytes(count))
@@ -176,11 +177,12 @@ def test_a_large_claim_with_little_behind_it(codec, photo, monkeypatch):
         codec.decode(pack(replace(file, header=replace(file.header, width=2**14, height=2**14), tiles=(tile,))))
 
 
-def test_what_does_not_fit_into_memory(codec, photo, monkeypatch):
+def test_what_does_not_fit_into_memory(codec, monkeypatch):
+    photo = make_photo(1024, 768)
     data = codec.encode(photo)
-    monkeypatch.setattr("promptcodec.system.memory.available_bytes", lambda: 2**20)
+    monkeypatch.setattr("promptcodec.codec.budget.available_bytes", lambda: 2**20)
     for call in (lambda: codec.encode(photo), lambda: codec.decode(data)):
-        with pytest.raises(LimitError, match="208 x 160 pixels needs more than"):
+        with pytest.raises(LimitError, match="768 x 1024 pixels needs more than"):
             call()
 
 

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import threading
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,8 @@ def plain() -> dict[str, str]:
 @pytest.fixture
 def nothing_loaded(monkeypatch):
     """As in a process that has not loaded anything yet."""
-    monkeypatch.setattr(api, "_loaded", BoundedCache(api.MOST_CODECS))
+    monkeypatch.setattr(api, "_loading", BoundedCache(1))
+    monkeypatch.setattr(api, "_codec", lru_cache(api.MOST_CODECS)(api._load_once))
 
 
 def random_states() -> list[object]:

@@ -21,7 +21,8 @@ import torch
 
 import promptcodec
 from benchmarks.base_network import network_of
-from benchmarks.experiments.steering_effect import FAMILIES, PAGE, RESULTS, ROOT, Crop, Metrics, crops, points, train
+from benchmarks.experiments.families import FAMILIES
+from benchmarks.experiments.steering_effect import PAGE, RESULTS, ROOT, Crop, Metrics, crops, points, train
 from benchmarks.marked import replace_marked
 from promptcodec.evaluate.bdrate import quality_at
 from promptcodec.evaluate.pages.plots import new_figure, save_figure

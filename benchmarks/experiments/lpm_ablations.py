@@ -25,7 +25,8 @@ from torch import Tensor
 
 import promptcodec
 from benchmarks.base_network import network_of
-from benchmarks.experiments.steering_effect import PAGE, RESULTS, ROOT, Crop, Family, costs, crops
+from benchmarks.experiments.families import Family
+from benchmarks.experiments.steering_effect import PAGE, RESULTS, ROOT, Crop, costs, crops
 from benchmarks.marked import replace_marked
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls

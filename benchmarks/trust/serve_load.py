@@ -33,6 +33,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.marked import replace_marked
+from benchmarks.trust.process_watch import Watcher
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "serve_load.json"
@@ -46,7 +47,6 @@ PARTS: list[tuple[tuple[int, int, int, int], dict[str, float]]] = [
     ((300, 100, 700, 400), {"quality": 85}), ((0, 200, 130, 420), {"quality": 5}),
     ((400, 0, 655, 255), {"quality": 60, "look": 0.5}), ((512, 256, 768, 512), {"quality": 40}),
 ]  # fmt: skip
-KILL_EVERY = 15.0  # seconds
 MIB = 2**20
 
 
@@ -209,49 +209,6 @@ class Client:
 
 def _head(length: int, query: str) -> bytes:
     return f"POST /encode{query} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n".encode()
-
-
-class Watcher:
-    """Kills a worker now and then, and follows the memory of all processes of the service."""
-
-    def __init__(self, process: int) -> None:
-        self._process, self.killed = process, 0
-        self.service, self.worker = 0.0, 0.0  # most MiB
-
-    def run(self, until: float) -> None:
-        next_kill = time.monotonic() + KILL_EVERY
-        while time.monotonic() < until:
-            workers = self.workers()
-            self.service = max(self.service, _resident(self._process))
-            self.worker = max(self.worker, *map(_resident, workers), 0.0)
-            if time.monotonic() > next_kill and workers:
-                with suppress(ProcessLookupError):
-                    os.kill(random.choice(workers), signal.SIGKILL)
-                    self.killed += 1
-                next_kill += KILL_EVERY
-            time.sleep(0.5)
-
-    def workers(self) -> list[int]:
-        with suppress(OSError):
-            children = Path(f"/proc/{self._process}/task/{self._process}/children").read_text().split()
-            return [int(c) for c in children if b"spawn_main" in _command(c)]
-        return []
-
-
-def _command(process: str) -> bytes:
-    try:
-        return Path(f"/proc/{process}/cmdline").read_bytes()
-    except OSError:
-        return b""
-
-
-def _resident(process: int) -> float:
-    """Memory in MiB, 0 where the process is gone."""
-    try:
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
-        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
-    except (OSError, StopIteration):
-        return 0.0
 
 
 @contextmanager

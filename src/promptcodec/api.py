@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -17,7 +18,7 @@ from promptcodec.codec.budget import DEFAULT_MEMORY
 from promptcodec.errors import ModelMismatchError
 from promptcodec.picture.file_objects import can_seek, checked, read_all, read_start
 from promptcodec.picture.metadata_facts import metadata_facts
-from promptcodec.store.shipped import DEFAULT, find_model, model_for, shipped_models
+from promptcodec.store.shipped import DEFAULT, find_model, model_for, shipped_models, shipped_path
 from promptcodec.store.versions import described
 from promptcodec.system.bounded_cache import BoundedCache
 
@@ -39,7 +40,7 @@ File = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 
 MOST_CODECS = 8  # that stay in memory
 
-_loaded: BoundedCache[tuple[object, ...], Codec] = BoundedCache(MOST_CODECS)
+_loading: BoundedCache[tuple[object, ...], Codec] = BoundedCache(1)
 
 
 def load(
@@ -51,7 +52,14 @@ def load(
     ``precision``: "float32", "bfloat16" or "auto", of analysis and synthesis; see ``Codec``. Raises ModelMismatchError
     where there is no such model, UsageError where there is no such device.
     """
-    path, device = find_model(str(model or DEFAULT)), str(device)
+    name = str(model or DEFAULT)
+    path = shipped_path(name) or find_model(name)
+    facts = path.stat()
+    return _codec(path, (facts.st_ino, facts.st_mtime_ns, facts.st_size), str(device), precision)
+
+
+def _load_once(path: Path, version: tuple[int, ...], device: str, precision: Precision) -> Codec:
+    """Load a codec in one thread, while others that want one wait; those that wanted the same get it too."""
 
     def codec() -> Codec:
         from promptcodec.model.inference.device import check_device
@@ -60,8 +68,10 @@ def load(
         check_device(device)
         return codec_of(load_model(path, device), device, precision)
 
-    facts = path.stat()
-    return _loaded.get((str(path), facts.st_ino, facts.st_mtime_ns, facts.st_size, device, precision), codec)
+    return _loading.get((path, version, device, precision), codec)
+
+
+_codec = lru_cache(MOST_CODECS)(_load_once)
 
 
 def codec_of(model: StoredModel, device: str | torch.device = "cpu", precision: Precision = "float32") -> Codec:
@@ -119,9 +129,11 @@ def encode(
     Raises ImageError, LimitError, UsageError, ModelMismatchError, and TargetError where a target is out of this
     picture's range.
     """
-    from promptcodec.codec.search import one_target
+    target, targets = None, (target_size, target_bpp, target_psnr, target_ms_ssim, target_ssimulacra2)
+    if any(value is not None for value in targets):
+        from promptcodec.codec.search import one_target
 
-    target = one_target(target_size, target_bpp, target_psnr, target_ms_ssim, target_ssimulacra2)
+        target = one_target(*targets)
     return load(model, device, precision).encode(
         image, quality, target=target, adapters=adapters,
         settings=settings, roi=roi, look=look, maps=maps, strip=strip, effort=effort, memory=memory, preview=preview,

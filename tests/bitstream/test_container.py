@@ -23,8 +23,7 @@ from promptcodec.bitstream.container import (
     read_header,
     unpack,
 )  # fmt: skip
-from promptcodec.bitstream.contents import AdapterRecord
-from promptcodec.bitstream.leb128 import leb128, read_leb128
+from promptcodec.bitstream.contents import AdapterRecord, leb128, read_leb128
 from promptcodec.errors import FormatError, LimitError, PromptcodecError, VersionError
 
 HEADER = Header(768, 512, b"12345678", b"abcd", 40_000)

@@ -14,7 +14,7 @@ import typer
 from promptcodec.bitstream.tiling import Rect
 from promptcodec.cli import app
 from promptcodec.errors import UsageError
-from promptcodec.steer.region_map import region_map
+from promptcodec.steer.controls import region_map
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text("utf-8")
 COMMANDS = typer.main.get_command(app.app).commands

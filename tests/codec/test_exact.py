@@ -125,7 +125,7 @@ DECODE = """
 import sys, hashlib, torch, promptcodec
 {setup}
 from promptcodec.bitstream.container import unpack
-from promptcodec.codec.search import Q_STEPS
+from promptcodec.bitstream.contents import Q_STEPS
 from promptcodec.codec.latents import CodedLatents
 for path in sys.argv[2:]:
     data = open(path, "rb").read()

@@ -53,7 +53,7 @@ def test_sixty_bytes_that_claim_the_largest_picture(no_network):
 
 
 def test_they_are_refused_by_their_header_where_memory_is_short(codec, monkeypatch):
-    monkeypatch.setattr("promptcodec.system.memory.available_bytes", lambda: 2**33)
+    monkeypatch.setattr("promptcodec.codec.budget.available_bytes", lambda: 2**33)
     seconds, peak, error = cost(lambda: codec.decode(claims(codec, 2**14, 2**14)))
     assert "GiB of memory" in str(error)
     assert (seconds < 0.5, peak < 2**20) == (True, True)

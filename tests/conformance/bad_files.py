@@ -9,7 +9,7 @@ from typing import Any
 
 from promptcodec.bitstream import container, contents
 from promptcodec.bitstream.container import PtcReader, pack, unpack
-from promptcodec.bitstream.leb128 import leb128
+from promptcodec.bitstream.contents import leb128
 
 
 def bad_files(data: bytes, tiled: bytes, alike: bytes, adapted: bytes) -> dict[str, tuple[bytes, str, str]]:

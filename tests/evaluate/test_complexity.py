@@ -9,7 +9,7 @@ from promptcodec.evaluate.cost.layer_times import layer_times
 from promptcodec.evaluate.cost.paper_tables import COLUMNS, table
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.entropy.schedule import run
-from promptcodec.model.layers.linear import onednn_linear_works
+from promptcodec.model.layers.pointwise import onednn_linear_works
 from promptcodec.model.presets.papers import with_ngram
 from promptcodec.model.presets.registry import PRESETS, tic
 

@@ -10,10 +10,9 @@ from torch import Tensor
 
 from promptcodec.model import config
 from promptcodec.model.base import CompressionModel
-from promptcodec.model.layers import strips
-from promptcodec.model.layers.blocks import Block
+from promptcodec.model.layers import blocks
+from promptcodec.model.layers.blocks import PAIRS, Block
 from promptcodec.model.layers.mixers import WindowAttention
-from promptcodec.model.layers.strips import PAIRS
 from promptcodec.model.presets.nano import nano
 from promptcodec.model.presets.registry import tic
 from promptcodec.model.steering import BlockSteer, Prompt
@@ -82,7 +81,7 @@ def test_any_size_matches_the_definition(height: int, width: int, shifted: bool,
     steer = BlockSteer(() if prompts is None else (as_prompt(prompts),))
     torch.testing.assert_close(mixer(x, steer.prompts), plain_attention(mixer, x, prompts), atol=1e-10, rtol=0)
     whole = block(x, steer)
-    with torch.no_grad(), mock.patch.object(strips, "PAIRS", pairs):
+    with torch.no_grad(), mock.patch.object(blocks, "PAIRS", pairs):
         in_strips = block(x, steer)
         steer = BlockSteer(() if prompts is None else (as_prompt(prompts.float()),))
         in_pieces = block.float()(x.float(), steer)

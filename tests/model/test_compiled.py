@@ -17,14 +17,14 @@ from promptcodec.model.kernels.compiled import attention as attention_code
 from promptcodec.model.kernels.compiled import code
 from promptcodec.model.kernels.compiled import rows as rows_code
 from promptcodec.model.kernels.workers import torch_alone
-from promptcodec.model.layers import compiled_windows
+from promptcodec.model.layers import blocks, compiled_windows
 from promptcodec.model.layers.blocks import Block
 from promptcodec.model.steering import BlockSteer, Prompt
 
 
 @pytest.fixture(autouse=True)
 def small_maps_too(monkeypatch):
-    monkeypatch.setattr(compiled_windows, "_TOKENS", 0)
+    monkeypatch.setattr(blocks, "COMPILED_TOKENS", 0)
 
 
 def made(channels: int, heads: int, window: int, shifted: bool, relative: bool = True) -> Block:

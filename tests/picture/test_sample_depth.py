@@ -15,7 +15,7 @@ from read_samples import eight, near, quietly
 from promptcodec.errors import ImageError, UsageError
 from promptcodec.evaluate.data.datasets import read_picture
 from promptcodec.picture.read import read
-from promptcodec.steer.region_map import region_map
+from promptcodec.steer.controls import region_map
 
 RNG = np.random.default_rng(0)
 

@@ -3,6 +3,7 @@
 import os
 import threading
 from collections import Counter
+from functools import lru_cache
 
 import pytest
 import torch
@@ -38,7 +39,8 @@ def read(monkeypatch) -> Counter:
 
     monkeypatch.setattr(module, "load_adapter", counted_load)
     monkeypatch.setattr(module, "base_fingerprint", counted_base)
-    monkeypatch.setattr(api, "_loaded", BoundedCache(api.MOST_CODECS))
+    monkeypatch.setattr(api, "_loading", BoundedCache(1))
+    monkeypatch.setattr(api, "_codec", lru_cache(api.MOST_CODECS)(api._load_once))
     return counted
 
 
@@ -110,4 +112,4 @@ def test_codecs_are_kept_by_their_files(read, tic, tmp_path):
     save_model(tic.backend.network, path, "2")
     os.utime(path, ns=(1, 1))
     assert promptcodec.load(path) is not first
-    assert len(api._loaded) <= api.MOST_CODECS
+    assert api._codec.cache_info().currsize <= api._codec.cache_info().maxsize == api.MOST_CODECS

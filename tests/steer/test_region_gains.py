@@ -12,7 +12,7 @@ from with_adapters import WithAdapters
 
 import promptcodec
 from promptcodec.bitstream.container import pack, unpack
-from promptcodec.bitstream.leb128 import leb128
+from promptcodec.bitstream.contents import leb128
 from promptcodec.errors import FormatError, UsageError
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.config import CausalAttention, Gain, SpaceChannel

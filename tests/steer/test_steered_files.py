@@ -20,12 +20,11 @@ from promptcodec.model.steering import Affine, BlockSteer, Decoded, Site, Steeri
 from promptcodec.quality.psnr import psnr
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import StoredAdapter, save_adapter
-from promptcodec.steer.controls import Controls
+from promptcodec.steer.controls import Controls, region_map
 from promptcodec.steer.methods.channels import ChannelSelection
 from promptcodec.steer.methods.gain_units import GainUnits
 from promptcodec.steer.methods.pyramid import Pyramid, look, region
 from promptcodec.steer.methods.quantisation_step import QuantisationStep
-from promptcodec.steer.region_map import region_map
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "photo.jpg"
 

@@ -72,7 +72,7 @@ def test_a_forked_pool_codes_the_same(kind):
 def test_refusals_of_torch_say_what_to_do(monkeypatch):
     error = RuntimeError("Cannot re-initialize CUDA in forked subprocess")
     assert explained(error) is error
-    monkeypatch.setattr("promptcodec.system.forks._inherited_torch", True)
+    monkeypatch.setattr("promptcodec.system.forks.inherited_torch", True)
     assert isinstance(explained(error), ForkError)
     assert "spawn" in str(explained(error))
     other = RuntimeError("out of memory")

@@ -16,17 +16,18 @@ from promptcodec.bitstream.contents import (
     PtcFile,
     Tile,
     check_size,
+    leb128,
     pack_adapters,
     pack_header,
     pack_preview,
     pack_tile,
+    read_leb128,
     tile_binding,
     unpack_adapters,
     unpack_header,
     unpack_preview,
     unpack_tile,
 )
-from promptcodec.bitstream.leb128 import leb128, read_leb128
 from promptcodec.errors import FormatError, LimitError, VersionError
 
 SIGNATURE = b"\x8fPTC"

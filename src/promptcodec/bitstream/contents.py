@@ -1,4 +1,4 @@
-"""What a .ptc file holds (header, tiles, preview, adapters, metadata) and the bytes of each; docs/format.md.
+"""What a .ptc file holds (header, tiles, preview, adapters, metadata, numbers) and the bytes of each; docs/format.md.
 
 Needs neither torch nor NumPy.
 """
@@ -9,10 +9,10 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 
-from promptcodec.bitstream.leb128 import leb128, read_leb128
 from promptcodec.bitstream.tiling import TILE_UNIT, Grid
 from promptcodec.errors import FormatError, LimitError, VersionError
 
+Q_STEPS = 2**16 - 1  # of a rate q: a header has a whole number, networks q / Q_STEPS in [0, 1]
 MAX_SIDE = 65_535  # pixels of a picture
 MAX_PREVIEW_SIDE = 1024
 MAX_METADATA = 2**24  # bytes of one inflated ICC, EXIF or XMP chunk
@@ -113,6 +113,36 @@ class PtcFile:
     metadata: Metadata = field(default_factory=Metadata)
     adapters: tuple[AdapterRecord, ...] = ()
     preview: Preview | None = None
+
+
+def leb128(value: int) -> bytes:
+    """Code ``value`` >= 0 as all numbers of variable length are: unsigned LEB128, seven bits a byte, low ones first."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def read_leb128(data: bytes, position: int) -> tuple[int, int]:
+    """Return the number at ``position`` and the position after it.
+
+    Raises FormatError beyond 5 bytes or the data's end, and for numbers of more bytes than they need: every number has
+    one spelling, so that what was read is written as it was.
+    """
+    value = 0
+    for shift in range(0, 35, 7):
+        if position >= len(data):
+            break
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if byte == 0 and shift:
+                raise FormatError(f"the data has the number {value} in more bytes than it needs")
+            return value, position
+    raise FormatError("the data ends inside a number, or has one of more than 5 bytes")
 
 
 def pack_header(header: Header) -> bytes:

@@ -1,22 +1,26 @@
-"""Symbols to bytes and back: grouped by table, coded with rANS, outliers escaped. The format is in docs/stream.md."""
+"""Symbols to bytes and back: grouped by table, coded with rANS, outliers escaped. The format is in docs/stream.md.
+
+The arithmetic is that of the constriction library where it installs, ten times as fast as ``rans_python``, which gives
+the same bits everywhere.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from promptcodec.bitstream import rans_python as ans_python
-from promptcodec.bitstream.leb128 import leb128, read_leb128
-from promptcodec.bitstream.tables import FrequencyTables
+from promptcodec.bitstream import rans_python
+from promptcodec.bitstream.contents import leb128, read_leb128
+from promptcodec.bitstream.tables import INITIAL_STATE, FrequencyTables
 from promptcodec.errors import FormatError, PromptcodecError
 
 try:
-    from promptcodec.bitstream import rans_constriction as ans_constriction
+    import constriction
 except ImportError:  # no wheel for this platform
-    ans_constriction = None  # type: ignore[assignment]
+    constriction = None
 
 Step = tuple[NDArray[np.int32], NDArray[np.uint8], FrequencyTables]
 
@@ -26,7 +30,7 @@ _LARGEST_DISTANCE = 2**24  # of an escaped symbol from its table
 
 
 class Ans(Protocol):
-    """A stack of symbols; see ``ans_python``."""
+    """A stack of symbols; see ``rans_python``."""
 
     def push(self, symbols: NDArray[np.int32], frequencies: NDArray[np.int32]) -> None: ...
     def pull(self, number: int, frequencies: NDArray[np.int32]) -> NDArray[np.int32]: ...
@@ -35,10 +39,41 @@ class Ans(Protocol):
     def empty(self) -> bool: ...
 
 
+class _CompiledAns:
+    """``rans_python.Ans``, by the library."""
+
+    def __init__(self, words: NDArray[np.uint32] | None = None) -> None:
+        self._coder = constriction.stream.stack.AnsCoder(
+            np.array([INITIAL_STATE], np.uint32) if words is None else words
+        )
+
+    def push(self, symbols: NDArray[np.int32], frequencies: NDArray[np.int32]) -> None:
+        self._coder.encode_reverse(np.ascontiguousarray(symbols, dtype=np.int32), _model(frequencies))
+
+    def pull(self, number: int, frequencies: NDArray[np.int32]) -> NDArray[np.int32]:
+        return self._coder.decode(_model(frequencies), number)  # type: ignore[no-any-return]
+
+    def finish(self) -> NDArray[np.uint32]:
+        return self._coder.get_compressed()  # type: ignore[no-any-return]
+
+    @property
+    def empty(self) -> bool:
+        return bool(self._coder.num_words() == 1 and self._coder.get_compressed()[0] == INITIAL_STATE)
+
+
+def _model(frequencies: NDArray[np.int32]) -> Any:
+    """Return the library's model of a table.
+
+    It gives every entry one count and shares the rest out in proportion; with weights that are the counts less one its
+    scale is exactly 1, so no rounding ever decides a count.
+    """
+    return constriction.stream.model.Categorical(frequencies - 1.0, perfect=False, lazy=False)
+
+
 MakeAns = Callable[[NDArray[np.uint32] | None], Ans]
-BACKENDS: dict[str, MakeAns] = {"python": ans_python.Ans}
-if ans_constriction is not None:
-    BACKENDS["constriction"] = ans_constriction.Ans
+BACKENDS: dict[str, MakeAns] = {"python": rans_python.Ans}
+if constriction is not None:
+    BACKENDS["constriction"] = _CompiledAns
 DEFAULT_BACKEND = "constriction" if "constriction" in BACKENDS else "python"
 
 

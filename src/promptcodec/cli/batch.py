@@ -22,7 +22,6 @@ from promptcodec.cli import completion, decode, encode, options
 from promptcodec.cli.inputs import report_others
 from promptcodec.cli.job_progress import JobProgress
 from promptcodec.cli.streams import say, say_record
-from promptcodec.codec.search import one_target
 from promptcodec.errors import SourceError, UsageError
 from promptcodec.model.effort import effort_of
 
@@ -108,10 +107,7 @@ def encode_command(
     as_json: options.Json = False,
 ) -> None:
     """Compress all pictures of the sources into .ptc files; the same command again goes on where it stopped."""
-    size = None if target_size is None else options.parse_size(target_size)
-    target = one_target(size, target_bpp, target_psnr, target_ms_ssim, target_ssimulacra2)
-    if target is not None and quality is not None:
-        raise UsageError(f"--quality and a target {target.name} exclude each other")
+    target = options.one_target(quality, target_size, target_bpp, target_psnr, target_ms_ssim, target_ssimulacra2)
     settings = EncodeSettings(
         quality, target, model, strip, device, tuple(adapter or ()), options.settings_of(look, set_),
         options.maps_of(None, map_), effort_of(effort).level, int(options.parse_size(memory)), preview, precision,

@@ -11,7 +11,7 @@ import typer
 from promptcodec.batch import runtime
 from promptcodec.cli import completion, options
 from promptcodec.cli.streams import say, say_record
-from promptcodec.codec.search import one_target
+from promptcodec.codec.search import DEFAULT_QUALITY
 from promptcodec.errors import UsageError
 from promptcodec.system.printable import printable
 from promptcodec.system.special_files import is_stream
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from promptcodec.evaluate.judge import Judge
     from promptcodec.quality.pixels import Pixels
 
-DEFAULT_QUALITY = 50.0
 DEFAULT_PEERS = ("jpeg", "webp", "jpeg2000", "jpegxl", "avif", "avif-psnr", "heic")
 
 
@@ -69,10 +68,7 @@ def command(
         raise UsageError(f"{output} exists; --overwrite replaces it, -o names another")
     if not output.parent.is_dir():
         raise UsageError(f"there is no folder {output.parent} for the montage; make it, or give another -o")
-    size = None if target_size is None else options.parse_size(target_size)
-    target = one_target(size, target_bpp, target_psnr, target_ms_ssim, target_ssimulacra2)
-    if target is not None and quality is not None:
-        raise UsageError(f"--quality and a target {target.name} exclude each other")
+    target = options.one_target(quality, target_size, target_bpp, target_psnr, target_ms_ssim, target_ssimulacra2)
     peers = _peers(options.names_of("--codec", codecs))
     runtime.prepare(threads)
     file = read_picture(picture)

@@ -16,7 +16,6 @@ from promptcodec.batch import runtime
 from promptcodec.batch.settings import EncodeSettings
 from promptcodec.bitstream.container import SIGNATURE, unpack
 from promptcodec.cli import jobs, options, streams
-from promptcodec.codec.search import one_target
 from promptcodec.errors import PromptcodecError, UsageError
 from promptcodec.model.effort import effort_of
 from promptcodec.picture.extensions import picture_extensions
@@ -90,10 +89,7 @@ def command(
     options.one_choice(overwrite, skip_existing)
     if output is not None and output != jobs.PIPE and Path(output).suffix.lower() in picture_extensions():
         raise UsageError(f"encode writes .ptc files, but -o names {output}; `promptcodec decode` writes pictures")
-    size = None if target_size is None else options.parse_size(target_size)
-    target = one_target(size, target_bpp, target_psnr, target_ms_ssim, target_ssimulacra2)
-    if target is not None and quality is not None:
-        raise UsageError(f"--quality and a target {target.name} exclude each other")
+    target = options.one_target(quality, target_size, target_bpp, target_psnr, target_ms_ssim, target_ssimulacra2)
     planned = jobs.plan(inputs, output, ".ptc", picture_extensions(), recursive, name_others=(".ptc",))
     for job in planned:
         streams.refuse_terminal(job.target, force)

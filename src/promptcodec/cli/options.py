@@ -12,6 +12,7 @@ import typer
 from promptcodec.bitstream.tiling import Rect
 from promptcodec.cli import completion
 from promptcodec.cli.jobs import PIPE, Job
+from promptcodec.codec import search
 from promptcodec.errors import ImageError, UsageError
 from promptcodec.system.special_files import is_stream
 
@@ -126,6 +127,19 @@ def rectangle(option: str, text: str) -> Rect:
     if rect is None or min(rect.left, rect.top) < 0 or min(rect.width, rect.height) < 1:
         raise UsageError(f"{option} takes x,y,w,h in pixels, such as 100,50,640,480, not {text!r}")
     return rect
+
+
+def one_target(
+    quality: float | None, size: str | None, bpp: float | None, psnr: float | None, ms_ssim: float | None,
+    ssimulacra2: float | None,
+) -> search.Target | None:  # fmt: skip
+    """Return the target among these options, None where none is given. Raises UsageError for several, and for one
+    beside a quality.
+    """
+    target = search.one_target(None if size is None else parse_size(size), bpp, psnr, ms_ssim, ssimulacra2)
+    if target is not None and quality is not None:
+        raise UsageError(f"--quality and a target {target.name} exclude each other")
+    return target
 
 
 def parse_size(text: str) -> float:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from promptcodec.picture.picture import Picture
 
     MapSource = str | Path | float | Image.Image | NDArray[Any] | Tensor | Picture
-    """A map over the picture, such as a region of interest; see ``steer.region_map``."""
+    """A map over the picture, such as a region of interest; see ``steer.controls``."""
 
 
 class LoadedAdapter(Protocol):

@@ -1,4 +1,4 @@
-"""How large the tiles of a picture may be: from the memory that a model's networks take per pixel."""
+"""Pictures in the memory there is: how large tiles may be, from what networks take per pixel, and what is refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import warnings
 from collections.abc import Iterator
 
 from promptcodec.bitstream.tiling import TILE_UNIT
+from promptcodec.errors import LimitError
 from promptcodec.model.config import Attention, Model, ReflectConv, Resample, Stage, Transform
+from promptcodec.system.memory import available_bytes
 
 DEFAULT_MEMORY = 2**30  # bytes for the networks, beside the picture itself and the model
 HALO = 128  # pixels at least: wide enough that no seam is found (tests/codec/test_tiles.py); part of the format
@@ -17,6 +19,11 @@ _COPIES = 6.0
 # And of those that a layer leaves behind for its gradient, of each of its blocks: its own, and of its wider half.
 _KEPT, _KEPT_WIDE = 7.2, 2.4
 _LATENT_BYTES = 100  # a pixel, for the latents of a tile in float64 and what their coding needs
+
+# Estimates from below never refuse what would fit.
+_TILE_BYTES = 200  # of a pixel of a tile, for the networks of the smallest model
+_PICTURE_BYTES = 3  # of a pixel of the whole picture
+_NEVER_REFUSED = 2**27  # bytes: a process that has loaded a model holds more, which counts as what it can have
 
 
 def synthesis_halo(config: Model) -> int:
@@ -74,6 +81,22 @@ def bytes_a_pixel(config: Model, gradients: bool = False) -> float:
         return max(4 * kept + _LATENT_BYTES, bytes_a_pixel(config))
     largest = max(*_floats_a_pixel(config.analysis, 1), *_floats_a_pixel(config.synthesis, 16))
     return 4 * _COPIES * largest + _LATENT_BYTES
+
+
+def check_memory(height: int, width: int, tile: int) -> None:
+    """Refuse a picture with tiles of ``tile`` pixels that takes more memory than can be had, with LimitError.
+
+    Better an error than a machine that starts to kill processes. Nothing happens where the system does not tell it.
+    """
+    needed = _TILE_BYTES * tile + _PICTURE_BYTES * height * width
+    if needed <= _NEVER_REFUSED:
+        return
+    free = available_bytes()
+    if free is not None and needed > free:
+        raise LimitError(
+            f"a picture of {width} x {height} pixels needs more than {needed / 2**30:.1f} GiB of memory; "
+            f"{free / 2**30:.1f} GiB are free"
+        )
 
 
 def _even(length: int, most: int) -> int:

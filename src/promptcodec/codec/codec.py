@@ -24,7 +24,7 @@ from promptcodec.codec.search import Target
 from promptcodec.codec.tile_latents import Coder, Progress, dequantised
 from promptcodec.model.arrays import Analysis, Float64s, Floats
 from promptcodec.model.config import ContextualMean, Model
-from promptcodec.model.effort import Effort, effort_of
+from promptcodec.model.effort import NO_EFFORT, Effort, effort_of
 from promptcodec.picture.picture import Picture
 from promptcodec.picture.read import read
 from promptcodec.picture.write import to_pil
@@ -213,7 +213,7 @@ class Codec:
     def analyse(self, rgb: NDArray[np.uint8]) -> Analysis:
         """Latents, before gains, of uint8 pixels (H, W, 3)."""
         with self.backend.default_settings():
-            return self.backend.analyse(rgb, 0.0, None, Effort(0), lambda: None)
+            return self.backend.analyse(rgb, 0.0, None, NO_EFFORT, lambda: None)
 
     def synthesise(self, y_hat: Floats, z_hat: Floats, height: int, width: int, q: float) -> NDArray[np.uint8]:
         """uint8 pixels (height, width, 3) of what ``coder.decode_both`` gives."""

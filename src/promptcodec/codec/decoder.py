@@ -8,13 +8,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from promptcodec.bitstream.container import PtcReader
-from promptcodec.bitstream.contents import Header, Preview
+from promptcodec.bitstream.contents import Q_STEPS, Header, Preview
 from promptcodec.bitstream.tiling import Rect
 from promptcodec.codec.adapters import AdapterLibrary, AttachedAdapters, Request
 from promptcodec.codec.backend import Backend
-from promptcodec.codec.budget import synthesis_halo
+from promptcodec.codec.budget import check_memory, synthesis_halo
 from promptcodec.codec.latents import CodedLatents
-from promptcodec.codec.search import Q_STEPS
 from promptcodec.codec.tile_latents import PLACE, Coder, DecodedLatents, DecodedTiles, Progress, dequantised
 from promptcodec.errors import ModelMismatchError
 from promptcodec.model.arrays import Float64s
@@ -23,7 +22,6 @@ from promptcodec.picture.alpha import decode_alpha
 from promptcodec.picture.picture import Picture
 from promptcodec.store.versions import described, remedy
 from promptcodec.system.allocator import give_back
-from promptcodec.system.memory import check_memory
 
 _TRIM = 8  # tiles after which what lies free between blocks in use goes back: the heap creeps up otherwise
 

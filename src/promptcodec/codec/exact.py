@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from promptcodec.bitstream.leb128 import leb128, read_leb128
+from promptcodec.bitstream.contents import leb128, read_leb128
 from promptcodec.bitstream.tables import BINS, SIGMA_MAX, SIGMA_MIN
 from promptcodec.errors import FormatError, PromptcodecError
 from promptcodec.model.arrays import Float64s

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -11,23 +11,23 @@ import numpy as np
 from PIL import Image
 
 from promptcodec.bitstream.container import pack
-from promptcodec.bitstream.contents import Header, Metadata, Preview, PtcFile, Tile
+from promptcodec.bitstream.contents import Q_STEPS, Header, Metadata, Preview, PtcFile, Tile
 from promptcodec.codec.adapters import AdapterSource, AttachedAdapters, Request
-from promptcodec.codec.budget import DEFAULT_MEMORY, analysis_halo, tile_size
+from promptcodec.codec.budget import DEFAULT_MEMORY, analysis_halo, check_memory, tile_size
 from promptcodec.codec.decoder import Decoder, reader
 from promptcodec.codec.goals import goal_of
-from promptcodec.codec.search import Q_STEPS, Target, rate_step, search
-from promptcodec.codec.tile_latents import DecodedLatents, Progress, analysed_tiles
-from promptcodec.errors import PromptcodecError, VerificationError
+from promptcodec.codec.search import DEFAULT_QUALITY, Target, search
+from promptcodec.codec.tile_latents import DecodedLatents, Progress, analysed_tiles, reporting
+from promptcodec.errors import PromptcodecError, UsageError, VerificationError
 from promptcodec.model.arrays import Analysis
-from promptcodec.model.effort import Effort
+from promptcodec.model.config import Model
+from promptcodec.model.effort import NO_EFFORT, Effort
 from promptcodec.picture.alpha import encode_alpha
 from promptcodec.picture.lossless import lossless_size
 from promptcodec.picture.picture import Picture
 from promptcodec.picture.srgb import in_srgb
 from promptcodec.system.allocator import give_back
-from promptcodec.system.informing import only_informs
-from promptcodec.system.memory import check_memory
+from promptcodec.system.informing import warn_of_failure
 
 PREVIEW_SIDE = 256  # pixels of a preview's longer side
 PREVIEW_Q = Q_STEPS // 4  # at most
@@ -70,9 +70,8 @@ class FileMaker:
     def encode(self, latents: Iterable[Analysis], q: int) -> bytes:
         """Return the file of latents before gains, a tile each."""
         tiles, steering = [], self._attached
-        tiled = self._header.tile_count > 1
         for index, analysis in enumerate(latents):
-            if self._attached is not None and tiled:
+            if self._attached is not None and self._header.tile_width:
                 steering = self._attached.within(self._header.grid.tile(index))
             quantised = self._decoder.coder.quantise(analysis, q / Q_STEPS, steering)
             coded = quantised.coded()
@@ -138,8 +137,8 @@ class PictureEncoder:
         """
         kept = KeptLatents(earlier.latest if earlier is not None else None)
         with self._backend.default_settings():
-            attached = self._attached(request, 0, Effort(0))
-            self._latents(self._header(0, Effort(0)), attached, Effort(0), progress, kept)
+            attached = self._attached(request, 0, NO_EFFORT)
+            self._latents(self._header(0, NO_EFFORT), attached, NO_EFFORT, progress, kept)
         return kept
 
     @property
@@ -163,7 +162,7 @@ class PictureEncoder:
             icc=picture.icc, exif=None if options.strip else picture.exif, xmp=None if options.strip else picture.xmp,
             alpha=self._alpha, source_hash=options.source_hash,
         )  # fmt: skip
-        needs_preview = plain.tile_count > 1 if options.preview is None else options.preview
+        needs_preview = plain.tile_width > 0 if options.preview is None else options.preview
         preview = self._preview(q) if needs_preview else None
         files = FileMaker(self._decoder, plain, attached, metadata, preview, request.adapters)
 
@@ -174,7 +173,7 @@ class PictureEncoder:
             if target is None and (kept is None or effort.level):
                 return refined(q)
             report = progress if effort.level == 0 else None
-            latents = self._latents(plain, attached, Effort(0), report, kept or KeptLatents())
+            latents = self._latents(plain, attached, NO_EFFORT, report, kept or KeptLatents())
             if target is None:
                 return files.encode(latents, q)
             goal = goal_of(target, picture, files.decode)
@@ -206,7 +205,10 @@ class PictureEncoder:
         kept: KeptLatents | None = None,
     ) -> Iterable[Analysis]:  # fmt: skip
         """Latents of each tile: those that are ``kept``, or of an analysis, as they are asked for where none is."""
-        analysed = analysed_tiles(self._backend, self.picture.rgb, header, attached, effort, progress)
+        if header.tile_width:
+            analysed = analysed_tiles(self._backend, self.picture.rgb, header, attached, effort, progress)
+        else:
+            analysed = self._analysed(header.q, attached, effort, progress)
         if kept is None:
             return analysed
         key = header.tile_height, header.tile_width, attached.analysis_key if attached is not None else ()
@@ -217,6 +219,18 @@ class PictureEncoder:
             return latest[1]
         kept.latest = key, tuple(analysed)
         return kept.latest[1]
+
+    def _analysed(
+        self, q: int, attached: AttachedAdapters | None, effort: Effort, progress: Progress | None
+    ) -> Iterator[Analysis]:
+        """Latents of the picture as one tile: there is nothing around it, and nothing to be cut out."""
+        rgb, rate = self.picture.rgb, q / Q_STEPS
+        if progress is None:
+            yield self._backend.analyse(rgb, rate, attached, effort, lambda: None)
+            return
+        steps = max(effort.steps, 1)
+        yield self._backend.analyse(rgb, rate, attached, effort, reporting(progress, 0, steps))
+        progress(steps, steps)
 
     def _verify(self, data: bytes, request: Request) -> None:
         """Raise VerificationError where a file that was just made does not give the integers that were coded."""
@@ -243,7 +257,7 @@ class PictureEncoder:
         image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), reducing_gap=2.0)
         # A preview stands in front of the file's profile and is shown without it.
         shown = in_srgb(Picture(np.asarray(image), picture.grey, icc=picture.icc)).rgb
-        return image, self._backend.analyse(shown, 0.0, None, Effort(0), lambda: None)
+        return image, self._backend.analyse(shown, 0.0, None, NO_EFFORT, lambda: None)
 
     @cached_property
     def _alpha(self) -> bytes | None:
@@ -251,12 +265,33 @@ class PictureEncoder:
 
     def _compare_with_lossless(self, data: bytes) -> None:
         """Warn where a PNG would be smaller."""
-        with only_informs("comparing with a lossless PNG"):
+        try:
             if self._lossless_size is not None and self._lossless_size < len(data):
                 warnings.warn(
                     "a lossless PNG of this picture would be smaller; this codec is made for photos", stacklevel=4
                 )
+        except Exception as error:
+            warn_of_failure("comparing with a lossless PNG", error)
 
     @cached_property
     def _lossless_size(self) -> int | None:
         return lossless_size(self.picture)
+
+
+def rate_step(config: Model, quality: float | None, target: Target | None) -> int:
+    """Return the step of a quality from 0 to 100, 50 by default, and the first to try for a target; 0 for models of one
+    rate.
+
+    Raises UsageError where both are given, for qualities out of range, and for models that take neither.
+    """
+    if config.gain is None:
+        if quality is not None or target is not None:
+            what = "quality" if target is None else "target"
+            raise UsageError(f"model {config.name} was trained for one rate and takes no {what}")
+        return 0
+    if quality is not None and target is not None:
+        raise UsageError(f"a quality and a target {target.name} exclude each other")
+    quality = DEFAULT_QUALITY if quality is None else float(quality)
+    if not 0 <= quality <= 100:
+        raise UsageError(f"quality {quality} is outside 0..100")
+    return round(quality / 100 * Q_STEPS)

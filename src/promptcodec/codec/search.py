@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from promptcodec.errors import TargetError, UsageError
-from promptcodec.model.config import Model
-
-Kind = Literal["size", "bpp", "psnr", "ms_ssim", "ssimulacra2"]
 
 DEFAULT_QUALITY = 50.0
-Q_STEPS = 2**16 - 1
+Kind = Literal["size", "bpp", "psnr", "ms_ssim", "ssimulacra2"]
+
 MOST_ENCODES = 6
 MOST_REFINED = 4
 SIZE_TOLERANCE = 0.01  # of the wanted size, below it
@@ -48,25 +46,6 @@ class Target:
     def limits_size(self) -> bool:
         """Whether it is a size that must not be passed, and not a quality that must be reached."""
         return self.kind in ("size", "bpp")
-
-
-def rate_step(config: Model, quality: float | None, target: Target | None) -> int:
-    """Return the step of a quality from 0 to 100, 50 by default, and the first to try for a target; 0 for models of one
-    rate.
-
-    Raises UsageError where both are given, for qualities out of range, and for models that take neither.
-    """
-    if config.gain is None:
-        if quality is not None or target is not None:
-            what = "quality" if target is None else "target"
-            raise UsageError(f"model {config.name} was trained for one rate and takes no {what}")
-        return 0
-    if quality is not None and target is not None:
-        raise UsageError(f"a quality and a target {target.name} exclude each other")
-    quality = DEFAULT_QUALITY if quality is None else float(quality)
-    if not 0 <= quality <= 100:
-        raise UsageError(f"quality {quality} is outside 0..100")
-    return round(quality / 100 * Q_STEPS)
 
 
 def one_target(

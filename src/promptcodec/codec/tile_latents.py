@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptcodec.bitstream.container import PtcReader
-from promptcodec.bitstream.contents import Header
+from promptcodec.bitstream.contents import Q_STEPS, Header
 from promptcodec.bitstream.tiling import Rect
 from promptcodec.codec.adapters import AttachedAdapters
 from promptcodec.codec.backend import Backend
 from promptcodec.codec.budget import analysis_halo
 from promptcodec.codec.latents import CodedLatents, LatentChecksumError, LatentCoder
 from promptcodec.codec.one_shot import OneShotCoder
-from promptcodec.codec.search import Q_STEPS
 from promptcodec.errors import FormatError
 from promptcodec.model.arrays import Analysis, Float64s, Floats
 from promptcodec.model.config import LATENTS_A_SIDE, STRIDE
@@ -43,26 +42,21 @@ def analysed_tiles(
     backend: Backend, rgb: NDArray[np.uint8], header: Header, attached: AttachedAdapters | None, effort: Effort,
     progress: Progress | None = None,
 ) -> Iterator[Analysis]:  # fmt: skip
-    """The latents of each tile of a picture (H, W, 3), before gains, of analyses that see more of it than the tile."""
+    """Latents before gains of each of several tiles of a picture (H, W, 3), of analyses that see more than the tile."""
     q, steps = header.q / Q_STEPS, max(effort.steps, 1)
-    if header.tile_count == 1:  # there is nothing around it, and nothing to be cut out
-        yield backend.analyse(rgb, q, attached, effort, _reporting(progress, 0, steps))
-        if progress is not None:
-            progress(steps, steps)
-        return
     halo, grid = analysis_halo(backend.hyper.config), header.grid
     for index in range(grid.count):
         tile = grid.tile(index)
         region = grid.around(tile, halo)
         steering = attached.within(region) if attached is not None else None
-        report = _reporting(progress, index * steps, grid.count * steps)
+        report = reporting(progress, index * steps, grid.count * steps)
         seen = backend.analyse(rgb[region.rows, region.columns], q, steering, effort, report)
         yield tile_of(seen, tile.seen_from(region))
         if progress is not None:
             progress((index + 1) * steps, grid.count * steps)
 
 
-def _reporting(progress: Progress | None, done: int, total: int) -> Callable[[], None]:
+def reporting(progress: Progress | None, done: int, total: int) -> Callable[[], None]:
     """Return a function that tells ``progress`` of one step more at every call."""
     counted = count(done + 1)
     return lambda: progress(min(next(counted), total), total) if progress is not None else None

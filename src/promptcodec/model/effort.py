@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from numbers import Integral
 
 from promptcodec.errors import UsageError
@@ -43,6 +44,10 @@ class Effort:
         return PROXIMAL_STEPS[self.level - 1] + 1
 
 
+NO_EFFORT = Effort(0)
+
+
+@lru_cache(typed=True)  # there are few, and every encode asks for one; a bool is no level
 def effort_of(value: float | Effort) -> Effort:
     """Return an effort, of its level where that is what is given, whole. Raises UsageError for impossible values."""
     if isinstance(value, Effort):

@@ -124,7 +124,9 @@ class FileAdapters(Attached):
     ) -> FileAdapters:
         """``signals``: bytes of each adapter. Raises FormatError for those that it cannot read."""
         pairs = list(zip(stored, signals, strict=True))
-        records = tuple(AdapterRecord(s.name, s.fingerprint, signal) for s, signal in pairs if s.adapter.decodes)
+        records = tuple(
+            AdapterRecord(s.adapter.name, s.fingerprint, signal) for s, signal in pairs if s.adapter.decodes
+        )
         signalled = [stored.adapter.read(signal) for stored, signal in pairs]
         return FileAdapters(base, stored, records, signalled, controls)
 

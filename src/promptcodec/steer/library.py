@@ -19,10 +19,9 @@ from promptcodec.model.effort import Effort
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import LoadedAdapters, StoredAdapter
 from promptcodec.steer.attached import FileAdapters
-from promptcodec.steer.controls import Controls, constant
+from promptcodec.steer.controls import Controls, constant, region_map
 from promptcodec.steer.kinds import PARAMETER_FREE
 from promptcodec.steer.methods.quantisation_step import OWN_STEP, QuantisationStep, step_for
-from promptcodec.steer.region_map import region_map
 
 if TYPE_CHECKING:
     from promptcodec.codec.adapters import MapSource
@@ -37,6 +36,7 @@ class AdapterLibrary:
     def __init__(self, network: CompressionModel, device: str | torch.device = "cpu") -> None:
         self._network, self._device = network, torch.device(device)
         self.files = LoadedAdapters(network)
+        self._opened: tuple[StoredAdapter, ...] | None = None
 
     def with_maps_read(self, request: Request, height: int, width: int) -> Request:
         """Return the request with its maps as tensors (1, 1, height, width) in [0, 1]. Raises UsageError and
@@ -139,8 +139,10 @@ class AdapterLibrary:
 
     @property
     def _shipped(self) -> tuple[StoredAdapter, ...]:
-        """All that the package has for this base."""
-        return tuple(map(self._moved, self.files.shipped))
+        """All that the package has for this base, opened once, and again where the program has defined a kind anew."""
+        if self._opened is None or not all(Adapter.kinds.get(s.adapter.kind) is type(s.adapter) for s in self._opened):
+            self._opened = tuple(map(self._moved, self.files.shipped))
+        return self._opened
 
     def _moved(self, stored: StoredAdapter) -> StoredAdapter:
         stored.adapter.to(self._device)

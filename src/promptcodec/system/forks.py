@@ -20,13 +20,13 @@ def _is_forked_worker() -> bool:
 
 # Whether torch had been loaded before the fork that made this process. A worker that loads torch itself, then
 # promptcodec, looks the same, and is taken for one.
-_inherited_torch = "torch" in sys.modules and _is_forked_worker()
+inherited_torch = "torch" in sys.modules and _is_forked_worker()
 _warned = False
 
 
 def _note_fork() -> None:
-    global _inherited_torch, _warned
-    _inherited_torch, _warned = "torch" in sys.modules, False
+    global inherited_torch, _warned
+    inherited_torch, _warned = "torch" in sys.modules, False
 
 
 if hasattr(os, "register_at_fork"):
@@ -34,15 +34,13 @@ if hasattr(os, "register_at_fork"):
 
 
 def leave_lost_threads() -> None:
-    """Run torch on one thread in a fork of a process that had loaded torch, and warn of it once.
+    """Run torch on one thread in a fork of a process that had loaded torch (``inherited_torch``), and warn of it once.
 
     OpenMP waits for threads that a fork does not copy, for ever; one thread waits for nobody. Whether the parent had
     started any cannot be asked of it, so a child is taken to have lost them wherever it would use more than one. Raises
     ForkError where torch does not let go of them.
     """
     global _warned  # noqa: PLW0603
-    if not _inherited_torch:
-        return
     import torch
 
     if torch.get_num_threads() == 1:
@@ -61,6 +59,6 @@ def leave_lost_threads() -> None:
 
 def explained(error: RuntimeError) -> Exception:
     """Return ``error``, or a ForkError in its place where torch refuses to go on in a fork (CUDA, gradients)."""
-    if _inherited_torch and "fork" in str(error):
+    if inherited_torch and "fork" in str(error):
         return ForkError(f"torch cannot do this in a forked process: {_SPAWN}")
     return error

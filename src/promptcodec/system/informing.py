@@ -18,12 +18,16 @@ def only_informs(task: str) -> Iterator[None]:
     """
     try:
         yield
-    except (Warning, BrokenPipeError):
-        raise
     except Exception as error:
-        # One frame for the generator, one for contextlib.
-        warnings.warn(
-            f"{task} failed, which concerns no picture and no file: {type(error).__name__}: {error}; please report it",
-            ReportingWarning,
-            stacklevel=3,
-        )
+        warn_of_failure(task, error, stacklevel=4)  # behind this generator and contextlib
+
+
+def warn_of_failure(task: str, error: Exception, stacklevel: int = 2) -> None:
+    """Turn the exception that a handler has caught into a ReportingWarning, as ``only_informs`` does."""
+    if isinstance(error, (Warning, BrokenPipeError)):
+        raise error
+    warnings.warn(
+        f"{task} failed, which concerns no picture and no file: {type(error).__name__}: {error}; please report it",
+        ReportingWarning,
+        stacklevel,
+    )

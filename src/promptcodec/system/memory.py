@@ -1,28 +1,8 @@
-"""Refuse what cannot fit: better an error than a machine that starts to kill processes."""
+"""How much memory there is: what this process holds, and what it can still have."""
 
 from __future__ import annotations
 
 from pathlib import Path
-
-from promptcodec.errors import LimitError
-
-# Estimates from below never refuse what would fit.
-BYTES_A_PIXEL = 200  # that the networks of the smallest model take for the pixels of a tile
-PICTURE_BYTES = 3  # of a pixel of the whole picture
-
-
-def check_memory(height: int, width: int, tile: int) -> None:
-    """Raise LimitError where a picture with tiles of ``tile`` pixels exceeds the memory that can be had.
-
-    Nothing happens where the system does not tell it.
-    """
-    free = available_bytes()
-    needed = BYTES_A_PIXEL * tile + PICTURE_BYTES * height * width
-    if free is not None and needed > free:
-        raise LimitError(
-            f"a picture of {width} x {height} pixels needs more than {needed / 2**30:.1f} GiB of memory; "
-            f"{free / 2**30:.1f} GiB are free"
-        )
 
 
 def available_bytes() -> int | None:

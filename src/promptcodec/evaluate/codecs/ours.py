@@ -13,8 +13,8 @@ from PIL import Image
 from promptcodec import __version__
 from promptcodec.api import load
 from promptcodec.bitstream.container import unpack
+from promptcodec.bitstream.contents import Q_STEPS
 from promptcodec.codec.codec import Codec
-from promptcodec.codec.search import Q_STEPS
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.codecs.evaluated_codec import OURS, EvaluatedCodec
 from promptcodec.evaluate.codecs.timed import TimedBackend

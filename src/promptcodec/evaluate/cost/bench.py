@@ -15,16 +15,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from promptcodec.api import codec_of
 from promptcodec.bitstream.container import pack, unpack
-from promptcodec.bitstream.contents import Header, PtcFile, Tile
+from promptcodec.bitstream.contents import Q_STEPS, Header, PtcFile, Tile
 from promptcodec.codec.codec import Codec
 from promptcodec.codec.latents import symbols_of_z
 from promptcodec.codec.one_shot import OneShotCoder
-from promptcodec.codec.search import Q_STEPS
 from promptcodec.model.base import CompressionModel, channels_last
 from promptcodec.model.inference.precision import Precision
 from promptcodec.model.kernels.workers import torch_alone
 from promptcodec.model.layers.compiled_windows import kernels_work
-from promptcodec.model.layers.linear import onednn_linear_works
+from promptcodec.model.layers.pointwise import onednn_linear_works
 from promptcodec.model.presets.registry import PRESETS
 from promptcodec.picture.read import read
 from promptcodec.picture.write import to_pil, write

@@ -14,8 +14,7 @@ from torch.nn import functional as F
 from promptcodec.errors import UsageError
 from promptcodec.model import config
 from promptcodec.model.entropy.schedule import Schedule, Step
-from promptcodec.model.layers.ffn import FeedForward
-from promptcodec.model.layers.linear import linear
+from promptcodec.model.layers.pointwise import FeedForward, linear
 from promptcodec.model.layers.windows import relative_index
 
 

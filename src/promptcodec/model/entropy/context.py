@@ -19,7 +19,7 @@ from promptcodec.model import config
 from promptcodec.model.entropy.causal import CausalContext
 from promptcodec.model.entropy.contextual_mean import ContextualMean
 from promptcodec.model.entropy.schedule import Schedule, Step
-from promptcodec.model.layers.linear import linear
+from promptcodec.model.layers.pointwise import linear
 from promptcodec.model.layers.s2c import S2CConv, S2CIdentity
 
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from promptcodec.system.forks import explained, leave_lost_threads
+from promptcodec.system import forks
 
 _AUTOCAST_DEVICES = ("cpu", "cuda", "mps")
 
@@ -32,7 +32,8 @@ def default_settings() -> Iterator[None]:
 
     Raises ForkError in forked processes that cannot go on.
     """
-    leave_lost_threads()
+    if forks.inherited_torch:
+        forks.leave_lost_threads()
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))  # which enables gradients as well
         stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
@@ -45,7 +46,7 @@ def default_settings() -> Iterator[None]:
         try:
             yield
         except RuntimeError as error:
-            reason = explained(error)
+            reason = forks.explained(error)
             if reason is error:
                 raise
             raise reason from error

@@ -15,12 +15,11 @@ from torch import Tensor, nn
 
 from promptcodec.model.kernels.workers import each, is_torch_alone
 from promptcodec.model.layers.compiled_masks import masks
-from promptcodec.model.layers.linear import linear
 from promptcodec.model.layers.mixers import PromptKeys, WindowAttention
+from promptcodec.model.layers.pointwise import linear
 from promptcodec.model.layers.windows import WindowGrid, relative_index
 
 Branch = Callable[[Tensor], Tensor]
-_TOKENS = 4096  # of a map; less does not earn the compiler's tenth of a second
 _FLOATS = 3 << 17  # of tokens in a part, at most: 1.5 MiB, and thrice as much for queries, keys and values
 _PARTS = 2  # for each thread, at least: the slowest has half a part to wait for
 
@@ -31,11 +30,11 @@ def run_compiled(
 ) -> bool:  # fmt: skip
     """Make ``target`` from ``source``, maps (height · width, C) in float32 on the CPU, as ``in_strips`` says.
 
-    ``prompts``: of one sample. False, and nothing done, for small maps, for scaled cosines, without feed-forward, or
-    where there are no kernels.
+    ``prompts``: of one sample. False, and nothing done, for scaled cosines, without feed-forward, or where there are no
+    kernels.
     """
     first, second = norms
-    if len(source) < _TOKENS or mixer.logit_scale is not None or ffn is None or is_torch_alone():
+    if mixer.logit_scale is not None or ffn is None or is_torch_alone():
         return False
     if type(first) is not nn.LayerNorm or type(second) is not nn.LayerNorm:
         return False

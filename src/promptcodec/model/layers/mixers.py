@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from promptcodec.errors import UsageError
 from promptcodec.model.layers.attention import window_attention
-from promptcodec.model.layers.linear import linear
 from promptcodec.model.layers.ngram import NgramContext, cosine_scaled, initial_logit_scale
+from promptcodec.model.layers.pointwise import linear
 from promptcodec.model.layers.windows import WindowGrid, relative_index
 from promptcodec.model.steering import Prompt
 

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from promptcodec.model.layers.ffn import PairedFeedForward
-from promptcodec.model.layers.linear import linear
+from promptcodec.model.layers.pointwise import PairedFeedForward, linear
 
 EPS = 1e-6  # of the norms before the feed-forward halves
 SLOPE = 0.01

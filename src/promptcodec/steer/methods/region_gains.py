@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from promptcodec.bitstream.contents import leb128, read_leb128
 from promptcodec.bitstream.deflate import deflated
-from promptcodec.bitstream.leb128 import leb128, read_leb128
 from promptcodec.errors import FormatError, UsageError
 from promptcodec.model import config
 from promptcodec.model.config import STRIDE
