@@ -1,5 +1,6 @@
 """Worker processes that die, drivers that are stopped or killed: each picture once, in the end."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from promptcodec.batch.job import run_job
 from promptcodec.batch.local_engine import LocalEngine
 from promptcodec.batch.manifest import Job, Manifest
 from promptcodec.batch.planning import plan_shards
+from promptcodec.batch.settings import EncodeSettings
 from promptcodec.batch.work import _NOBODY, Running, run
 
 
@@ -118,3 +120,14 @@ def test_a_program_needs_no_guard_and_may_lie_in_the_working_folder(tmp_path, ho
         [sys.executable, *how], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120
     )
     assert (ended.stdout, ended.stderr) == ("True\n", "")
+
+
+def test_a_worker_that_ends_before_it_has_begun_keeps_no_job_from_stopping(tmp_path):
+    write_tar(tmp_path / "t.tar", samples(1))
+    (shard,) = plan_shards([str(tmp_path / "t.tar")], str(tmp_path / "out"), "encode", ".ptc").shards
+    with LocalEngine(EncodeSettings(), 1) as engine:
+        engine.submit(shard)
+        multiprocessing.active_children()[0].kill()
+        engine.stop()
+        events = [event for _ in range(20) for event in engine.events(0.2)]
+    assert [event.record.status for event in events] == ["stopped"]

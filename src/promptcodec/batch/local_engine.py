@@ -83,6 +83,9 @@ class LocalEngine:
         for worker in self._workers:
             with suppress(OSError):
                 worker.connection.send(None)
+        self._drop_waiting()
+
+    def _drop_waiting(self) -> None:
         for shard in self._waiting:
             self._events.append(Finished(shard, ShardRecord(shard.id, shard.kind, "stopped", shard.source, "")))
         self._waiting.clear()
@@ -146,6 +149,8 @@ class LocalEngine:
                 )
             if worker.shard is not None:
                 self._waiting.appendleft(worker.shard)
+                if self._stopped:  # by a signal that ended the worker too
+                    self._drop_waiting()
         elif worker.shard is not None:
             self._events.append(WorkerDied(worker.shard, reason))
 
