@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import gzip
 import io
 import tarfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -124,7 +126,11 @@ def _members(address: str) -> Iterator[Iterator[_Member]]:
     Raises SourceError where it cannot be read, or is not whole.
     """
     with open_source(address) as source:
-        yield _read_members(address, _Watched(source))
+        if address.lower().endswith((".gz", ".tgz")):
+            with gzip.GzipFile(fileobj=source, mode="rb") as unpacked:
+                yield _read_members(address, _Watched(unpacked))
+        else:
+            yield _read_members(address, _Watched(source))
 
 
 def _read_members(address: str, watched: _Watched) -> Iterator[_Member]:
@@ -140,8 +146,9 @@ def _read_members(address: str, watched: _Watched) -> Iterator[_Member]:
             end = tar.offset
             tar.members = []  # type: ignore[attr-defined]  # what was read is never asked for again
         yield info, None if data is None else cast("IO[bytes]", _Content(address, data))
-    while watched.read(2**20):
-        pass
+    with _damage(address):
+        while watched.read(2**20):
+            pass
     # tarfile takes a damaged header for the end, and a missing end mark for one.
     if watched.last_nonzero > end:
         raise SourceError(f"{address} is damaged: what follows byte {end:,} is no tar header")
@@ -153,7 +160,7 @@ def _read_members(address: str, watched: _Watched) -> Iterator[_Member]:
 def _damage(address: str) -> Iterator[None]:
     try:
         yield
-    except (tarfile.TarError, EOFError, ValueError) as error:
+    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError) as error:
         raise SourceError(f"{address} cannot be read as a tar file: {error}") from None
 
 

@@ -102,6 +102,7 @@ def encode_command(
     device: options.Device = "cpu",
     model: options.ModelName = None,
     adapter: options.Adapters = None,
+    roi: encode.Roi = None,
     map_: options.Maps = None,
     look: options.Look = None,
     set_: options.Set = None,
@@ -114,7 +115,7 @@ def encode_command(
         raise UsageError(f"--quality and a target {target.name} exclude each other")
     settings = EncodeSettings(
         quality, target, model, strip, device, tuple(adapter or ()), options.settings_of(look, set_),
-        options.maps_of(None, map_), effort_of(effort).level, int(options.parse_size(memory)), preview, precision,
+        options.maps_of(roi, map_), effort_of(effort).level, int(options.parse_size(memory)), preview, precision,
         verify,
     )  # fmt: skip
     _run(
