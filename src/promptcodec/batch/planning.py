@@ -117,7 +117,9 @@ def _local_files(source: str, path: Path, suffixes: frozenset[str], target: str,
         if _suffix(path.name) in _COMPRESSED:
             raise UsageError(f"{source}: of compressed tar files only .tar.gz and .tgz are read; unpack it, or gzip it")
         if _suffix(path.name) not in suffixes:
-            raise UsageError(f"{source} is no folder, nor a picture, .tar, .tar.gz or .parquet file that this verb takes")
+            raise UsageError(
+                f"{source} is no folder, nor a picture, .tar, .tar.gz or .parquet file that this verb takes"
+            )
         yield StoredFile(str(path), path.name, path.stat().st_size)
     else:
         raise UsageError(f"there is no file or folder {source}")

@@ -106,6 +106,7 @@ def encode(
     verify: bool = True,
     model: str | None = None,
     device: str = "cpu",
+    batch_size: int | None = None,
     precision: Precision = "float32",
     extensions: Sequence[str] = (),
     column: str = "",
@@ -117,6 +118,7 @@ def encode(
     ``sources``: folders, tar and Parquet files and pictures, on this machine or at any address of fsspec.
     ``destination``: a folder or an address. What a run leaves undone, another call with the same arguments does.
     ``roi`` and ``maps``: ``x,y,w,h``, a number, or the file of a grey picture, for all pictures alike.
+    ``batch_size``: pictures of one size that the networks are given at once, 8 on a GPU; no byte depends on it.
     ``extensions`` and ``column``: which members of tar files, and which column of Parquet files, are pictures.
     ``running``, or its fields by their names (``engine="local"``, ``workers=4``): how to run it. All else: see
     ``promptcodec.encode``.
@@ -131,7 +133,9 @@ def encode(
         raise UsageError(f"a quality and a target {target.name} exclude each other")
     chosen = EncodeSettings(
         quality, target, model, strip, device, tuple(adapters), tuple(sorted(steering.settings.items())),
-        tuple(sorted((name, str(plane)) for name, plane in steering.maps.items())), effort_of(effort).level, memory, preview, precision, verify,
+        tuple(sorted((name, str(plane)) for name, plane in steering.maps.items())),
+        effort_of(effort).level, memory, preview, precision, verify,
+        batch_size,
     )  # fmt: skip
     return run(sources, destination, chosen, extensions, column, replace(running, **how))
 

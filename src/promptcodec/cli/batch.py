@@ -53,6 +53,13 @@ Address = Annotated[
 Gpus = Annotated[
     float, typer.Option("--ray-gpus", min=0.01, help="GPUs a worker, with --device cuda; 0.25: four share.")
 ]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size", min=1, max=256, help="Pictures of one size that the networks are given at once, at most.",
+        show_default="8 on a GPU, else 1",
+    ),
+]  # fmt: skip
 Extensions = Annotated[
     list[str] | None,
     typer.Option("--extension", help="Of the files and members that are pictures, again for more; all known ones."),
@@ -100,6 +107,7 @@ def encode_command(
     ray_address: Address = None,
     ray_gpus: Gpus = 1.0,
     device: options.Device = "cpu",
+    batch_size: BatchSize = None,
     model: options.ModelName = None,
     adapter: options.Adapters = None,
     roi: encode.Roi = None,
@@ -116,7 +124,7 @@ def encode_command(
     settings = EncodeSettings(
         quality, target, model, strip, device, tuple(adapter or ()), options.settings_of(look, set_),
         options.maps_of(roi, map_), effort_of(effort).level, int(options.parse_size(memory)), preview, precision,
-        verify,
+        verify, batch_size,
     )  # fmt: skip
     _run(
         places,

@@ -142,6 +142,11 @@ class PictureEncoder:
             self._latents(self._header(0, Effort(0)), attached, Effort(0), progress, kept)
         return kept
 
+    def keeping(self, latents: Analysis) -> KeptLatents:
+        """Return what ``encode`` takes for kept, of a picture in one tile that was analysed elsewhere, unsteered."""
+        header = self._header(0, Effort(0))
+        return KeptLatents(((header.tile_height, header.tile_width, ()), (latents,)))
+
     @property
     def nbytes(self) -> int:
         """Memory in bytes of the picture and of what was made from it."""
