@@ -218,11 +218,23 @@ def prepare(
     """Plan a job, and make ``destination`` that of it, unless it is already. Raises as ``encode`` does."""
     places = [fspath(sources)] if isinstance(sources, (str, PathLike)) else [fspath(each) for each in sources]
     workers = running.workers or available_cores()
-    plan = plan_shards(places, fspath(destination), settings.verb, settings.suffix, extensions, column, workers)
-    manifest = Manifest(fspath(destination))
+    target = one_destination(destination)
+    plan = plan_shards(places, target, settings.verb, settings.suffix, extensions, column, workers)
+    manifest = Manifest(target)
     job = Job(settings, tuple(extensions), column, tuple(map(normalised, places)))
     manifest.begin(job, running.overwrite)
     return plan, manifest, job
+
+
+def one_destination(destination: Place | Sequence[Place]) -> str:
+    """Return the one destination of a job. Raises UsageError for several."""
+    several = [destination] if isinstance(destination, (str, PathLike)) else list(destination)
+    if len(several) != 1:
+        raise UsageError(
+            f"a job has one destination, which has its manifest, not {len(several)}: run one on a part of the sources "
+            "for each"
+        )
+    return fspath(several[0])
 
 
 def retry(destination: Place, *, running: Running = Running(), **how: Any) -> Summary:

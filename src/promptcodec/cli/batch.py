@@ -34,7 +34,9 @@ Places = Annotated[
         show_default=False,
     ),
 ]
-Destination = Annotated[str | None, typer.Option("-o", "--output", help="Folder or address of the destination.")]
+Destination = Annotated[
+    list[str] | None, typer.Option("-o", "--output", help="Folder or address of the destination, one for a job.")
+]
 EngineName = Annotated[
     str, typer.Option("--engine", help="What runs the workers: local, processes of this machine; or ray.")
 ]
@@ -297,14 +299,16 @@ def status_command(
 
 
 def _run(
-    places: list[str], output: str | None, settings: Settings, extensions: list[str] | None, column: str,
+    places: list[str], outputs: list[str] | None, settings: Settings, extensions: list[str] | None, column: str,
     running: Running, as_json: bool,
 ) -> None:  # fmt: skip
-    if output is None:
+    if outputs:
+        target = work.one_destination(outputs)
+    else:
         if len(places) < 2:
             raise UsageError("name the sources and then the destination, or the destination with -o")
-        *places, output = places
-    target, suffixes = output, tuple(options.names_of("--extension", extensions))
+        *places, target = places
+    suffixes = tuple(options.names_of("--extension", extensions))
     _driven(settings.verb, target, running, as_json,
             lambda running: work.run(places, target, settings, suffixes, column, running))  # fmt: skip
 
