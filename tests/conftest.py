@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
+import sys
 from functools import lru_cache
 from pathlib import Path
 
@@ -107,6 +108,26 @@ def small_vgg(tmp_path) -> Path:
         tensors[f"features.{place}.bias"] = torch.randn(outer).half()
     save_file(tensors, tmp_path / "vgg.safetensors")
     return tmp_path / "vgg.safetensors"
+
+
+@pytest.fixture
+def run(monkeypatch, capfd):
+    """Run the command line in this process: (exit code, standard output, standard error)."""
+
+    from promptcodec.cli import app
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["promptcodec", *map(str, arguments)])
+        try:
+            app.main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        out, err = capfd.readouterr()
+        assert "Traceback" not in out + err
+        return code, out, err
+
+    return call
 
 
 @pytest.fixture(scope="session")

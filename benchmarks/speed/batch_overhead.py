@@ -1,13 +1,13 @@
 """Compare the engines of a batch on the same pictures, and watch the memory of the workers.
 
-    python -m benchmarks.speed.batch_overhead PICTURES [--pictures 5000 --repeats 3] [--docs]
+    python -m benchmarks.speed.batch_overhead PICTURES [--pictures 600 --repeats 3 --level 5000] [--docs]
 
 Small pictures, so that what an engine costs shows, cut out of those in PICTURES, are encoded by two workers of one
-thread each: with ``--engine local`` and with ``--engine ray`` on a cluster of this machine alone, in turns. Pictures a
-second count from the end of the first shard to that of the last, without the start of either engine, which is given by
-itself. *Busy* is the share of that time which workers spend on shards rather than waiting for the next: what another
-program takes of the processor slows the shards, and leaves it as it is. Resident memory of the workers is read whenever
-a shard ends.
+thread each: by ``promptcodec encode -j 2``, with ``--engine local`` and with ``--engine ray`` on a cluster of this
+machine alone, in turns; at last ``--level`` of them with ``--engine ray``, for the memory. Pictures a second count from
+the end of the first shard (or picture) to that of the last, without the start, which is given by itself. *Busy* is the
+share of that time which workers spend on shards rather than waiting for the next: what another program takes of the
+processor slows the shards, and leaves it as it is. Resident memory of the workers is read whenever a shard ends.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field
@@ -32,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "batch_overhead.json"
 PAGE = ROOT / "docs" / "batch-scale.md"
 WORKERS = 2
-ENGINES = ("local", "ray")
+ENGINES = ("encode", "local", "ray")
 
 
 @dataclass
@@ -89,6 +91,18 @@ def measure(engine: str, source: Path) -> Run:
     )  # fmt: skip
 
 
+def measure_encode(folder: Path) -> Run:
+    """Encode the pictures of a folder with ``promptcodec encode``, of which neither memory nor waiting is known."""
+    with tempfile.TemporaryDirectory() as destination:
+        command = [sys.executable, "-m", "promptcodec", "encode", str(folder), "-o", destination, "-j", str(WORKERS)]
+        begin, ends = time.monotonic(), []
+        with subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+            for line in process.stdout or ():
+                if json.loads(line)["status"] == "done":
+                    ends.append(time.monotonic() - begin)
+    return Run("encode", len(ends), (len(ends) - 1) / (ends[-1] - ends[0]), 0.0, ends[0], 0.0, 0.0)
+
+
 def busy_share(ends: list[tuple[float, ShardRecord]]) -> float:
     """The share of the time between the ends of a worker's shards in which it worked on one."""
     working = between = 0.0
@@ -102,18 +116,19 @@ def busy_share(ends: list[tuple[float, ShardRecord]]) -> float:
 
 
 def page_table(runs: list[dict[str, Any]]) -> str:
-    """Medians over the runs of each engine."""
+    """Medians over the turns of each engine, and the long run."""
+    *turns, level = runs
     head = ["engine", "pictures", "a second", "of local's", "busy", "start, seconds", "MiB early", "MiB at the end"]
     numbers = [key for key in runs[0] if key != "engine"]
     medians = {
-        engine: {key: statistics.median(run[key] for run in runs if run["engine"] == engine) for key in numbers}
+        engine: {key: statistics.median(run[key] for run in turns if run["engine"] == engine) for key in numbers}
         for engine in ENGINES
-    }
+    } | {"ray, for long": level}
     local = medians["local"]["a_second"]
     body = [
         [engine, f"{m['pictures']:,.0f}", f"{m['a_second']:.1f}", f"{100 * m['a_second'] / local:.0f} %",
-         f"{100 * m['busy']:.1f} %",
-         f"{m['start_s']:.1f}", f"{m['first_mib']:.0f}", f"{m['last_mib']:.0f}"]
+         *([f"{100 * m['busy']:.1f} %", f"{m['start_s']:.1f}", f"{m['first_mib']:.0f}", f"{m['last_mib']:.0f}"]
+           if m["busy"] else ["", f"{m['start_s']:.1f}", "", ""])]
         for engine, m in medians.items()
     ]  # fmt: skip
     return table(head, body)
@@ -123,8 +138,9 @@ def main() -> None:
     """Measure, store and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sources", type=Path, nargs="?", help="folder of pictures of at least 128 pixels a side")
-    parser.add_argument("--pictures", type=int, default=5000)
-    parser.add_argument("--shards", type=int, default=50)
+    parser.add_argument("--pictures", type=int, default=600)
+    parser.add_argument("--shards", type=int, default=40)
+    parser.add_argument("--level", type=int, default=5000, help="pictures of the run that watches memory")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--docs", action="store_true", help="write the stored results into docs/batch-scale.md alone")
     options = parser.parse_args()
@@ -140,8 +156,16 @@ def main() -> None:
             make_shards(folder, shards, options.shards)
             for _ in range(options.repeats):
                 for engine in ENGINES:
-                    runs.append(asdict(measure(engine, shards)))
+                    run = measure_encode(folder) if engine == "encode" else measure(engine, shards)
+                    runs.append(asdict(run))
                     print(json.dumps(runs[-1]), flush=True)
+            folder, shards = Path(scratch, "more pictures"), Path(scratch, "more shards")
+            folder.mkdir()
+            shards.mkdir()
+            make_pictures(options.sources, folder, options.level, 0)
+            make_shards(folder, shards, options.shards)
+            runs.append(asdict(measure("ray", shards)))
+            print(json.dumps(runs[-1]), flush=True)
         RESULTS.write_text(json.dumps(runs, indent=1) + "\n")
     replace_marked(PAGE, "overhead", page_table(json.loads(RESULTS.read_text())))
 

@@ -64,6 +64,7 @@ def test_what_makes_no_sense_is_said_before_any_worker_starts(run, tmp_path):
         (("encode", tmp_path, tmp_path / "out", "--engine", "cloud"), "there is no engine 'cloud'"),
         (("encode", tmp_path, tmp_path / "out", "--model", "nowhere"), "there is no model"),
         (("decode", tmp_path, tmp_path / "out", "--format", "docx"), "Pillow writes no .docx"),
+        (("encode", tmp_path, "-o", tmp_path / "out", "-o", tmp_path / "b"), "a job has one destination"),
         (("status", tmp_path), "holds no manifest"),
         (("encode", tmp_path, "nope://x/y"), "nope:// cannot be opened"),
     ):

@@ -142,3 +142,17 @@ def test_measurements(photos, tmp_path):
     low, high = averages.values()
     assert low["psnr"] < high["psnr"]
     assert low["psnr"] == pytest.approx(sum(row["psnr"] for row in rows if row["setting"] == 30) / 5)
+
+
+def test_a_region_is_said_as_to_encode(run, photos, tmp_path):
+    for place, options in (("region", ("--roi", "10,10,20,20")), ("none", ())):
+        assert run("batch", "encode", photos / "sub" / "3.jpg", tmp_path / place, "-j", 1, *options)[0] == 0
+    assert run("encode", photos / "sub" / "3.jpg", "-o", tmp_path / "one.ptc", "--roi", "10,10,20,20")[0] == 0
+    steered, plain = ((tmp_path / place / "3.ptc").read_bytes() for place in ("region", "none"))
+    assert len(steered) != len(plain)
+    assert abs(len(steered) - (tmp_path / "one.ptc").stat().st_size) < 32  # the stamp of a batch
+    engine = InlineEngine(Manifest(str(tmp_path / "region")).job().settings)
+    batch.encode(photos / "sub" / "3.jpg", tmp_path / "again", roi="10,10,20,20", engine=engine)
+    assert (tmp_path / "again" / "3.ptc").read_bytes() == steered
+    with pytest.raises(UsageError, match="roi is given twice"):
+        batch.encode(photos, tmp_path / "out", roi="0,0,9,9", maps={"roi": "0,0,9,9"}, engine=engine)

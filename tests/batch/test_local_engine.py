@@ -1,5 +1,6 @@
 """Worker processes that die, drivers that are stopped or killed: each picture once, in the end."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -8,14 +9,15 @@ import time
 from pathlib import Path
 
 import pytest
-from data_sets import KILLER, KillingSettings, read_tar, samples, tree, write_tar
+from data_sets import KILLER, InlineEngine, KillingSettings, jpeg, read_tar, samples, tree, write_tar
 
 from promptcodec.batch.addresses import normalised
 from promptcodec.batch.job import run_job
 from promptcodec.batch.local_engine import LocalEngine
 from promptcodec.batch.manifest import Job, Manifest
 from promptcodec.batch.planning import plan_shards
-from promptcodec.batch.work import _NOBODY, run
+from promptcodec.batch.settings import EncodeSettings
+from promptcodec.batch.work import _NOBODY, Running, run
 
 
 def drive(source, target, settings, processes=1):
@@ -28,7 +30,7 @@ def drive(source, target, settings, processes=1):
 
 @pytest.mark.parametrize("layout", ["tar", "files"])
 def test_a_picture_that_kills_its_workers_is_found_and_listed_alone(tmp_path, layout):
-    members = [*samples(3), ("d/killer.jpg", KILLER), *samples(1, first=3)]
+    members = [("d/000.jpg", jpeg()), ("d/killer.jpg", KILLER), ("d/001.jpg", jpeg(1)), ("d/001.txt", b"caption")]
     if layout == "tar":
         write_tar(tmp_path / "in" / "t.tar", members)
     else:
@@ -39,10 +41,11 @@ def test_a_picture_that_kills_its_workers_is_found_and_listed_alone(tmp_path, la
     (failure,) = summary.failures
     assert failure.file.endswith("d/killer.jpg")
     assert "was killed by signal 9" in failure.message
-    assert (summary.progress.pictures, summary.unfinished) == (4, 0)
+    assert (summary.progress.pictures, summary.unfinished) == (2, 0)
+    assert summary.deaths == (6 if layout == "tar" else 2)  # two of the whole, of a half, and of the killer alone
     outputs = read_tar(tmp_path / "out" / "t.tar") if layout == "tar" else tree(tmp_path / "out")
-    assert [name for name in outputs if name.endswith(".ptc")] == [f"d/{number:03}.ptc" for number in range(4)]
-    assert layout == "files" or len(outputs) == 12
+    assert [name for name in outputs if name.endswith(".ptc")] == ["d/000.ptc", "d/001.ptc"]
+    assert layout == "files" or outputs["d/001.txt"] == b"caption"
     assert not list(Manifest(str(tmp_path / "out")).wrong_outputs(Manifest(str(tmp_path / "out")).done()))
 
 
@@ -76,7 +79,7 @@ def _children(pid):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_driver_that_ends_early_leaves_no_half_shard_and_no_worker(tmp_path, number):
     for shard in range(6):
-        write_tar(tmp_path / "in" / f"{shard}.tar", samples(12, first=12 * shard))
+        write_tar(tmp_path / "in" / f"{shard}.tar", samples(5, first=5 * shard))
     out = tmp_path / "out"
     process = _begin(tmp_path / "in", out)
     _wait_for(lambda: list(out.glob("*.tar")), process)
@@ -93,12 +96,38 @@ def test_a_driver_that_ends_early_leaves_no_half_shard_and_no_worker(tmp_path, n
         time.sleep(0.05)
     before = tree(out)
     assert 0 < len(before) < 6
-    assert all(len(read_tar(out / name)) == 36 for name in before)
+    assert all(len(read_tar(out / name)) == 15 for name in before)
     manifest = Manifest(str(out))
     assert len(manifest.done().records) >= len(before) - 1
-    summary = run([tmp_path / "in"], out, manifest.job().settings)
+    settings = manifest.job().settings
+    summary = run([tmp_path / "in"], out, settings, running=Running(InlineEngine(settings)))
     assert summary.complete
     assert sorted(tree(out)) == [f"{shard}.tar" for shard in range(6)]
     assert before.items() <= tree(out).items()
-    assert sum(record.pictures for record in manifest.done().records.values()) == 72
+    assert sum(record.pictures for record in manifest.done().records.values()) == 30
     assert not list(out.glob(".promptcodec-*"))
+
+
+@pytest.mark.parametrize("how", [["program.py"], ["-m", "program"]])
+def test_a_program_needs_no_guard_and_may_lie_in_the_working_folder(tmp_path, how):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jpg").write_bytes(jpeg())
+    (tmp_path / "program.py").write_text(
+        "from promptcodec import batch\nprint(batch.encode('in', 'out', verify=False, workers=1).complete)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    ended = subprocess.run(
+        [sys.executable, *how], check=False, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert (ended.stdout, ended.stderr) == ("True\n", "")
+
+
+def test_a_worker_that_ends_before_it_has_begun_keeps_no_job_from_stopping(tmp_path):
+    write_tar(tmp_path / "t.tar", samples(1))
+    (shard,) = plan_shards([str(tmp_path / "t.tar")], str(tmp_path / "out"), "encode", ".ptc").shards
+    with LocalEngine(EncodeSettings(), 1) as engine:
+        engine.submit(shard)
+        multiprocessing.active_children()[0].kill()
+        engine.stop()
+        events = [event for _ in range(20) for event in engine.events(0.2)]
+    assert [event.record.status for event in events] == ["stopped"]

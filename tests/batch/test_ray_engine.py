@@ -84,7 +84,11 @@ def test_a_picture_that_kills_its_workers_is_found_and_listed_alone(local_ray, t
     summary = drive(tmp_path / "in", tmp_path / "out", settings, RayEngine(settings, 2))
     (failure,) = summary.failures
     assert failure.file.endswith("d/killer.jpg") and "died" in failure.message
-    assert (summary.progress.pictures, summary.unfinished, summary.deaths) == (1, 0, 4)
+    assert (summary.progress.pictures, summary.unfinished, summary.deaths) == (
+        1,
+        0,
+        6,
+    )  # two of the whole, of a half, and of the killer alone
     assert [name for name in read_tar(tmp_path / "out" / "t.tar") if name.endswith(".ptc")] == ["d/000.ptc"]
     assert not capfd.readouterr().out  # which is for records
 

@@ -1,5 +1,6 @@
 """Tar shards: pictures coded, all else carried through; what is odd, damaged or dangerous."""
 
+import gzip
 import tarfile
 
 import pytest
@@ -7,6 +8,7 @@ from data_sets import BROKEN, InlineEngine, jpeg, read_tar, samples, tree, write
 
 from promptcodec import batch
 from promptcodec.batch.settings import EncodeSettings
+from promptcodec.errors import UsageError
 
 
 def encode(source, target, **options):
@@ -131,3 +133,32 @@ def test_settings_reach_the_files(tmp_path):
         batch.encode(tmp_path / "in", target, quality=quality, verify=False, engine=InlineEngine(settings))
         sizes.append(len(read_tar(target / "t.tar")["d/000.ptc"]))
     assert sizes[0] < sizes[1]
+
+
+@pytest.mark.parametrize("suffix", [".tar.gz", ".TGZ"])
+def test_compressed_shards_are_read_and_written_uncompressed(tmp_path, suffix):
+    whole = write_tar(tmp_path / "plain" / "t.tar", samples(2)).read_bytes()
+    (tmp_path / "in").mkdir()
+    packed = tmp_path / "in" / f"t{suffix}"
+    packed.write_bytes(gzip.compress(whole))
+    for source, target in ((tmp_path / "plain", "one"), (tmp_path / "in", "two"), (packed, "three")):
+        assert encode(source, tmp_path / target).complete
+    assert tree(tmp_path / "one") == tree(tmp_path / "two") == tree(tmp_path / "three")
+    assert list(tree(tmp_path / "one")) == ["t.tar"]
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: data[:600], lambda data: b"no gzip" + data,
+                                    lambda data: data[:300] + bytes(50) + data[350:]])  # fmt: skip
+def test_a_compressed_shard_that_is_damaged_fails_as_a_whole(tmp_path, damage):
+    whole = write_tar(tmp_path / "t.tar", samples(2)).read_bytes()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "t.tgz").write_bytes(damage(gzip.compress(whole)))
+    summary = encode(tmp_path / "in", tmp_path / "out")
+    assert [failure.file for failure in summary.failures] == [str(tmp_path / "in" / "t.tgz")]
+    assert not tree(tmp_path / "out")
+
+
+def test_other_compressed_tar_files_are_refused_by_name(tmp_path):
+    (tmp_path / "t.tar.xz").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"only .tar.gz and .tgz are read; unpack it"):
+        encode(tmp_path / "t.tar.xz", tmp_path / "out")

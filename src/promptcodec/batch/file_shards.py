@@ -26,14 +26,18 @@ def code_files(tally: Tally, storage: Storage) -> ShardRecord:
     """
     measuring, rows = isinstance(tally.settings, EvalSettings), b""
     with ThreadPoolExecutor(1) as reader:
-        for index, member, data in _read_ahead(tally, reader):
+        files = tally.ahead(
+            _read_ahead(tally, reader),
+            lambda item: item[2] if isinstance(item[2], bytes) and tally.tries(item[0]) else None,
+        )
+        for (index, member, data), coding in files:
             if tally.control.stopping():
                 tally.keep_first(index)
                 break
             if isinstance(data, SourceError):
                 tally.fail(member.source, index, str(data))
                 continue
-            coded = tally.code(data, member.source, index, member.source.rpartition("/")[2])
+            coded = tally.code(data, member.source, index, member.source.rpartition("/")[2], coding)
             if coded is None or tally.shard.trial:
                 continue
             if measuring:

@@ -20,7 +20,7 @@ from promptcodec.batch.records import Progress, ShardRecord
 from promptcodec.batch.settings import Settings
 from promptcodec.batch.shards import Shard
 from promptcodec.errors import PromptcodecError
-from promptcodec.system.import_path import SafeChildren
+from promptcodec.system.import_path import ProgramNotImported, SafeChildren
 from promptcodec.system.interrupts import interrupts_blocked
 from promptcodec.system.printable import valid_unicode
 
@@ -83,6 +83,9 @@ class LocalEngine:
         for worker in self._workers:
             with suppress(OSError):
                 worker.connection.send(None)
+        self._drop_waiting()
+
+    def _drop_waiting(self) -> None:
         for shard in self._waiting:
             self._events.append(Finished(shard, ShardRecord(shard.id, shard.kind, "stopped", shard.source, "")))
         self._waiting.clear()
@@ -103,7 +106,7 @@ class LocalEngine:
         context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, self._settings, self._threads), daemon=True)
-        with SafeChildren(), interrupts_blocked():  # the parent alone decides what Ctrl-C means
+        with SafeChildren(), ProgramNotImported(), interrupts_blocked():  # the parent alone decides what Ctrl-C means
             process.start()
         theirs.close()
         worker = _Worker(process, ours)
@@ -142,11 +145,12 @@ class LocalEngine:
             self._failed_starts += 1
             if self._failed_starts >= STARTS:
                 raise PromptcodecError(
-                    f"{STARTS} worker processes in a row {reason} before they had begun; in a script, call "
-                    'promptcodec.batch below `if __name__ == "__main__":`'
+                    f"{STARTS} worker processes in a row {reason} before they had begun; standard error has more"
                 )
             if worker.shard is not None:
                 self._waiting.appendleft(worker.shard)
+                if self._stopped:  # by a signal that ended the worker too
+                    self._drop_waiting()
         elif worker.shard is not None:
             self._events.append(WorkerDied(worker.shard, reason))
 

@@ -121,12 +121,10 @@ def _groups(file: Any, address: str) -> Iterator[tuple[Any, int]]:
 def _coded_cells(tally: Tally, column: Any, first: int) -> Iterator[dict[str, Any] | None]:
     """The output of each cell, ``bytes`` and what else was in it; None where it has none."""
     shard, suffix = tally.shard, tally.settings.suffix
-    for index, scalar in enumerate((cell for chunk in column.chunks for cell in chunk), first):
+    for (index, cell), coding in tally.ahead(_cells(column, first), lambda item: _picture(tally, *item)):
         tally.check_stop()
         if not shard.wants(index):
             continue
-        value = scalar.as_py()
-        cell = value if isinstance(value, dict) else {"bytes": value}
         path = str(cell.get("path") or "")
         file = f"{shard.source} row {index}" + (f" ({path})" if path else "")
         if cell.get("bytes") is None:
@@ -134,12 +132,22 @@ def _coded_cells(tally: Tally, column: Any, first: int) -> Iterator[dict[str, An
             yield None
             continue
         name = PurePosixPath(path).name or f"row {index}"
-        coded = tally.code(cell["bytes"], file, index, name)
+        coded = tally.code(cell["bytes"], file, index, name, coding)
         if coded is None:
             yield None
             continue
         named = {"path": output_name(path, suffix)} if path and not isinstance(tally.settings, EvalSettings) else {}
         yield cell | {"bytes": coded.data} | named
+
+
+def _cells(column: Any, first: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    for index, scalar in enumerate((cell for chunk in column.chunks for cell in chunk), first):
+        value = scalar.as_py()
+        yield index, value if isinstance(value, dict) else {"bytes": value}
+
+
+def _picture(tally: Tally, index: int, cell: dict[str, Any]) -> bytes | None:
+    return cell.get("bytes") if tally.tries(index) else None
 
 
 @contextmanager

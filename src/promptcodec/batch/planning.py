@@ -18,7 +18,8 @@ from promptcodec.system.folders import search_folder
 from promptcodec.train.data.remote import expand
 
 _ROUNDS = 8  # shards that each worker has at least, where there are enough files
-_KINDS: dict[str, Kind] = {".tar": "tar", ".parquet": "parquet"}
+_KINDS: dict[str, Kind] = {".tar": "tar", ".tar.gz": "tar", ".tgz": "tar", ".parquet": "parquet"}
+_COMPRESSED = (".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tar.lz4")  # which nothing here opens
 
 
 @dataclass
@@ -56,11 +57,11 @@ def plan_shards(
             raise UsageError(f"{source} is the destination too: give another one")
         files: list[FileMember] = []
         for file in _files(source, address, suffixes, target, plan):
-            kind = _KINDS.get(PurePosixPath(file.name).suffix.lower(), "files")
+            kind = _KINDS.get(_suffix(file.name), "files")
             if kind == "files":
                 output = output_name(file.name, suffix)
             else:
-                output = file.name + (suffix if verb == "eval" else "")
+                output = _archive_name(file.name) + (suffix if verb == "eval" else "")
             if problem := unsafe_name(output):
                 plan.problems.append(Failure(file.address, problem))
                 continue
@@ -89,14 +90,14 @@ def _files(source: str, address: str, suffixes: frozenset[str], target: str, pla
     """The files of one source with the wanted extensions; others are counted."""
     if is_address(address):
         name = PurePosixPath(urlsplit(address).path)
-        if name.suffix.lower() in suffixes and not any(sign in address for sign in "*?"):
+        if _suffix(name.name) in suffixes and not any(sign in address for sign in "*?"):
             yield StoredFile(address, name.name, -1)
             return
         listed: Iterable[StoredFile] = list_remote(address)
     else:
         listed = _local_files(source, local_path(address), suffixes, target, plan)
     for file in listed:
-        suffix = PurePosixPath(file.name).suffix.lower()
+        suffix = _suffix(file.name)
         if f"{file.address}/".startswith(f"{target}/") or MANIFEST_FOLDER in file.name.split("/"):
             continue
         if suffix in suffixes:
@@ -113,8 +114,24 @@ def _local_files(source: str, path: Path, suffixes: frozenset[str], target: str,
             else:
                 yield StoredFile(str(file), file.relative_to(path).as_posix(), -1)
     elif path.is_file():
-        if path.suffix.lower() not in suffixes:
-            raise UsageError(f"{source} is no folder, nor a picture, .tar or .parquet file that this verb takes")
+        if _suffix(path.name) in _COMPRESSED:
+            raise UsageError(f"{source}: of compressed tar files only .tar.gz and .tgz are read; unpack it, or gzip it")
+        if _suffix(path.name) not in suffixes:
+            raise UsageError(
+                f"{source} is no folder, nor a picture, .tar, .tar.gz or .parquet file that this verb takes"
+            )
         yield StoredFile(str(path), path.name, path.stat().st_size)
     else:
         raise UsageError(f"there is no file or folder {source}")
+
+
+def _suffix(name: str) -> str:
+    """The extension of a file in small letters; of a compressed tar file, both."""
+    path = PurePosixPath(name.lower())
+    return "".join(path.suffixes[-2:]) if path.suffixes[-2:-1] == [".tar"] else path.suffix
+
+
+def _archive_name(name: str) -> str:
+    """What the output of a tar or Parquet file is called: it is never compressed as a whole."""
+    suffix = _suffix(name)
+    return f"{name[: -len(suffix)]}.tar" if suffix in (".tar.gz", ".tgz") else name

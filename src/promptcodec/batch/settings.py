@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +25,20 @@ from promptcodec.store.shipped_adapters import shipped_adapters
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from promptcodec.codec.analysed_picture import AnalysedPicture
     from promptcodec.model.inference.precision import Precision
     from promptcodec.picture.picture import Picture
 
 DEFAULT_QUALITY = 50.0
+GPU_BATCH = 8  # pictures of one size that a GPU analyses at once
 
 
 @dataclass(frozen=True)
 class EncodeSettings:
-    """All that decides a .ptc file beside its picture, and where to compute it. ``quality``: None with a target."""
+    """All that decides a .ptc file beside its picture, and where to compute it. ``quality``: None with a target.
+
+    ``batch_size``: pictures of one size that go through the networks together; None: ``GPU_BATCH`` on a GPU, else 1.
+    """
 
     quality: float | None = None
     target: Target | None = None
@@ -45,6 +53,7 @@ class EncodeSettings:
     preview: bool | None = None
     precision: Precision = "float32"
     verify: bool = True
+    batch_size: int | None = None
 
     verb = "encode"
     suffix = ".ptc"
@@ -112,6 +121,50 @@ class EncodeSettings:
         from promptcodec.api import info
 
         coded = self.encode(data, self.stamp(hashlib.sha256(data).digest()))
+        facts = info(coded)
+        return Coded(coded, facts.width, facts.height)
+
+    @property
+    def pictures_together(self) -> int:
+        """How many pictures of one size are to be analysed together: 1 where anything steers them."""
+        if self.effort or self.adapters or self.scalars or self.maps:
+            return 1
+        return self.batch_size or (1 if self.device == "cpu" else GPU_BATCH)
+
+    def prepare(self, pictures: Sequence[bytes]) -> list[Callable[[], Coded] | None]:
+        """Analyse pictures together; return what codes each as ``code`` does, None where that has to do it alone."""
+        from promptcodec.batch.runtime import codec
+
+        chosen = codec(self.model, self.device, self.precision)
+        codings: list[Callable[[], Coded] | None] = [None] * len(pictures)
+        groups: dict[tuple[int, ...], list[tuple[int, Picture, list[Warning]]]] = {}
+        for index, data in enumerate(pictures):
+            with (
+                warnings.catch_warnings(record=True) as caught,
+                suppress(Exception),
+            ):  # which its coding will meet again
+                warnings.simplefilter("always")
+                picture = chosen.read(data)
+                messages = [each.message for each in caught if isinstance(each.message, Warning)]
+                groups.setdefault(picture.rgb.shape, []).append((index, picture, messages))
+        for group in groups.values():
+            with warnings.catch_warnings(), suppress(Exception):
+                warnings.simplefilter("ignore")  # what there is to say, each encode says
+                analysed = chosen.analysed_batch([picture for _, picture, _ in group], self.memory)
+                for (index, _, messages), each in zip(group, analysed, strict=True):
+                    codings[index] = partial(self._code_analysed, each, pictures[index], messages)
+        return codings
+
+    def _code_analysed(self, picture: AnalysedPicture, data: bytes, messages: Sequence[Warning]) -> Coded:
+        """Return what ``code`` does, and warn of what reading the picture did."""
+        from promptcodec.api import info
+
+        for message in messages:
+            warnings.warn(message, stacklevel=2)
+        coded = picture.encode(
+            self.quality, target=self.target, strip=self.strip, preview=self.preview, verify=self.verify,
+            source_hash=self.stamp(hashlib.sha256(data).digest()),
+        )  # fmt: skip
         facts = info(coded)
         return Coded(coded, facts.width, facts.height)
 

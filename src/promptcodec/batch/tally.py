@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from promptcodec.batch.engine import Control
 from promptcodec.batch.errors import DIRECTORY_NOISE, StoppedError, explain
+from promptcodec.batch.lookahead import Coding, look_ahead
 from promptcodec.batch.records import Coded, Failure, Progress, ShardRecord, Status, WrittenFile, add_sums
-from promptcodec.batch.settings import Settings
+from promptcodec.batch.settings import EncodeSettings, Settings
 from promptcodec.batch.shards import Shard
 from promptcodec.errors import UnfitError, UsageError
+
+T = TypeVar("T")
 
 LARGEST = 2**28  # bytes of an encoded picture, in an archive whose headers may say anything
 
@@ -39,11 +43,34 @@ class Tally:
         self.failures.append(Failure(file, message, index, output))
         self.tell()
 
-    def code(self, data: bytes, file: str, index: int, name: str) -> Coded | None:
+    @property
+    def pictures_together(self) -> int:
+        """How many pictures of one size the networks are to be given at once."""
+        return self.settings.pictures_together if isinstance(self.settings, EncodeSettings) else 1
+
+    def ahead(
+        self,
+        items: Iterator[T],
+        encoded: Callable[[T], bytes | None],
+        ends_window: Callable[[T], bool] = lambda _: False,
+    ) -> Iterator[tuple[T, Coding | None]]:
+        """Yield items of the shard, each with what codes its picture, as of ``look_ahead``."""
+        if not isinstance(self.settings, EncodeSettings):
+            return ((item, None) for item in items)
+        return look_ahead(items, self.pictures_together, encoded, self.settings.prepare, ends_window)
+
+    def tries(self, index: int) -> bool:
+        """Return whether the member ``index`` is to be coded at all."""
+        return self.shard.wants(index) and self.shard.excluding(index) is None
+
+    def code(self, data: bytes, file: str, index: int, name: str, coding: Coding | None = None) -> Coded | None:
         """Return the output of the picture ``name``; None where it failed, and has been counted so, or is not to be
         tried.
 
-        ``file``: the name under which a failure is listed. Raises UsageError for what is wrong with every picture.
+        ``file``: the name under which a failure is listed.
+        ``coding``: of a picture that was prepared.
+
+        Raises UsageError for what is wrong with every picture.
         """
         if (reason := self.shard.excluding(index)) is not None:
             self.fail(file, index, reason)
@@ -54,7 +81,7 @@ class Tally:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                coded = self.settings.code(data, name)
+                coded = self.settings.code(data, name) if coding is None else coding()
             except Exception as error:
                 if isinstance(error, UsageError) and not isinstance(error, UnfitError):  # wrong for every picture
                     raise

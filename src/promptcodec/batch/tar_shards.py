@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import gzip
 import io
 import tarfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +22,7 @@ from promptcodec.batch.storage import Storage
 from promptcodec.batch.tally import LARGEST, Tally
 from promptcodec.errors import SourceError
 
+_SMALL = 2**16  # bytes of a member that is kept while pictures are looked ahead for
 _BLOCK = 512  # bytes that a tar file is divided into
 
 
@@ -63,7 +66,12 @@ def _coded(tally: Tally, members: Iterator[_Member], chosen: Chosen) -> Iterator
     """The members of the output. With settings that measure, only the rows of each picture."""
     shard, measuring = tally.shard, isinstance(tally.settings, EvalSettings)
     names: set[str] = set()
-    for index, (info, data) in enumerate(members):
+    ahead = tally.ahead(
+        _buffered(tally, members, chosen),
+        lambda item: item[3],
+        lambda item: item[3] is None and isinstance(item[2], _Content),
+    )
+    for (index, info, data, read), coding in ahead:
         tally.check_stop()
         if not shard.wants(index):
             continue
@@ -79,11 +87,30 @@ def _coded(tally: Tally, members: Iterator[_Member], chosen: Chosen) -> Iterator
                 yield _plain(info), data
             continue
         assert data is not None
-        coded = tally.code(data.read(), f"{shard.source}/{info.name}", index, PurePosixPath(info.name).name)
+        content = data.read() if read is None else read
+        name = PurePosixPath(info.name).name
+        coded = tally.code(content, f"{shard.source}/{info.name}", index, name, coding)
         if coded is None:
             names.discard(output)
             continue
         yield _plain(info, output, len(coded.data)), io.BytesIO(coded.data)
+
+
+def _buffered(
+    tally: Tally, members: Iterator[_Member], chosen: Chosen
+) -> Iterator[tuple[int, tarfile.TarInfo, IO[bytes] | None, bytes | None]]:
+    """Each member by its number, with its file, and with the bytes of a picture where several are coded together.
+
+    What is small is in memory then, so that the next member can be read; what is not has to be dealt with first.
+    """
+    for index, (info, data) in enumerate(members):
+        content: bytes | None = None
+        if tally.pictures_together > 1 and data is not None and tally.tries(index):
+            if chosen(info.name) and info.size <= LARGEST:
+                content = data.read()
+            elif info.size <= _SMALL:
+                data = io.BytesIO(data.read())
+        yield index, info, data, content
 
 
 def _problem(info: tarfile.TarInfo, data: IO[bytes] | None, picture: bool, output: str, names: set[str]) -> str:
@@ -124,7 +151,11 @@ def _members(address: str) -> Iterator[Iterator[_Member]]:
     Raises SourceError where it cannot be read, or is not whole.
     """
     with open_source(address) as source:
-        yield _read_members(address, _Watched(source))
+        if address.lower().endswith((".gz", ".tgz")):
+            with gzip.GzipFile(fileobj=source, mode="rb") as unpacked:
+                yield _read_members(address, _Watched(cast("IO[bytes]", unpacked)))
+        else:
+            yield _read_members(address, _Watched(source))
 
 
 def _read_members(address: str, watched: _Watched) -> Iterator[_Member]:
@@ -140,8 +171,9 @@ def _read_members(address: str, watched: _Watched) -> Iterator[_Member]:
             end = tar.offset
             tar.members = []  # type: ignore[attr-defined]  # what was read is never asked for again
         yield info, None if data is None else cast("IO[bytes]", _Content(address, data))
-    while watched.read(2**20):
-        pass
+    with _damage(address):
+        while watched.read(2**20):
+            pass
     # tarfile takes a damaged header for the end, and a missing end mark for one.
     if watched.last_nonzero > end:
         raise SourceError(f"{address} is damaged: what follows byte {end:,} is no tar header")
@@ -153,7 +185,7 @@ def _read_members(address: str, watched: _Watched) -> Iterator[_Member]:
 def _damage(address: str) -> Iterator[None]:
     try:
         yield
-    except (tarfile.TarError, EOFError, ValueError) as error:
+    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError) as error:
         raise SourceError(f"{address} cannot be read as a tar file: {error}") from None
 
 

@@ -18,6 +18,7 @@ from promptcodec.batch.records import Failure, Progress, ShardRecord
 from promptcodec.batch.settings import DEFAULT_QUALITY, DecodeSettings, EncodeSettings, EvalSettings, Settings
 from promptcodec.bitstream.container import MAX_PIXELS
 from promptcodec.bitstream.tiling import Rect
+from promptcodec.codec.adapters import Request
 from promptcodec.codec.budget import DEFAULT_MEMORY
 from promptcodec.codec.search import one_target
 from promptcodec.errors import UsageError
@@ -96,6 +97,8 @@ def encode(
     effort: int = 0,
     adapters: Sequence[str] = (),
     settings: Mapping[str, float] | None = None,
+    look: float | None = None,
+    roi: str | None = None,
     maps: Mapping[str, str] | None = None,
     strip: bool = False,
     memory: int = DEFAULT_MEMORY,
@@ -103,6 +106,7 @@ def encode(
     verify: bool = True,
     model: str | None = None,
     device: str = "cpu",
+    batch_size: int | None = None,
     precision: Precision = "float32",
     extensions: Sequence[str] = (),
     column: str = "",
@@ -113,6 +117,8 @@ def encode(
 
     ``sources``: folders, tar and Parquet files and pictures, on this machine or at any address of fsspec.
     ``destination``: a folder or an address. What a run leaves undone, another call with the same arguments does.
+    ``roi`` and ``maps``: ``x,y,w,h``, a number, or the file of a grey picture, for all pictures alike.
+    ``batch_size``: pictures of one size that the networks are given at once, 8 on a GPU; no byte depends on it.
     ``extensions`` and ``column``: which members of tar files, and which column of Parquet files, are pictures.
     ``running``, or its fields by their names (``engine="local"``, ``workers=4``): how to run it. All else: see
     ``promptcodec.encode``.
@@ -121,12 +127,15 @@ def encode(
     DestinationError where it takes nothing more, and SourceError where the sources cannot be listed. Pictures that fail
     are in the summary.
     """
+    steering = Request.of(adapters, settings, roi, look, maps)
     target = one_target(target_size, target_bpp, target_psnr, target_ms_ssim, target_ssimulacra2)
     if target is not None and quality is not None:
         raise UsageError(f"a quality and a target {target.name} exclude each other")
     chosen = EncodeSettings(
-        quality, target, model, strip, device, tuple(adapters), tuple(sorted((settings or {}).items())),
-        tuple(sorted((maps or {}).items())), effort_of(effort).level, memory, preview, precision, verify,
+        quality, target, model, strip, device, tuple(adapters), tuple(sorted(steering.settings.items())),
+        tuple(sorted((name, str(plane)) for name, plane in steering.maps.items())),
+        effort_of(effort).level, memory, preview, precision, verify,
+        batch_size,
     )  # fmt: skip
     return run(sources, destination, chosen, extensions, column, replace(running, **how))
 
@@ -209,11 +218,23 @@ def prepare(
     """Plan a job, and make ``destination`` that of it, unless it is already. Raises as ``encode`` does."""
     places = [fspath(sources)] if isinstance(sources, (str, PathLike)) else [fspath(each) for each in sources]
     workers = running.workers or available_cores()
-    plan = plan_shards(places, fspath(destination), settings.verb, settings.suffix, extensions, column, workers)
-    manifest = Manifest(fspath(destination))
+    target = one_destination(destination)
+    plan = plan_shards(places, target, settings.verb, settings.suffix, extensions, column, workers)
+    manifest = Manifest(target)
     job = Job(settings, tuple(extensions), column, tuple(map(normalised, places)))
     manifest.begin(job, running.overwrite)
     return plan, manifest, job
+
+
+def one_destination(destination: Place | Sequence[Place]) -> str:
+    """Return the one destination of a job. Raises UsageError for several."""
+    several = [destination] if isinstance(destination, (str, PathLike)) else list(destination)
+    if len(several) != 1:
+        raise UsageError(
+            f"a job has one destination, which has its manifest, not {len(several)}: run one on a part of the sources "
+            "for each"
+        )
+    return fspath(several[0])
 
 
 def retry(destination: Place, *, running: Running = Running(), **how: Any) -> Summary:

@@ -33,7 +33,9 @@ Places = Annotated[
         show_default=False,
     ),
 ]
-Destination = Annotated[str | None, typer.Option("-o", "--output", help="Folder or address of the destination.")]
+Destination = Annotated[
+    list[str] | None, typer.Option("-o", "--output", help="Folder or address of the destination, one for a job.")
+]
 EngineName = Annotated[
     str, typer.Option("--engine", help="What runs the workers: local, processes of this machine; or ray.")
 ]
@@ -52,6 +54,13 @@ Address = Annotated[
 Gpus = Annotated[
     float, typer.Option("--ray-gpus", min=0.01, help="GPUs a worker, with --device cuda; 0.25: four share.")
 ]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size", min=1, max=256, help="Pictures of one size that the networks are given at once, at most.",
+        show_default="8 on a GPU, else 1",
+    ),
+]  # fmt: skip
 Extensions = Annotated[
     list[str] | None,
     typer.Option("--extension", help="Of the files and members that are pictures, again for more; all known ones."),
@@ -99,8 +108,10 @@ def encode_command(
     ray_address: Address = None,
     ray_gpus: Gpus = 1.0,
     device: options.Device = "cpu",
+    batch_size: BatchSize = None,
     model: options.ModelName = None,
     adapter: options.Adapters = None,
+    roi: encode.Roi = None,
     map_: options.Maps = None,
     look: options.Look = None,
     set_: options.Set = None,
@@ -110,8 +121,8 @@ def encode_command(
     target = options.one_target(quality, target_size, target_bpp, target_psnr, target_ms_ssim, target_ssimulacra2)
     settings = EncodeSettings(
         quality, target, model, strip, device, tuple(adapter or ()), options.settings_of(look, set_),
-        options.maps_of(None, map_), effort_of(effort).level, int(options.parse_size(memory)), preview, precision,
-        verify,
+        options.maps_of(roi, map_), effort_of(effort).level, int(options.parse_size(memory)), preview, precision,
+        verify, batch_size,
     )  # fmt: skip
     _run(
         places,
@@ -284,14 +295,16 @@ def status_command(
 
 
 def _run(
-    places: list[str], output: str | None, settings: Settings, extensions: list[str] | None, column: str,
+    places: list[str], outputs: list[str] | None, settings: Settings, extensions: list[str] | None, column: str,
     running: Running, as_json: bool,
 ) -> None:  # fmt: skip
-    if output is None:
+    if outputs:
+        target = work.one_destination(outputs)
+    else:
         if len(places) < 2:
             raise UsageError("name the sources and then the destination, or the destination with -o")
-        *places, output = places
-    target, suffixes = output, tuple(options.names_of("--extension", extensions))
+        *places, target = places
+    suffixes = tuple(options.names_of("--extension", extensions))
     _driven(settings.verb, target, running, as_json,
             lambda running: work.run(places, target, settings, suffixes, column, running))  # fmt: skip
 

@@ -74,6 +74,9 @@ class Backend(Protocol):
     ) -> Analysis:
         """Latents of pixels (H, W, 3). ``report`` is called ``effort.steps`` times."""
 
+    def analyse_batch(self, pictures: NDArray[np.uint8]) -> list[Analysis]:
+        """Latents of pictures (B, H, W, 3), steered by nothing, in one pass, whose sums may have another order."""
+
     def means(
         self, z_symbols: NDArray[np.int32], log_sigma: Float64s, q: float, attached: Attached = None
     ) -> MeanSteps:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from promptcodec.bitstream.tiling import TILE_UNIT
 from promptcodec.errors import LimitError
-from promptcodec.model.config import Attention, Model, ReflectConv, Resample, Stage, Transform
+from promptcodec.model.config import STRIDE, Attention, Model, ReflectConv, Resample, Stage, Transform
 from promptcodec.system.memory import available_bytes
 
 DEFAULT_MEMORY = 2**30  # bytes for the networks, beside the picture itself and the model
@@ -68,6 +68,11 @@ def _warn_of_little(memory: int, what: str, needed: float, config: Model) -> Non
         f"{memory / 2**20:.3g} MiB of memory are too few for {config.name}: {what} {needed / 2**20:.3g} MiB",
         stacklevel=7,
     )
+
+
+def padded_pixels(height: int, width: int) -> int:
+    """How many pixels of a picture the networks see: those of whole blocks of 64."""
+    return _multiple(height, STRIDE) * _multiple(width, STRIDE)
 
 
 def bytes_a_pixel(config: Model, gradients: bool = False) -> float:

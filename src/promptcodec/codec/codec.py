@@ -15,7 +15,8 @@ from promptcodec.bitstream.tiling import Rect
 from promptcodec.codec.adapters import AdapterLibrary, AdapterSource, NoAdapters, Request
 from promptcodec.codec.analysed_picture import AnalysedPicture
 from promptcodec.codec.backend import Backend
-from promptcodec.codec.budget import DEFAULT_MEMORY
+from promptcodec.codec.batched_analysis import BatchedAnalysis
+from promptcodec.codec.budget import DEFAULT_MEMORY, bytes_a_pixel, padded_pixels
 from promptcodec.codec.decoder import Decoder, reader
 from promptcodec.codec.latents import LatentCoder
 from promptcodec.codec.one_shot import OneShotCoder
@@ -44,6 +45,7 @@ class Codec:
         contextual = isinstance(self.config.context, ContextualMean)
         self.coder: Coder = OneShotCoder(backend) if contextual else LatentCoder(backend.hyper)
         self._decoder = Decoder(backend, self.coder, self.adapters)
+        self._together = BatchedAnalysis(backend)
 
     @property
     def name(self) -> str:
@@ -131,6 +133,32 @@ class Codec:
             encoder = PictureEncoder(self._decoder, read(image), memory)
         request = encoder.with_maps_read(request)
         return AnalysedPicture(encoder, request, encoder.analyse(request, progress))
+
+    def read(self, image: Source) -> Picture:
+        """Read a picture as ``encode`` does. Raises ImageError and LimitError."""
+        with self.backend.default_settings():
+            return read(image)
+
+    def analysed_batch(self, pictures: Sequence[Picture], memory: int = DEFAULT_MEMORY) -> list[AnalysedPicture]:
+        """Analyse pictures of one size, steered by nothing, several in a pass of the networks where it is equal.
+
+        Their files are those of ``encode``, byte for byte: see ``BatchedAnalysis``. A pass takes no more pictures than
+        ``memory`` bytes are for; where they are not enough for two, pictures are analysed one by one, as in
+        ``analysed``. Raises LimitError.
+        """
+        if not pictures:
+            return []
+        height, width = pictures[0].rgb.shape[:2]
+        most = int(memory / (bytes_a_pixel(self.config) * padded_pixels(height, width)))
+        with self.backend.default_settings():
+            encoders = [PictureEncoder(self._decoder, picture, memory) for picture in pictures]
+            if most < 2:
+                return [AnalysedPicture(each, Request(), each.analyse(Request())) for each in encoders]
+            latents = self._together([picture.rgb for picture in pictures], most)
+            return [
+                AnalysedPicture(encoder, Request(), encoder.keeping(each))
+                for encoder, each in zip(encoders, latents, strict=True)
+            ]
 
     def decode(
         self,

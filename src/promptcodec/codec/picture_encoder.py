@@ -141,6 +141,11 @@ class PictureEncoder:
             self._latents(self._header(0, NO_EFFORT), attached, NO_EFFORT, progress, kept)
         return kept
 
+    def keeping(self, latents: Analysis) -> KeptLatents:
+        """Return what ``encode`` takes for kept, of a picture in one tile that was analysed elsewhere, unsteered."""
+        header = self._header(0, Effort(0))
+        return KeptLatents(((header.tile_height, header.tile_width, ()), (latents,)))
+
     @property
     def nbytes(self) -> int:
         """Memory in bytes of the picture and of what was made from it."""

@@ -15,7 +15,9 @@ def search_folder(
     others: Counter[str],
     skipped: frozenset[str] = frozenset(),
 ) -> Iterator[tuple[Path, str]]:
-    """Yield the files in ``top`` with these extensions, each under its own path rather than a link's if it can be.
+    """Yield the files in ``top`` with these extensions, of one part or two (``.tar.gz``).
+
+    Each comes under its own path rather than a link's if it can be.
 
     With each comes what is wrong with it, else an empty text: folders that cannot be read are listed with a problem.
     Links to folders are followed, each folder is searched once. ``others`` counts the files passed over by extension.
@@ -42,7 +44,9 @@ def search_folder(
             if _is(entry, "dir"):
                 if recursive and entry.name not in skipped and entry.path not in skipped:
                     (linked if entry.is_symlink() else folders).append(path)
-            elif path.suffix.lower() in extensions and (_is(entry, "file") or _is_broken(entry)):
+            elif {path.suffix.lower(), "".join(path.suffixes[-2:]).lower()} & extensions and (
+                _is(entry, "file") or _is_broken(entry)
+            ):
                 (links if entry.is_symlink() else files).append((path, ""))
             else:
                 others[path.suffix.lower()] += 1

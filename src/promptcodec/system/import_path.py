@@ -43,6 +43,21 @@ class SafeChildren:
                 os.environ[name] = value
 
 
+class ProgramNotImported:
+    """A context in which multiprocessing spawns processes that do not import the program's ``__main__`` again.
+
+    They need nothing of it, it may begin everything anew where it lacks ``if __name__ == "__main__"``, and it may be
+    a module of the working folder, from which they import nothing.
+    """
+
+    def __enter__(self) -> None:
+        self._program = sys.modules["__main__"]
+        sys.modules["__main__"] = type(sys)("__main__")
+
+    def __exit__(self, *error: object) -> None:
+        sys.modules["__main__"] = self._program
+
+
 def _unwanted() -> str | None:
     try:
         here = os.path.realpath(os.getcwd())  # noqa: PTH109 - pathlib is not loaded yet

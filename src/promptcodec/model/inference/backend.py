@@ -68,12 +68,22 @@ class TorchBackend:
         """Return the latents of pixels (H, W, 3); with an effort, refined for the rate q in [0, 1]."""
         steerer: Steerer = attached or Constant()
         pixels = torch.from_numpy(np.require(rgb, requirements=["C", "W"])).to(self.device)
-        x = pixels.permute(2, 0, 1)[None].float() / 255
         if effort.level:
+            x = pixels.permute(2, 0, 1)[None].float() / 255
             return _analysis(*refined_latents(self.network, x, q, steerer, effort, report))
+        return _analysis(*self._pass(pixels[None], steerer))
+
+    @torch.inference_mode()
+    def analyse_batch(self, pictures: NDArray[np.uint8]) -> list[Analysis]:
+        """Return the latents of pictures (B, H, W, 3), steered by nothing, of one pass of the networks."""
+        y, z, steer = self._pass(torch.from_numpy(np.ascontiguousarray(pictures)).to(self.device), Constant())
+        return [_analysis(y[index : index + 1], z[index : index + 1], steer) for index in range(len(pictures))]
+
+    def _pass(self, pixels: Tensor, steerer: Steerer) -> tuple[Tensor, Tensor, Steering]:
+        x = pixels.permute(0, 3, 1, 2).float() / 255
         x = pad_to_multiple(x, STRIDE).contiguous(memory_format=torch.channels_last)
         with self._precision():
-            return _analysis(*self.network.analyse(x, steerer))
+            return self.network.analyse(x, steerer)
 
     def means(
         self, z_symbols: NDArray[np.int32], log_sigma: Float64s, q: float, attached: Steers | None = None
