@@ -17,6 +17,7 @@ from typing import Any
 from promptcodec.serve import messages, worker
 from promptcodec.serve.messages import Message, SourceNeededError
 from promptcodec.serve.problems import ServiceError, problem_of
+from promptcodec.serve.settings import CORES
 from promptcodec.serve.telemetry import Telemetry
 from promptcodec.system.import_path import SafeChildren
 from promptcodec.system.printable import printable
@@ -242,6 +243,12 @@ class Pool:
                 return job
         return None
 
+    def _threads_for_next(self) -> int:
+        """Return the threads for a job that begins now: those of all workers while it is alone, else one's own."""
+        alone = len(self._running) == 1 and not self._waiting
+        threads = self.settings.threads
+        return max(threads, min(threads * self.size, CORES)) if alone else threads
+
     async def _execute(self, process: _Process, job: Job, known: bool) -> bool:
         """Have a job done; returns whether the process can go on. ``known``: it may have the blobs that are kept."""
         begin = time.perf_counter()
@@ -276,7 +283,10 @@ class Pool:
 
     async def _exchange(self, process: _Process, job: Job, known: bool) -> Message:
         loop = asyncio.get_running_loop()
-        facts = {"job": job.number, "operation": job.operation, "arguments": dict(job.arguments)}
+        facts = {
+            "job": job.number, "operation": job.operation, "arguments": dict(job.arguments),
+            "threads": self._threads_for_next(),
+        }  # fmt: skip
         if known:
             message = Message(facts, job.blobs)
             answer = await loop.run_in_executor(self._threads, process.exchange, message)

@@ -20,7 +20,8 @@ from promptcodec.system.memory import resident_bytes
 
 @dataclass(frozen=True)
 class Worker:
-    """How to set up a worker. ``kind``: "coding" or "measuring"; ``nearby``: whether browsers are on this machine."""
+    """How to set up a worker. ``kind``: "coding" or "measuring"; ``threads``: where others of its kind have work, too;
+    ``nearby``: whether browsers are on this machine."""
 
     kind: str
     threads: int
@@ -111,7 +112,10 @@ def _limit_memory(most: int) -> None:
 
 
 def _answer(operations: dict[str, Operation], message: Message, connection: Connection) -> Message:
+    import torch
+
     facts, job = message.facts, message.facts["job"]
+    torch.set_num_threads(facts["threads"])
 
     def check() -> None:
         while connection.poll():
