@@ -17,7 +17,6 @@ from typing import Any
 from promptcodec.serve import messages, worker
 from promptcodec.serve.messages import Message, SourceNeededError
 from promptcodec.serve.problems import ServiceError, problem_of
-from promptcodec.serve.settings import CORES
 from promptcodec.serve.telemetry import Telemetry
 from promptcodec.system.import_path import SafeChildren
 from promptcodec.system.printable import printable
@@ -244,15 +243,15 @@ class Pool:
         return None
 
     def _threads_for_next(self) -> int:
-        """Return the threads for a job that begins now: those of all workers while it is alone, else one's own."""
+        """Return the threads for a job that begins now."""
         alone = len(self._running) == 1 and not self._waiting
-        threads = self.settings.threads
-        return max(threads, min(threads * self.size, CORES)) if alone else threads
+        return self.settings.threads_alone if alone else self.settings.threads
 
     async def _execute(self, process: _Process, job: Job, known: bool) -> bool:
         """Have a job done; returns whether the process can go on. ``known``: it may have the blobs that are kept."""
         begin = time.perf_counter()
         exchange = asyncio.ensure_future(self._exchange(process, job, known))
+        exchange.add_done_callback(lambda done: done.cancelled() or done.exception())  # where nobody waits any more
         done, _ = await asyncio.wait({exchange}, timeout=self.max_seconds)
         self._telemetry.worked(job.operation, time.perf_counter() - begin)
         if not done:

@@ -15,8 +15,8 @@ class Settings:
     """The limits of a service; docs/serve.md says what each is for.
 
     ``workers`` encode and decode, ``measuring_workers`` compute what the page shows beside a picture, each with
-    ``threads`` threads and at most ``worker_memory`` bytes; what begins while the other workers of its kind are idle
-    has their threads too. ``max_queue``: jobs that may wait, ``max_wait`` seconds
+    ``threads`` threads and at most ``worker_memory`` bytes; coding that begins while the other workers are idle has
+    their threads too. ``max_queue``: jobs that may wait, ``max_wait`` seconds
     each. ``max_seconds``: of work on one request. ``max_pixels``: of one picture; ``max_upload``: bytes of one body,
     and ``max_pending``: of all that are being received. ``idle_seconds``: between two pieces of a body, and
     ``upload_seconds`` for all of it. ``picture_memory``: bytes of all pictures of the page, each of which goes

@@ -20,11 +20,12 @@ from promptcodec.system.memory import resident_bytes
 
 @dataclass(frozen=True)
 class Worker:
-    """How to set up a worker. ``kind``: "coding" or "measuring"; ``threads``: where others of its kind have work, too;
-    ``nearby``: whether browsers are on this machine."""
+    """How to set up a worker. ``kind``: "coding" or "measuring"; ``threads``: of a job, ``threads_alone``: of one that
+    begins while the other workers of the kind are idle; ``nearby``: whether browsers are on this machine."""
 
     kind: str
     threads: int
+    threads_alone: int
     memory: int
     max_pixels: int
     latent_memory: int
