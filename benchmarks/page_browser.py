@@ -22,7 +22,7 @@ _ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-PATIENCE = 90_000  # ms; a busy machine is no reason to fail
+PATIENCE = 300_000  # ms; a busy machine is no reason to fail
 
 
 @contextmanager

@@ -17,6 +17,8 @@ from promptcodec.quality.ms_ssim import ms_ssim_of_pixels
 from promptcodec.quality.psnr import psnr
 from promptcodec.quality.ssimulacra2 import ssimulacra2
 
+BLANK = np.zeros((64, 64, 3), np.uint8)
+
 
 class Curve(EvaluatedCodec):
     """Files whose size is a function of the setting, with leaps backwards if ``wobble``."""
@@ -54,7 +56,7 @@ CURVES = {"smallest": st.floats(100, 1e5), "span": st.floats(2, 7), "bend": st.f
 def test_whole_settings_are_the_best_there_are(where, **shape):
     codec = Curve((1, 100), True, **shape)
     size = int(codec.size(1) ** (1 - where) * codec.size(100) ** where) + 1
-    setting, data = largest_within(codec, None, size)
+    setting, data = largest_within(codec, BLANK, size)
     assert len(data) <= size
     best = max(codec.size(s) for s in range(1, 101) if codec.size(s) <= size)
     assert len(data) == codec.size(setting)
@@ -68,17 +70,17 @@ def test_whole_settings_are_the_best_there_are(where, **shape):
 def test_distances_come_close(where, **shape):
     codec = Curve((25, 0.01), False, **shape)
     size = int(codec.size(25) ** (1 - where) * codec.size(0.01) ** where) + 1
-    _, data = largest_within(codec, None, size)
+    _, data = largest_within(codec, BLANK, size)
     assert 0.93 * size - 1 <= len(data) <= size
     assert len(codec.calls) <= MOST_ENCODES
 
 
 def test_sizes_beyond_the_range():
     codec = Curve((0, 100), True)
-    assert largest_within(codec, None, 10**9)[0] == 100
+    assert largest_within(codec, BLANK, 10**9)[0] == 100
     with pytest.raises(TargetError, match="smallest file that curve makes of this picture has 500 bytes"):
-        largest_within(codec, None, 499)
-    assert largest_within(codec, None, 500)[0] == 0
+        largest_within(codec, BLANK, 499)
+    assert largest_within(codec, BLANK, 500)[0] == 0
 
 
 @pytest.mark.parametrize("name", QUICK_PEERS)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from promptcodec.errors import TargetError
 from promptcodec.evaluate.codecs.evaluated_codec import EvaluatedCodec
 from promptcodec.quality.measures import Measures, measures
@@ -15,8 +17,16 @@ QUICK_PEERS = {"jpeg": "JPEG", "webp": "WebP", "avif-s8": "AVIF", "jpegxl": "JPE
 where the usual 6 gives smaller files in several times the time; JPEG XL at effort 7, WebP at method 6."""
 
 MOST_ENCODES = 9
-CLOSE = 0.005  # of the size, below it: no closer file is looked for
-_FIRST = 0.4  # of the way from the smallest file's setting to the largest's
+CLOSE = 0.01  # of the size, below it: no closer file is looked for
+_FIRST = 0.4  # of the way from the smallest file's setting to the largest's, where nothing is known of a codec
+# Settings with the bits per pixel of a typical photo, medians over every third picture of Kodak: where to look first,
+# and how the size goes from there. That saves a third of the encodes, and decides nothing else.
+_TYPICAL = {
+    "jpeg": ((1, 0.09), (10, 0.24), (30, 0.56), (50, 0.78), (70, 1.1), (85, 1.6), (95, 3.0), (100, 6.0)),
+    "webp": ((0, 0.09), (20, 0.3), (50, 0.56), (75, 0.82), (90, 1.8), (97, 3.2), (100, 3.7)),
+    "avif-s8": ((0, 0.07), (20, 0.16), (40, 0.35), (60, 0.83), (80, 1.6), (92, 2.7), (100, 5.8)),
+    "jpegxl": ((25, 0.11), (12, 0.2), (6, 0.37), (3, 0.67), (1.5, 1.2), (0.7, 2.3), (0.2, 5.0), (0.01, 16)),
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,7 @@ def largest_within(codec: EvaluatedCodec, pixels: Pixels, size: int) -> tuple[fl
 
     Raises TargetError where even the codec's smallest file is larger.
     """
-    scale = _Scale(codec)
+    scale = _Scale(codec, size / pixels[..., 0].size)
     files: dict[float, bytes] = {}
     for _ in range(MOST_ENCODES - 1):  # and one that is certainly small enough, if there is one
         position = scale.next(files, size)
@@ -69,12 +79,21 @@ def largest_within(codec: EvaluatedCodec, pixels: Pixels, size: int) -> tuple[fl
 class _Scale:
     """Settings of a codec as positions, on which the logarithm of the file's size is close to a line."""
 
-    def __init__(self, codec: EvaluatedCodec) -> None:
+    def __init__(self, codec: EvaluatedCodec, density: float) -> None:
+        """``density``: bytes per pixel that are wanted."""
         self._whole = codec.whole_settings
         ends = codec.extremes if self._whole else tuple(map(math.log, codec.extremes))
         # Positions grow with the file, which settings that are distances do not.
         self._sign = 1 if ends[0] < ends[1] else -1
         self.smallest, self._largest = (self._sign * end for end in ends)
+        self._wanted = math.log(8 * density)
+        typical = _TYPICAL.get(codec.name, ())
+        self._positions = [self._sign * (setting if self._whole else math.log(setting)) for setting, _ in typical]
+        self._logs = [math.log(bits) for _, bits in typical]
+
+    def _typical(self, log_bits: float) -> float:
+        """Return where a typical photo has so many bits per pixel."""
+        return float(np.interp(log_bits, self._logs, self._positions))
 
     def setting(self, position: float) -> float:
         value = self._sign * position
@@ -87,7 +106,8 @@ class _Scale:
         if below is not None and above is not None and below > above:
             return None  # sizes that do not grow with the setting: what is known is close enough
         if not files:
-            return self._placed(self.smallest + _FIRST * (self._largest - self.smallest), None, None)
+            first = self._typical(self._wanted) if self._logs else self._between(_FIRST)
+            return self._placed(first, None, None)
         if below is None or above is None:
             end = self.smallest if below is None else self._largest
             known = min(files) if below is None else max(files)
@@ -99,10 +119,17 @@ class _Scale:
         part = (math.log(size) - CLOSE / 2 - low) / (high - low)
         return self._placed(below + min(max(part, 0.02), 0.98) * (above - below), below, above)
 
+    def _between(self, part: float) -> float:
+        return self.smallest + part * (self._largest - self.smallest)
+
     def _extrapolated(self, files: dict[float, bytes], known: float, end: float, size: int) -> float:
-        """From a line through the two outermost files, or half the way, but to the end where it is near."""
+        """Follow the line through the two outermost files, or typical photos from one; to the end where it is near."""
         others = sorted(files, key=lambda position: abs(position - known))[1:2]
         goal = (known + end) / 2
+        if self._logs:
+            unusual = math.log(len(files[known]) / size) + self._wanted
+            unusual -= float(np.interp(known, self._positions, self._logs))
+            goal = self._typical(self._wanted - CLOSE / 2 - unusual)
         if others:
             slope = math.log(len(files[known]) / len(files[others[0]])) / (known - others[0])
             if slope > 0:

@@ -242,10 +242,16 @@ class Pool:
                 return job
         return None
 
+    def _threads_for_next(self) -> int:
+        """Return the threads for a job that begins now."""
+        alone = len(self._running) == 1 and not self._waiting
+        return self.settings.threads_alone if alone else self.settings.threads
+
     async def _execute(self, process: _Process, job: Job, known: bool) -> bool:
         """Have a job done; returns whether the process can go on. ``known``: it may have the blobs that are kept."""
         begin = time.perf_counter()
         exchange = asyncio.ensure_future(self._exchange(process, job, known))
+        exchange.add_done_callback(lambda done: done.cancelled() or done.exception())  # where nobody waits any more
         done, _ = await asyncio.wait({exchange}, timeout=self.max_seconds)
         self._telemetry.worked(job.operation, time.perf_counter() - begin)
         if not done:
@@ -276,7 +282,10 @@ class Pool:
 
     async def _exchange(self, process: _Process, job: Job, known: bool) -> Message:
         loop = asyncio.get_running_loop()
-        facts = {"job": job.number, "operation": job.operation, "arguments": dict(job.arguments)}
+        facts = {
+            "job": job.number, "operation": job.operation, "arguments": dict(job.arguments),
+            "threads": self._threads_for_next(),
+        }  # fmt: skip
         if known:
             message = Message(facts, job.blobs)
             answer = await loop.run_in_executor(self._threads, process.exchange, message)

@@ -12,7 +12,7 @@ from promptcodec.serve.messages import Message
 from promptcodec.serve.pictures import Pictures
 from promptcodec.serve.pool import Job, Pool
 from promptcodec.serve.problems import ServiceError
-from promptcodec.serve.settings import Settings
+from promptcodec.serve.settings import CORES, Settings
 from promptcodec.serve.telemetry import Telemetry
 from promptcodec.serve.worker import Worker
 
@@ -31,8 +31,16 @@ class Service:
 
     def _pool(self, kind: str, size: int) -> Pool:
         settings = self.settings
+        # Measuring yields to all else, which threads that wait for each other suffer from most.
+        alone = min(settings.threads * size, CORES) if kind == "coding" else 1
         worker = Worker(
-            kind, settings.threads, settings.worker_memory, settings.max_pixels, settings.latent_memory, settings.nearby
+            kind,
+            settings.threads,
+            max(alone, settings.threads),
+            settings.worker_memory,
+            settings.max_pixels,
+            settings.latent_memory,
+            settings.nearby,
         )
         return Pool(worker, size, settings.max_queue, settings.max_seconds, settings.max_wait, self.telemetry)
 

@@ -6,7 +6,8 @@ import os
 from dataclasses import dataclass
 
 MIB = 2**20
-DEFAULT_WORKERS = min(os.cpu_count() or 1, 4)
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # that we may use
+DEFAULT_WORKERS = min(CORES, 4)
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,8 @@ class Settings:
     """The limits of a service; docs/serve.md says what each is for.
 
     ``workers`` encode and decode, ``measuring_workers`` compute what the page shows beside a picture, each with
-    ``threads`` threads and at most ``worker_memory`` bytes. ``max_queue``: jobs that may wait, ``max_wait`` seconds
+    ``threads`` threads and at most ``worker_memory`` bytes; coding that begins while the other workers are idle has
+    their threads too. ``max_queue``: jobs that may wait, ``max_wait`` seconds
     each. ``max_seconds``: of work on one request. ``max_pixels``: of one picture; ``max_upload``: bytes of one body,
     and ``max_pending``: of all that are being received. ``idle_seconds``: between two pieces of a body, and
     ``upload_seconds`` for all of it. ``picture_memory``: bytes of all pictures of the page, each of which goes

@@ -20,10 +20,12 @@ from promptcodec.system.memory import resident_bytes
 
 @dataclass(frozen=True)
 class Worker:
-    """How to set up a worker. ``kind``: "coding" or "measuring"; ``nearby``: whether browsers are on this machine."""
+    """How to set up a worker. ``kind``: "coding" or "measuring"; ``threads``: of a job, ``threads_alone``: of one that
+    begins while the other workers of the kind are idle; ``nearby``: whether browsers are on this machine."""
 
     kind: str
     threads: int
+    threads_alone: int
     memory: int
     max_pixels: int
     latent_memory: int
@@ -111,7 +113,10 @@ def _limit_memory(most: int) -> None:
 
 
 def _answer(operations: dict[str, Operation], message: Message, connection: Connection) -> Message:
+    import torch
+
     facts, job = message.facts, message.facts["job"]
+    torch.set_num_threads(facts["threads"])
 
     def check() -> None:
         while connection.poll():

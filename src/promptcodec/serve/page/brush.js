@@ -75,7 +75,6 @@ export class Brush {
   extend(point) {
     if (!this.drawing) return;
     this.region.extend(point);
-    this.hover(point);
     this.viewer.show("region", this.region.canvas);
   }
 
@@ -142,10 +141,10 @@ export class Brush {
     this.place();
   }
 
-  /** The pointer is over a point of the picture, or has left (null). */
+  /** The pointer is over a point of the picture, or has left (null). A line drawn by keys goes on where it was. */
   hover(point) {
     this.pointer = point;
-    if (point) this.cursor = null;
+    if (point && this.drawing !== "keys") this.cursor = null;
     this.place();
   }
 

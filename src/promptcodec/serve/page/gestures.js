@@ -61,6 +61,7 @@ export class Gestures {
     const events = event.getCoalescedEvents?.() ?? [];
     for (const { clientX, clientY } of events.length ? events : [event])
       this.brush.extend(this.viewer.toPicture(clientX, clientY));
+    this.brush.hover(this.viewer.toPicture(event.clientX, event.clientY));
   }
 
   pinch(id, before, now) {
