@@ -41,6 +41,8 @@ class CancelledError(Exception):
 
 def main(connection: Connection, settings: Worker) -> None:
     """Answer jobs that come by ``connection``; the first message says whether this worker is ready."""
+    # Before torch is imported. Threads that spin while they wait for others make a busy machine many times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for name in (signal.SIGINT, signal.SIGTERM):  # the service decides when its workers end
         signal.signal(name, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
