@@ -125,9 +125,11 @@ def test_a_program_needs_no_guard_and_may_lie_in_the_working_folder(tmp_path, ho
 def test_a_worker_that_ends_before_it_has_begun_keeps_no_job_from_stopping(tmp_path):
     write_tar(tmp_path / "t.tar", samples(1))
     (shard,) = plan_shards([str(tmp_path / "t.tar")], str(tmp_path / "out"), "encode", ".ptc").shards
+    others = multiprocessing.active_children()
     with LocalEngine(EncodeSettings(), 1) as engine:
         engine.submit(shard)
-        multiprocessing.active_children()[0].kill()
+        (worker,) = (child for child in multiprocessing.active_children() if child not in others)
+        worker.kill()
         engine.stop()
         events = [event for _ in range(20) for event in engine.events(0.2)]
     assert [event.record.status for event in events] == ["stopped"]

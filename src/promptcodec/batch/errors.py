@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from promptcodec.errors import PromptcodecError
+from promptcodec.system.memory import is_lack_of_memory
 
 # What Pillow says of each bad tag in metadata.
 DIRECTORY_NOISE = re.compile("Possibly corrupt EXIF|Corrupt EXIF|Metadata Warning|Tag data larger|Tag offset too large")
@@ -22,7 +23,6 @@ def explain(error: Exception, source: str = "") -> str:
     if isinstance(error, OSError):
         where = f": {error.filename}" if error.filename not in (None, source) else ""
         return (error.strerror + where) if error.strerror else text
-    # torch has no other type for an allocation that failed on the CPU
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and ("alloc" in text or "memory" in text)):
+    if is_lack_of_memory(error):
         return "not enough memory for this picture"
     return f"unexpected {type(error).__name__}: {text}; please report it with the file"

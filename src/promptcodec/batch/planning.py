@@ -126,12 +126,12 @@ def _local_files(source: str, path: Path, suffixes: frozenset[str], target: str,
 
 
 def _suffix(name: str) -> str:
-    """The extension of a file in small letters; of a compressed tar file, both."""
+    """Return the extension of a file in small letters; of a compressed tar file, both."""
     path = PurePosixPath(name.lower())
     return "".join(path.suffixes[-2:]) if path.suffixes[-2:-1] == [".tar"] else path.suffix
 
 
 def _archive_name(name: str) -> str:
-    """What the output of a tar or Parquet file is called: it is never compressed as a whole."""
+    """Return what the output of a tar or Parquet file is called: it is never compressed as a whole."""
     suffix = _suffix(name)
     return f"{name[: -len(suffix)]}.tar" if suffix in (".tar.gz", ".tgz") else name

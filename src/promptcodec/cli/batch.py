@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,15 +12,15 @@ import typer
 
 from promptcodec.batch import work
 from promptcodec.batch.job import Summary
-from promptcodec.batch.manifest import FAILURES, Manifest
+from promptcodec.batch.manifest import Manifest
 from promptcodec.batch.planning import plan_shards
-from promptcodec.batch.records import Failure
 from promptcodec.batch.settings import DEFAULT_QUALITY, DecodeSettings, EncodeSettings, EvalSettings, Settings
 from promptcodec.batch.work import Running, available_cores
 from promptcodec.bitstream.container import MAX_PIXELS
 from promptcodec.cli import completion, decode, encode, options
 from promptcodec.cli.inputs import report_others
 from promptcodec.cli.job_progress import JobProgress
+from promptcodec.cli.job_report import failure_record, report_summary
 from promptcodec.cli.streams import say, say_record
 from promptcodec.errors import SourceError, UsageError
 from promptcodec.model.effort import effort_of
@@ -264,7 +264,7 @@ def status_command(
     listed = done.failures()
     if failures:
         for failure in listed:
-            say_record("batch", "failure", _failure(failure))
+            say_record("batch", "failure", failure_record(failure))
         return
     wrong = list(manifest.wrong_outputs(done)) if check else []
     try:
@@ -314,40 +314,5 @@ def _driven(verb: str, destination: str, running: Running, as_json: bool, run: C
     with JobProgress(verb, as_json) as progress:
         summary = run(replace(running, watcher=progress))
     report_others(summary.passed_over, frozenset())
-    _report(verb, destination, summary, as_json)
+    report_summary(verb, destination, summary, as_json)
     sys.exit(0 if summary.complete else 1)
-
-
-def _report(verb: str, destination: str, summary: Summary, as_json: bool) -> None:
-    from promptcodec.batch.measuring import means
-
-    done = summary.progress
-    if as_json:
-        say_record("batch", "summary", {
-            "job": verb, "shards": summary.shards, "shards_earlier": summary.earlier,
-            "shards_unfinished": summary.unfinished, **asdict(done), "failures": len(summary.failures),
-            "carried": summary.carried, "warnings": {text: n for text, (n, _) in summary.warnings.items()},
-            "worker_deaths": summary.deaths, "seconds": round(summary.seconds, 3), "stopped": summary.stopped,
-            "means": means(summary.sums),
-        })  # fmt: skip
-        return
-    for text, (count, first) in summary.warnings.items():
-        say(f"promptcodec: {count} {'picture' if count == 1 else 'pictures'} ({first}): {text}", error=True)
-    for key, values in means(summary.sums).items():
-        say(f"{key}: " + ", ".join(f"{name} {value:.4f}" for name, value in values.items()))
-    parts = [f"{summary.shards} done", f"{summary.earlier} before" * bool(summary.earlier),
-             f"{summary.unfinished} not finished" * bool(summary.unfinished)]  # fmt: skip
-    say(f"{summary.shards + summary.earlier + summary.unfinished} shards: {', '.join(filter(None, parts))}")
-    size = f", {done.bytes_in:,} -> {done.bytes_out:,} bytes" if done.bytes_in else ""
-    rate = done.pictures / max(summary.seconds, 1e-9)
-    deaths = f", {summary.deaths} workers died" * bool(summary.deaths)
-    say(f"{done.pictures:,} pictures, {done.pixels / 1e6:.1f} MP{size} in {summary.seconds:.1f} s "
-        f"({rate:.2f} a second){deaths}")  # fmt: skip
-    if summary.failures:
-        say(f"{len(summary.failures)} failures, listed in {destination.rstrip('/')}/{FAILURES}")
-    if summary.unfinished or summary.stopped:
-        say("the same command goes on from here")
-
-
-def _failure(failure: Failure) -> dict[str, str]:
-    return {"file": failure.file, "message": failure.message}

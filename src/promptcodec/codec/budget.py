@@ -71,7 +71,7 @@ def _warn_of_little(memory: int, what: str, needed: float, config: Model) -> Non
 
 
 def padded_pixels(height: int, width: int) -> int:
-    """How many pixels of a picture the networks see: those of whole blocks of 64."""
+    """Return how many pixels of a picture the networks see: those of whole blocks of 64."""
     return _multiple(height, STRIDE) * _multiple(width, STRIDE)
 
 

@@ -80,13 +80,13 @@ class _Scale:
     """Settings of a codec as positions, on which the logarithm of the file's size is close to a line."""
 
     def __init__(self, codec: EvaluatedCodec, density: float) -> None:
-        """``density``: bytes per pixel that are wanted."""
+        """``density``: bytes per pixel that a file should have."""
         self._whole = codec.whole_settings
         ends = codec.extremes if self._whole else tuple(map(math.log, codec.extremes))
         # Positions grow with the file, which settings that are distances do not.
         self._sign = 1 if ends[0] < ends[1] else -1
         self.smallest, self._largest = (self._sign * end for end in ends)
-        self._wanted = math.log(8 * density)
+        self._log_bits = math.log(8 * density)
         typical = _TYPICAL.get(codec.name, ())
         self._positions = [self._sign * (setting if self._whole else math.log(setting)) for setting, _ in typical]
         self._logs = [math.log(bits) for _, bits in typical]
@@ -106,7 +106,7 @@ class _Scale:
         if below is not None and above is not None and below > above:
             return None  # sizes that do not grow with the setting: what is known is close enough
         if not files:
-            first = self._typical(self._wanted) if self._logs else self._between(_FIRST)
+            first = self._typical(self._log_bits) if self._logs else self._between(_FIRST)
             return self._placed(first, None, None)
         if below is None or above is None:
             end = self.smallest if below is None else self._largest
@@ -127,9 +127,9 @@ class _Scale:
         others = sorted(files, key=lambda position: abs(position - known))[1:2]
         goal = (known + end) / 2
         if self._logs:
-            unusual = math.log(len(files[known]) / size) + self._wanted
+            unusual = math.log(len(files[known]) / size) + self._log_bits
             unusual -= float(np.interp(known, self._positions, self._logs))
-            goal = self._typical(self._wanted - CLOSE / 2 - unusual)
+            goal = self._typical(self._log_bits - CLOSE / 2 - unusual)
         if others:
             slope = math.log(len(files[known]) / len(files[others[0]])) / (known - others[0])
             if slope > 0:

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from promptcodec.errors import PromptcodecError
 from promptcodec.serve.messages import Message, Operation, SourceNeededError, receive, send
 from promptcodec.system.allocator import give_back, keep_large_blocks
-from promptcodec.system.memory import resident_bytes
+from promptcodec.system.memory import is_lack_of_memory, resident_bytes
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,7 @@ def _answer(operations: dict[str, Operation], message: Message, connection: Conn
 def _described(error: Exception) -> dict[str, str]:
     """Return the name of the error's class and its sentence."""
     text = " ".join(str(error).split())
-    # torch has no other type for an allocation that failed on the CPU
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and ("alloc" in text or "memory" in text)):
+    if is_lack_of_memory(error):
         return {"error": "MemoryError", "message": "this takes more memory than a worker may use"}
     if not isinstance(error, (PromptcodecError, CancelledError, SourceNeededError)):
         traceback.print_exception(error, file=sys.stderr)

@@ -17,6 +17,17 @@ def available_bytes() -> int | None:
     return resident + (free if group is None else min(free, group))
 
 
+def is_lack_of_memory(error: Exception) -> bool:
+    """Return whether an error says that an allocation failed.
+
+    PyTorch has no type of its own for that on the CPU; oneDNN, where its code or its buffers find no room, says that it
+    could not create a primitive.
+    """
+    if isinstance(error, RuntimeError):
+        return any(word in str(error) for word in ("alloc", "memory", "could not create a primitive"))
+    return isinstance(error, MemoryError)
+
+
 def resident_bytes() -> int:
     """Return the memory that this process holds, in bytes; 0 where the system does not tell."""
     try:
