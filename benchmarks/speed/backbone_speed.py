@@ -31,7 +31,7 @@ from promptcodec.evaluate.cost.bench import untrained
 from promptcodec.model.base import CompressionModel, channels_last
 from promptcodec.model.entropy.schedule import run
 from promptcodec.model.inference.precision import autocast_pays
-from promptcodec.model.layers import ffn, mixers, s2c
+from promptcodec.model.layers import mixers, pointwise, s2c
 from promptcodec.model.layers.blocks import Block
 from promptcodec.model.presets.registry import PRESETS
 from promptcodec.system.allocator import keep_large_blocks
@@ -49,9 +49,9 @@ def plain() -> Iterator[None]:
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(mixers, "window_attention", attention))
-        for module in (mixers, s2c, ffn):
+        for module in (mixers, s2c, pointwise):
             stack.enter_context(mock.patch.object(module, "linear", linear))
-        stack.enter_context(mock.patch.object(ffn, "linear_gelu", lambda x, layer: F.gelu(linear(x, layer))))
+        stack.enter_context(mock.patch.object(pointwise, "linear_gelu", lambda x, layer: F.gelu(linear(x, layer))))
         stack.enter_context(mock.patch.object(Block, "_in_strips_helps", lambda *_: False))
         yield
 

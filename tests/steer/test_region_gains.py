@@ -150,15 +150,16 @@ def test_damaged_maps_are_refused(codec, gains, example):
     assert adapter.read(size + whole).maps["levels"].eq(0).all()
     for signal, message in (
         (b"", "ends inside a number"),
-        (leb128(0) + leb128(24) + whole, "which no picture has"),
-        (leb128(2**20) + leb128(2**20) + whole, "which no picture has"),
-        (leb128(16) + leb128(23) + whole, "which no picture has"),
-        (leb128(16) + leb128(28) + whole, "expected 16 x 28 levels"),
-        (leb128(16) + leb128(20) + whole, "expected 16 x 20 levels"),
-        (size + whole[:-3], "expected 16 x 24 levels"),
-        (size + whole + b"x", "expected 16 x 24 levels"),
+        (leb128(0) + leb128(24) + whole, "has 0 x 24 places"),
+        (leb128(2**20) + leb128(2**20) + whole, "has 1048576 x 1048576 places"),
+        (leb128(16) + leb128(23) + whole, "expected 16 x 23 values"),
+        (leb128(16) + leb128(23) + zlib.compress(bytes([LARGEST]) * (16 * 23)), "expected multiples of 4"),
+        (leb128(16) + leb128(28) + whole, "expected 16 x 28 values"),
+        (leb128(16) + leb128(20) + whole, "expected 16 x 20 values"),
+        (size + whole[:-3], "expected 16 x 24 values"),
+        (size + whole + b"x", "expected 16 x 24 values"),
         (size + b"x" + whole, "is damaged"),
-        (size + zlib.compress(bytes([2 * LARGEST + 1]) * (16 * 24)), "expected 16 x 24 levels"),
+        (size + zlib.compress(bytes([2 * LARGEST + 1]) * (16 * 24)), "levels up to 49"),
     ):
         with pytest.raises(FormatError, match=message):
             adapter.read(signal)

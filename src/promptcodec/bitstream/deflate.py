@@ -10,6 +10,10 @@ from __future__ import annotations
 import zlib
 
 import numpy as np
+from numpy.typing import NDArray
+
+from promptcodec.bitstream.contents import leb128, read_leb128
+from promptcodec.errors import FormatError
 
 # How many earlier occurrences zlib's levels look at, from the best level down.
 _CHAINS = {9: 4096, 8: 1024, 7: 256, 6: 128}
@@ -23,6 +27,27 @@ _STEPS_A_BYTE, _STEPS = 64, 2**24  # what may be spent: half a second a million 
 def deflated(data: bytes) -> bytes:
     """Return a zlib stream of ``data``, of the best level whose estimated cost is within bounds."""
     return deflated_from(data, quickly_deflated(data))
+
+
+def deflated_plane(plane: NDArray[np.uint8]) -> bytes:
+    """Return rows and columns of a plane (H, W), LEB128 each, and its values deflated."""
+    return leb128(plane.shape[0]) + leb128(plane.shape[1]) + deflated(plane.tobytes())
+
+
+def inflated_plane(data: bytes, most: int) -> NDArray[np.uint8]:
+    """Return the plane (H, W) that ``deflated_plane`` wrote. Raises FormatError, also for more than ``most`` values."""
+    rows, start = read_leb128(data, 0)
+    columns, start = read_leb128(data, start)
+    if not 0 < rows * columns <= most:
+        raise FormatError(f"it has {rows} x {columns} places, expected 1 to {most} in all")
+    unpacker = zlib.decompressobj()
+    try:
+        values = np.frombuffer(unpacker.decompress(data[start:], rows * columns + 1), np.uint8)
+    except zlib.error as error:
+        raise FormatError(f"it is damaged: {error}") from None
+    if len(values) != rows * columns or not unpacker.eof or unpacker.unused_data:
+        raise FormatError(f"it is damaged: expected {rows} x {columns} values")
+    return values.reshape(rows, columns)
 
 
 def quickly_deflated(data: bytes) -> bytes:

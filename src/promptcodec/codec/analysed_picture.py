@@ -61,7 +61,8 @@ class AnalysedPicture:
         """
         options = FileOptions(strip, source_hash, preview, verify)
         request = self._with_settings(settings, look)
-        return self._encoder.encode(request, quality, target, effort_of(effort), options, progress, self._kept)
+        with self._encoder.default_settings():
+            return self._encoder.encode(request, quality, target, effort_of(effort), options, progress, self._kept)
 
     def encode_and_decode(
         self,
@@ -84,9 +85,10 @@ class AnalysedPicture:
         """
         options = FileOptions(strip, source_hash, preview, verify)
         request = self._with_settings(settings, look)
-        return self._encoder.encode_and_decode(
-            request, quality, target, effort_of(effort), options, progress, self._kept
-        )
+        with self._encoder.default_settings():
+            return self._encoder.encode_and_decode(
+                request, quality, target, effort_of(effort), options, progress, self._kept
+            )
 
     def with_maps(
         self,
@@ -100,10 +102,10 @@ class AnalysedPicture:
         What was read is shared with this one, and the latents too where no map acts in their analysis: the region of
         the adapters in this package acts behind it. Raises as ``Codec.analysed`` does.
         """
-        request = self._encoder.with_maps_read(
-            Request(self._request.adapters, self._request.settings, Request.of(roi=roi, maps=maps).maps)
-        )
-        return AnalysedPicture(self._encoder, request, self._encoder.analyse(request, progress, self._kept))
+        request = Request(self._request.adapters, self._request.settings, Request.of(roi=roi, maps=maps).maps)
+        with self._encoder.default_settings():
+            request = self._encoder.with_maps_read(request)
+            return AnalysedPicture(self._encoder, request, self._encoder.analyse(request, progress, self._kept))
 
     def _with_settings(self, settings: Mapping[str, float] | None, look: float | None) -> Request:
         return self._request.with_settings(Request.of(settings=settings, look=look).settings)

@@ -104,12 +104,10 @@ class Codec:
         VerificationError.
         """
         request, effort = Request.of(adapters, settings, roi, look, maps), effort_of(effort)
-        with self.backend.default_settings():
-            picture = read(image)
         options = FileOptions(strip, source_hash, preview, verify)
-        return PictureEncoder(self._decoder, picture, memory).encode(
-            request, quality, target, effort, options, progress
-        )
+        with self.backend.default_settings():
+            encoder = PictureEncoder(self._decoder, read(image), memory)
+            return encoder.encode(request, quality, target, effort, options, progress)
 
     def analysed(
         self,
@@ -131,8 +129,8 @@ class Codec:
         request = Request.of(adapters, settings, roi, look, maps)
         with self.backend.default_settings():
             encoder = PictureEncoder(self._decoder, read(image), memory)
-        request = encoder.with_maps_read(request)
-        return AnalysedPicture(encoder, request, encoder.analyse(request, progress))
+            request = encoder.with_maps_read(request)
+            return AnalysedPicture(encoder, request, encoder.analyse(request, progress))
 
     def read(self, image: Source) -> Picture:
         """Read a picture as ``encode`` does. Raises ImageError and LimitError."""

@@ -91,12 +91,16 @@ class FileMaker:
 
 
 class PictureEncoder:
-    """One picture, and what follows from it alone: made when it is first needed, then kept."""
+    """One picture, and what follows from it alone: made when it is first needed, then kept.
+
+    Its callers enter ``default_settings``.
+    """
 
     def __init__(self, decoder: Decoder, picture: Picture, memory: int = DEFAULT_MEMORY) -> None:
         """``memory``: bytes that the networks may take for one tile; see ``Codec.encode``."""
         self.picture, self.memory = picture, memory
         self._decoder, self._backend, self._coder = decoder, decoder.backend, decoder.coder
+        self.default_settings = decoder.backend.default_settings
 
     def encode(
         self, request: Request, quality: float | None, target: Target | None, effort: Effort, options: FileOptions,
@@ -107,8 +111,7 @@ class PictureEncoder:
         ``kept``: latents of an earlier call, which take the analysis's place where it would give them again, and which
         are replaced where it would not. Without an effort only: that refines latents for one rate.
         """
-        with self._backend.default_settings():
-            data, _ = self._encoded(request, quality, target, effort, options, progress, kept)
+        data, _ = self._encoded(request, quality, target, effort, options, progress, kept)
         self._compare_with_lossless(data)
         return data
 
@@ -117,16 +120,14 @@ class PictureEncoder:
         progress: Progress | None = None, kept: KeptLatents | None = None,
     ) -> tuple[bytes, Picture]:  # fmt: skip
         """As ``encode``, and what the file decodes to."""
-        with self._backend.default_settings():
-            data, files = self._encoded(request, quality, target, effort, options, progress, kept)
-            decoded = files.decode(data)
+        data, files = self._encoded(request, quality, target, effort, options, progress, kept)
+        decoded = files.decode(data)
         self._compare_with_lossless(data)
         return data, decoded
 
     def with_maps_read(self, request: Request) -> Request:
         """Return a request for many calls of ``encode``, whose maps are read once. Raises UsageError and ImageError."""
-        with self._backend.default_settings():
-            return self._decoder.adapters.with_maps_read(request, *self.picture.rgb.shape[:2])
+        return self._decoder.adapters.with_maps_read(request, *self.picture.rgb.shape[:2])
 
     def analyse(
         self, request: Request, progress: Progress | None = None, earlier: KeptLatents | None = None
@@ -136,9 +137,8 @@ class PictureEncoder:
         Raises as ``encode`` does.
         """
         kept = KeptLatents(earlier.latest if earlier is not None else None)
-        with self._backend.default_settings():
-            attached = self._attached(request, 0, NO_EFFORT)
-            self._latents(self._header(0, NO_EFFORT), attached, NO_EFFORT, progress, kept)
+        attached = self._attached(request, 0, NO_EFFORT)
+        self._latents(self._header(0, NO_EFFORT), attached, NO_EFFORT, progress, kept)
         return kept
 
     def keeping(self, latents: Analysis) -> KeptLatents:

@@ -68,7 +68,7 @@ class Attached:
     def gains(self) -> Gains:
         """Return the product of all gains."""
         parts = [adapter.gains(stated) for adapter, stated in zip(self.adapters, self.signalled, strict=True)]
-        return reduce(Gains.times, parts, Gains())
+        return reduce(Gains.times, parts) if parts else Gains()
 
     def for_entropy(self, decoded: Decoded) -> Steering:
         """Return the sites in h_s, from ẑ."""

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import zlib
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from promptcodec.bitstream.contents import leb128, read_leb128
-from promptcodec.bitstream.deflate import deflated
+from promptcodec.bitstream.deflate import deflated_plane, inflated_plane
 from promptcodec.errors import FormatError, UsageError
 from promptcodec.model import config
 from promptcodec.model.config import STRIDE
@@ -63,24 +60,20 @@ class RegionGains(Adapter, kind="region-gains"):
         levels = levels_of(controls.padded())
         if levels.shape[0] != 1:
             raise UsageError(f"a file holds one picture's region, found {levels.shape[0]}")
-        plane = (levels[0, 0] + LARGEST).to(torch.uint8).cpu().numpy()
-        return leb128(plane.shape[0]) + leb128(plane.shape[1]) + deflated(plane.tobytes())
+        return deflated_plane((levels[0, 0] + LARGEST).to(torch.uint8).cpu().numpy())
 
     def read(self, data: bytes) -> Controls:
         """Return the levels in what ``signal`` wrote, as a map (1, 1, h/16, w/16), float64. Raises FormatError."""
-        rows, start = read_leb128(data, 0)
-        columns, start = read_leb128(data, start)
-        if not 0 < rows * columns <= _LARGEST_MAP or rows % (STRIDE // PLACE) or columns % (STRIDE // PLACE):
-            raise FormatError(f"the region of adapter {self.name} has {rows} x {columns} places, which no picture has")
-        unpacker = zlib.decompressobj()
         try:
-            unpacked = unpacker.decompress(data[start:], rows * columns + 1)
-        except zlib.error as error:
-            raise FormatError(f"the region of adapter {self.name} is damaged: {error}") from None
-        plane = np.frombuffer(unpacked, np.uint8)
-        if len(plane) != rows * columns or not unpacker.eof or unpacker.unused_data or plane.max() > 2 * LARGEST:
-            raise FormatError(f"the region of adapter {self.name} is damaged: expected {rows} x {columns} levels")
-        levels = torch.from_numpy(plane.astype(np.float64)).reshape(1, 1, rows, columns) - LARGEST
+            plane = inflated_plane(data, _LARGEST_MAP)
+        except FormatError as error:
+            raise FormatError(f"the region of adapter {self.name} cannot be read: {error}") from None
+        if any(side % (STRIDE // PLACE) for side in plane.shape) or plane.max() > 2 * LARGEST:
+            raise FormatError(
+                f"the region of adapter {self.name} is damaged: {plane.shape[0]} x {plane.shape[1]} levels up to "
+                f"{plane.max()}, expected multiples of {STRIDE // PLACE} and at most {2 * LARGEST}"
+            )
+        levels = torch.from_numpy(plane.astype(np.float64))[None, None] - LARGEST
         return Controls(maps={_MAP: levels})
 
 
