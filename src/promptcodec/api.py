@@ -18,7 +18,7 @@ from promptcodec.codec.budget import DEFAULT_MEMORY
 from promptcodec.errors import ModelMismatchError
 from promptcodec.picture.file_objects import can_seek, checked, read_all, read_start
 from promptcodec.picture.metadata_facts import metadata_facts
-from promptcodec.store.shipped import DEFAULT, find_model, model_for, shipped_models, shipped_path
+from promptcodec.store.shipped import DEFAULT, find_model, model_for, shipped_models
 from promptcodec.store.versions import described
 from promptcodec.system.bounded_cache import BoundedCache
 
@@ -53,7 +53,8 @@ def load(
     where there is no such model, UsageError where there is no such device.
     """
     name = str(model or DEFAULT)
-    path = shipped_path(name) or find_model(name)
+    shipped = shipped_models().get(name)
+    path = Path(shipped["path"]) if shipped else find_model(name)
     facts = path.stat()
     return _codec(path, (facts.st_ino, facts.st_mtime_ns, facts.st_size), str(device), precision)
 

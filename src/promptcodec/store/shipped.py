@@ -46,19 +46,13 @@ def read_header(path: Path) -> dict[str, str]:
         raise ModelMismatchError(f"model file {path} cannot be read: {error or type(error).__name__}") from None
 
 
-@cache
-def shipped_path(name: str) -> Path | None:
-    """Return the path of the shipped model of this name (``nano``), None where there is none."""
-    return Path(shipped_models()[name]["path"]) if name in shipped_models() else None
-
-
 def find_model(name: str) -> Path:
     """Return the path of a model: a shipped one by name (``nano``) or name and version (``nano-0.5``), or a file.
 
     Raises ModelMismatchError.
     """
-    if (path := shipped_path(name)) is not None:
-        return path
+    if name in shipped_models():
+        return Path(shipped_models()[name]["path"])
     if Path(name).is_file():
         return Path(name)
     for metadata in shipped_models().values():  # by its version too, which it keeps when its name goes to a better one
