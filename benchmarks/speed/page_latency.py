@@ -22,15 +22,14 @@ STEPS = 20
 _TIMED = """
 (act) => new Promise((resolve) => {
     const begin = performance.now();
-    let worked = false;
-    const look = () => {
-        const busy = document.querySelector("#stage").getAttribute("aria-busy") === "true";
-        worked = worked || busy;
-        if (worked && !busy) requestAnimationFrame(() => resolve(performance.now() - begin));
-        else setTimeout(look, 2);
-    };
+    const stage = document.querySelector("#stage");
+    const watcher = new MutationObserver(() => {
+        if (stage.getAttribute("aria-busy") === "true") return;
+        watcher.disconnect();
+        requestAnimationFrame(() => resolve(performance.now() - begin));
+    });
+    watcher.observe(stage, { attributeFilter: ["aria-busy"] });
     act();
-    look();
 })
 """
 _DROP = """
