@@ -1,9 +1,9 @@
 """Measure in a browser how long the page takes: from a drop to the coded view, and for a step of the slider.
 
-    python -m benchmarks.speed.page_latency    # prints seconds; a minute, on a machine that does nothing else
+    python -m benchmarks.speed.page_latency    # writes a sentence into docs/serve.md; a minute
 
 examples/photo.jpg, 768x512, the default model. A time ends when the browser has drawn the decoded picture and its
-bytes. Needs the extras ``serve`` and ``browser`` and Debian's ``chromium``.
+bytes. On a machine that does nothing else. Needs the extras ``serve`` and ``browser`` and Debian's ``chromium``.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ import os
 import statistics
 from pathlib import Path
 
+from benchmarks.marked import replace_marked
 from benchmarks.page_browser import PATIENCE, running_browser, running_service, wait_until_measured
 
-PHOTO = Path(__file__).resolve().parents[2] / "examples" / "photo.jpg"
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "serve.md"
+PHOTO = ROOT / "examples" / "photo.jpg"
 STEPS = 20
 
 # Resolves with milliseconds once nothing waits any more and the next frame is drawn.
@@ -61,9 +64,13 @@ def main() -> None:
             drops.append(page.evaluate(_DROP, data) / 1000)
             wait_until_measured(page)
         steps = [page.evaluate(_SLIDE, 30 + 2 * number) / 1000 for number in range(STEPS)]
-    print(f"{os.cpu_count()} cores, load of the last minute {os.getloadavg()[0]:.1f}")
-    print(f"drop to coded view: median of {len(drops)} {statistics.median(drops):.2f} s, least {min(drops):.2f} s")
-    print(f"slider step: median of {STEPS} {statistics.median(steps):.3f} s, least {min(steps):.3f} s")
+    sentence = (
+        f"In Chromium without a graphics card, on the same {os.cpu_count()} processors, until the decoded picture is drawn: "
+        f"{statistics.median(drops):.2f} s (least {min(drops):.2f} s) from the drop to the first coded view, and "
+        f"{statistics.median(steps):.2f} s (least {min(steps):.2f} s) for a step of the slider."
+    )
+    replace_marked(PAGE, "browser", sentence)
+    print(f"{sentence} Load of the last minute: {os.getloadavg()[0]:.1f}.")
 
 
 if __name__ == "__main__":
