@@ -65,8 +65,8 @@ def main() -> None:
             wait_until_measured(page)
         steps = [page.evaluate(_SLIDE, 30 + 2 * number) / 1000 for number in range(STEPS)]
     sentence = (
-        f"In Chromium without a graphics card, on the same {os.cpu_count()} processors, until the decoded picture is drawn: "
-        f"{statistics.median(drops):.2f} s (least {min(drops):.2f} s) from the drop to the first coded view, and "
+        f"In Chromium without a graphics card, on the same {os.cpu_count()} processors, until the decoded picture is "
+        f"drawn: {statistics.median(drops):.2f} s (least {min(drops):.2f} s) from the drop to the first coded view, and "
         f"{statistics.median(steps):.2f} s (least {min(steps):.2f} s) for a step of the slider."
     )
     replace_marked(PAGE, "browser", sentence)
