@@ -126,6 +126,8 @@ def test_a_ptc_file_opens_with_its_look(service, jpeg):
     seen = view(service, facts["token"], look=1)
     shown = service.client.get(f"/api/views/{seen['view']}/picture").content
     assert np.array_equal(pixels(shown), np.asarray(promptcodec.decode(data, look=1)))
+    saved = service.client.get(f"/api/views/{seen['view']}/decoded").content
+    assert saved[1:4] == b"PNG" and np.array_equal(pixels(saved), pixels(shown))
     assert file_of(service, seen) == data
     response = service.client.get(f"/api/views/{seen['view']}/metrics")
     assert "original" in service.problem(response, 422, "options")
@@ -144,6 +146,8 @@ def test_large_pictures_are_seen_at_screen_size_and_coded_in_full_on_request(ser
     assert file_of(service, full) == promptcodec.encode(file.getvalue(), 30)
     shown = pixels(service.client.get(f"/api/views/{full['view']}/picture").content)
     assert shown.shape[:2] == (facts["view_height"], facts["view_width"])
+    saved = service.client.get(f"/api/views/{full['view']}/decoded").content
+    assert np.array_equal(pixels(saved), np.asarray(promptcodec.decode(file_of(service, full))))
 
 
 def test_of_the_views_that_wait_only_the_newest_is_made(limited, jpeg):

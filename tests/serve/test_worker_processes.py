@@ -17,6 +17,9 @@ from PIL import Image
 from served import PATIENCE, SOURCE, running
 
 import promptcodec
+from promptcodec.serve.pool import Pool
+from promptcodec.serve.telemetry import Telemetry
+from promptcodec.serve.worker import Worker
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +97,15 @@ def test_too_little_memory_is_a_clear_answer(jpeg):
         response = service.client.post("/encode", content=file.getvalue())
         assert response.json()["type"] in ("/problems/too-large", "/problems/worker-ended")
         assert service.client.post("/encode", content=jpeg).content == promptcodec.encode(jpeg)
+
+
+def test_a_job_that_begins_alone_has_the_threads_of_idle_workers():
+    settings = Worker("coding", 1, 3, 2**20, 2**30, 2**20, True)
+    pool, threads = Pool(settings, 3, 8, 1.0, 1.0, Telemetry()), []
+    for waiting, in_hand in ((0, 1), (0, 2), (1, 1)):
+        pool._waiting, pool._running = [None] * waiting, dict.fromkeys(range(in_hand))
+        threads.append(pool._threads_for_next())
+    assert threads == [3, 1, 1]
 
 
 def test_what_runs_is_finished_before_the_end(jpeg):

@@ -192,6 +192,16 @@ async def _decoded(request: Request, service: Service, name: str) -> bytes:
     return view.blobs["picture"]
 
 
+@router.get("/views/{view}/decoded")
+async def view_decoded(request: Request, service: Here, view: str) -> Response:
+    """What the file decodes to: a PNG at its full size, with its metadata, as `promptcodec decode` writes it."""
+    _, coded = service.pictures.view(view)
+    arguments = {"look": coded.settings["look"] if coded.settings["kind"] == "ptc" else None, "settings": {}, "crop": None,
+                 "strip": False, "format": "png"}  # fmt: skip
+    answer = await service.answer(request, service.coding, Job("decode", arguments, {"file": coded.blobs["file"]}))
+    return Response(answer.blobs["picture"], media_type="image/png")
+
+
 @router.get("/views/{view}/file")
 async def view_file(service: Here, view: str) -> Response:
     """The .ptc file, as a download."""

@@ -80,11 +80,12 @@ export const metrics = (view, signal) => json(`/api/views/${path(view)}/metrics`
 export const peers = (view, signal) => json(`/api/views/${path(view)}/peers`, { signal });
 export const bitsLegend = (view, signal) => json(`/api/views/${path(view)}/bits.json`, { signal });
 export const curve = (token, model, look, signal) =>
-  json(`/api/pictures/${path(token)}/curve?model=${path(model)}&look=${look}`, { signal });
+  json(`/api/pictures/${path(token)}/curve?model=${path(model)}${look ? `&look=${look}` : ""}`, { signal });
 
 export const regionAddress = (token) => `/api/pictures/${path(token)}/region`;
 export const originalAddress = (token) => `/api/pictures/${path(token)}/original?view=1`;
 export const pictureAddress = (view) => `/api/views/${path(view)}/picture`;
+export const decodedAddress = (view) => `/api/views/${path(view)}/decoded`;
 export const fileAddress = (view) => `/api/views/${path(view)}/file`;
 export const bitsAddress = (view) => `/api/views/${path(view)}/bits`;
 

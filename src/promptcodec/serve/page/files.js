@@ -81,7 +81,7 @@ export class Downloads {
     const picture = this.album.selected;
     return this.guarded(picture, async () => {
       const view = await this.finished(picture);
-      save(api.pictureAddress(view.view), `${picture.stem}.png`);
+      save(api.decodedAddress(view.view), `${picture.stem}.png`);
     });
   }
 
