@@ -42,6 +42,7 @@ def test_failures_and_strips_are_accessible_too(visit):
         {"name": "good.png", "mimeType": "image/png", "buffer": png()},
     ])  # fmt: skip
     expect(page.locator("#stage-sentence.failed")).to_be_visible()
+    expect(page.locator("#handle")).to_be_hidden()
     expect(page.locator("#thumbs li.busy")).to_have_count(0)
     assert violations(page) == []
 
