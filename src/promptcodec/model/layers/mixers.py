@@ -278,10 +278,18 @@ class DepthwiseMixer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix x: normalised tokens (B, H, W, C)."""
-        device = x.device.type
-        if not torch.is_autocast_enabled(device):
-            out: Tensor = self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-            return out
-        with torch.autocast(device, enabled=False):  # in bfloat16 it takes twice as long, forward and backward
-            out = self.conv(x.float().permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return out.to(torch.get_autocast_dtype(device))
+        return depthwise(self.conv, x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+def depthwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Return ``conv(x)`` of (B, C, H, W), whose gradients are quickest with channels last.
+
+    Under autocast in float32 all the same: in bfloat16 it takes twice as long, its weights' gradient five times.
+    """
+    device = x.device.type
+    if not torch.is_autocast_enabled(device):
+        out: Tensor = conv(x)
+        return out
+    with torch.autocast(device, enabled=False):
+        out = conv(x.float())
+    return out.to(torch.get_autocast_dtype(device))
