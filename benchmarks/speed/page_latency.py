@@ -67,8 +67,8 @@ def main() -> None:
     drop, step = statistics.median(drops), statistics.median(steps)
     sentence = (
         f"In Chromium without a graphics card, on the same {os.cpu_count()} processors, until the decoded picture is "
-        f"drawn: {drop:.2f} s (least {min(drops):.2f} s) from the drop to the first coded view, and {step:.2f} s (least "
-        f"{min(steps):.2f} s) for a step of the slider."
+        f"drawn: {drop:.2f} s (least {min(drops):.2f} s) from the drop to the first coded view, and {step:.2f} s "
+        f"(least {min(steps):.2f} s) for a step of the slider."
     )
     replace_marked(PAGE, "browser", sentence)
     print(f"{sentence} Load of the last minute: {os.getloadavg()[0]:.1f}.")
