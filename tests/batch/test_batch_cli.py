@@ -23,7 +23,7 @@ def test_encode_status_retry_and_decode(run, tmp_path):
         "promptcodec: passed over 1 file that is no picture: 1 .txt",
     ]
     assert "2 shards: 2 done" in out
-    assert f"1 failures, listed in {coded}/_promptcodec/failures.jsonl" in out
+    assert f"1 failure, listed in {coded}/_promptcodec/failures.jsonl" in out
     code, out, err = run("batch", "encode", source, "-o", coded, "-q", 30, "--json")
     (summary,) = records(out)
     assert (code, summary["record"], summary["shards"], summary["shards_earlier"]) == (1, "summary", 0, 2)

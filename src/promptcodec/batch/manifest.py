@@ -236,4 +236,6 @@ class Manifest:
 
 
 def _shown(value: Any) -> str:
-    return "nothing" if value in (None, [], {}, "") else str(value)
+    if isinstance(value, dict):
+        value = ", ".join(f"{name}={each}" for name, each in value.items())
+    return "none" if value in (None, [], "") else str(value)

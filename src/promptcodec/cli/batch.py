@@ -21,7 +21,7 @@ from promptcodec.cli import completion, decode, encode, options
 from promptcodec.cli.inputs import report_others
 from promptcodec.cli.job_progress import JobProgress
 from promptcodec.cli.job_report import failure_record, report_summary
-from promptcodec.cli.streams import say, say_record
+from promptcodec.cli.streams import counted, say, say_record
 from promptcodec.errors import SourceError, UsageError
 from promptcodec.model.effort import effort_of
 
@@ -286,9 +286,9 @@ def status_command(
     if as_json:
         say_record("batch", "job", facts)
     else:
-        say(f"{job.settings.verb}, {facts['shards']} shards recorded, {remaining}")
-        say(f"{facts['pictures']:,} pictures, {facts['picture_bytes']:,} -> {facts['bytes']:,} bytes, "
-            f"{len(listed)} failures")  # fmt: skip
+        say(f"{job.settings.verb}, {counted(facts['shards'], 'shard')} recorded, {remaining}")
+        say(f"{counted(facts['pictures'], 'picture')}, {facts['picture_bytes']:,} -> {facts['bytes']:,} bytes, "
+            f"{counted(len(listed), 'failure')}")  # fmt: skip
         for name in wrong:
             say(f"promptcodec: {name} is missing, or not what was written", error=True)
     sys.exit(1 if listed or wrong else 0)

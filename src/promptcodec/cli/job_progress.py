@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from promptcodec.batch.records import Progress, ShardRecord
-from promptcodec.cli.streams import say, say_record
+from promptcodec.cli.streams import counted, say, say_record
 from promptcodec.system.informing import only_informs
 
 if TYPE_CHECKING:
@@ -74,15 +74,15 @@ class JobProgress:
             name = record.output or (record.files[0].name if record.files else record.source)
             more = f" and {len(record.files) - 1} more" if len(record.files) > 1 and not record.output else ""
             failed = f", {len(record.failures)} failed" * bool(record.failures)
-            say(f"{name}{more}: {record.pictures} pictures{failed}, {record.bytes_in:,} -> {record.bytes_out:,} bytes, "
-                f"{record.seconds:.2f} s")  # fmt: skip
+            say(f"{name}{more}: {counted(record.pictures, 'picture')}{failed}, "
+                f"{record.bytes_in:,} -> {record.bytes_out:,} bytes, {record.seconds:.2f} s")  # fmt: skip
 
     def facts(self) -> str:
         """Return what was done, and how much of it a second."""
         done, seconds = self.done, max(time.monotonic() - self._begin, 1e-9)
         ratio = f"{100 * done.bytes_out / done.bytes_in:.1f} %" if done.bytes_in else "-"
         return (
-            f"{done.pictures:,} pictures, {done.pixels / 1e6 / seconds:.2f} MP/s, "
+            f"{counted(done.pictures, 'picture')}, {done.pixels / 1e6 / seconds:.2f} MP/s, "
             f"{done.bytes_in / 1e6 / seconds:.2f} MB/s, to {ratio}, {done.failures} failed"
         )
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from promptcodec.batch.job import Summary
 from promptcodec.batch.manifest import FAILURES
 from promptcodec.batch.records import Failure
-from promptcodec.cli.streams import say, say_record
+from promptcodec.cli.streams import counted, say, say_record
 
 
 def report_summary(verb: str, destination: str, summary: Summary, as_json: bool) -> None:
@@ -25,19 +25,20 @@ def report_summary(verb: str, destination: str, summary: Summary, as_json: bool)
         })  # fmt: skip
         return
     for text, (count, first) in summary.warnings.items():
-        say(f"promptcodec: {count} {'picture' if count == 1 else 'pictures'} ({first}): {text}", error=True)
+        say(f"promptcodec: {counted(count, 'picture')} ({first}): {text}", error=True)
     for key, values in means(summary.sums).items():
         say(f"{key}: " + ", ".join(f"{name} {value:.4f}" for name, value in values.items()))
     parts = [f"{summary.shards} done", f"{summary.earlier} before" * bool(summary.earlier),
              f"{summary.unfinished} not finished" * bool(summary.unfinished)]  # fmt: skip
-    say(f"{summary.shards + summary.earlier + summary.unfinished} shards: {', '.join(filter(None, parts))}")
+    shards = summary.shards + summary.earlier + summary.unfinished
+    say(f"{counted(shards, 'shard')}: {', '.join(filter(None, parts))}")
     size = f", {done.bytes_in:,} -> {done.bytes_out:,} bytes" if done.bytes_in else ""
     rate = done.pictures / max(summary.seconds, 1e-9)
-    deaths = f", {summary.deaths} workers died" * bool(summary.deaths)
-    say(f"{done.pictures:,} pictures, {done.pixels / 1e6:.1f} MP{size} in {summary.seconds:.1f} s "
+    deaths = f", {counted(summary.deaths, 'worker')} died" * bool(summary.deaths)
+    say(f"{counted(done.pictures, 'picture')}, {done.pixels / 1e6:.1f} MP{size} in {summary.seconds:.1f} s "
         f"({rate:.2f} a second){deaths}")  # fmt: skip
     if summary.failures:
-        say(f"{len(summary.failures)} failures, listed in {destination.rstrip('/')}/{FAILURES}")
+        say(f"{counted(len(summary.failures), 'failure')}, listed in {destination.rstrip('/')}/{FAILURES}")
     if summary.unfinished or summary.stopped:
         say("the same command goes on from here")
 

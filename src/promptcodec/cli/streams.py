@@ -43,6 +43,11 @@ def prepare() -> None:
     sys.excepthook = _show_exception
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is one."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def say(line: str = "", *, error: bool = False) -> None:
     """Print a line for people to standard output, or to standard error; what steers terminals in it is escaped.
 
