@@ -34,6 +34,14 @@ Precise = Annotated[
     Literal["float32", "bfloat16", "auto"],
     typer.Option("--precision", help="Of the networks; auto: bfloat16 where that is quicker here."),
 ]
+Families = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--family",
+        help="NAME=PATTERN: codecs of the results that are one curve together, such as one adapter for each rate; a"
+        " pattern (* and ?) of their names, again for more.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, a record a line (docs/cli.md).")]
 Adapters = Annotated[
     list[str] | None,

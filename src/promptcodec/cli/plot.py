@@ -43,11 +43,13 @@ def command(
         list[str] | None,
         typer.Option("--codec", help="Only this one of the results, again for more; bars: whose."),
     ] = None,
+    families: options.Families = None,
     dataset: Annotated[str | None, typer.Option("--dataset", help="Validation set of training, of several.")] = None,
     anchor: Annotated[str, typer.Option(help="Stored curve that latency's BD-rates are against.")] = "kodak/vtm",
 ) -> None:
     """Draw rate-distortion curves, bars of BD-rates, an adaptive range, regions, accuracy, latency or training."""
     from promptcodec.evaluate.data.stored import open_curve
+    from promptcodec.evaluate.families import as_curves, read_families
     from promptcodec.evaluate.metrics import METRICS
     from promptcodec.evaluate.packed import read_rows
     from promptcodec.evaluate.pages import figures, plots
@@ -74,7 +76,7 @@ def command(
         points = speeds(read_rows(results[0]), read_rows(results[1]), open_curve(anchor))
         figures.latency_plot(points, anchor, output)
         return
-    rows = [row for path in results for row in read_rows(path)]
+    rows = as_curves([row for path in results for row in read_rows(path)], read_families(families or []))
     if kind == "bars":
         summary = summarise(rows, stored=stored)
         ours = selected or [label for label in summary.curves if is_ours(label)]

@@ -20,7 +20,8 @@ class Row:
     ``bytes``: of the complete file; ``psnr`` in dB; ``ms_ssim`` 0 to 1, None for small pictures; times: wall clock.
     ``scores``: further metrics by name (see ``metrics.OPTIONAL``); ``mask``: SHA-256 of the mask's file;
     ``phases``: parts of the times, where the codec tells; ``peak_mib``: the process's largest size in the meantime,
-    where the system tells; ``jobs``: processes that measured at once, with which times and not sizes change.
+    where the system tells; ``jobs``: processes that measured at once, with which times and not sizes change; ``spec``:
+    what the codec was opened by, which several codecs of one name may be told apart by.
     """
 
     codec: str
@@ -42,6 +43,7 @@ class Row:
     phases: dict[str, float] = field(default_factory=dict)
     peak_mib: float | None = None
     jobs: int = 1
+    spec: str = ""
 
     @property
     def curve(self) -> str:

@@ -119,6 +119,7 @@ def measure_one(
         phases={name: round(seconds, 5) for name, seconds in {**phases, **codec.phases}.items()},
         peak_mib=peak,
         jobs=jobs,
+        spec=codec.spec,
     )
     return row, decoded
 

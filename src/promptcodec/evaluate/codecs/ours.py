@@ -13,8 +13,9 @@ from PIL import Image
 from promptcodec import __version__
 from promptcodec.api import load
 from promptcodec.bitstream.container import unpack
-from promptcodec.bitstream.contents import Q_STEPS
+from promptcodec.codec.adapters import Request
 from promptcodec.codec.codec import Codec
+from promptcodec.codec.file_rate import FileRate, quality_of
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.codecs.evaluated_codec import OURS, EvaluatedCodec
 from promptcodec.evaluate.codecs.timed import TimedBackend
@@ -45,12 +46,15 @@ class OurCodec(EvaluatedCodec):
         codec = load(model)
         self._timed = TimedBackend(codec.backend)
         self._codec = Codec(self._timed, codec.adapters)
-        if codec.config.gain is None:
-            self.settings = (0.0,)  # one rate: any quality is the same file
         library = codec.adapters
         self._adapters = library.load(adapters) if isinstance(library, AdapterLibrary) else []
         self._controls = dict(controls or {})
         self._effort = effort_of(self._controls.pop("effort", 0))
+        if not self._adapters and self._controls:
+            raise UsageError(f"{next(iter(self._controls))} needs an adapter: {OURS}:MODEL+ADAPTER@NAME=VALUE")
+        self._rate = FileRate.of(codec.config, library, Request(tuple(self._adapters), self._controls))
+        if not self._rate.follows:  # any quality is the same file
+            self.settings = (quality_of(self._rate.base_step or 0),)
         self._takes_roi = False
         self._mask: NDArray[np.uint8] | None = None
         self.name = f"{OURS}:{self._codec.name}"
@@ -60,8 +64,6 @@ class OurCodec(EvaluatedCodec):
             self.options["controls"] = dict(sorted((controls or {}).items()))
         if not self._adapters:
             self.name += _at(controls)
-            if self._controls:
-                raise UsageError(f"{next(iter(self._controls))} needs an adapter: {OURS}:MODEL+ADAPTER@NAME=VALUE")
             return
         self._takes_roi = any("roi" in s.adapter.maps for s in self._adapters)
         self.options["adapters"] = [f"{s.name} {s.fingerprint.hex()}" for s in self._adapters]
@@ -78,7 +80,7 @@ class OurCodec(EvaluatedCodec):
         image = Image.fromarray(rgb)
         start = self._timed.begin()
         data = self._codec.encode(
-            image, None if self._codec.config.gain is None else quality, adapters=self._adapters,
+            image, quality if self._rate.follows else None, adapters=self._adapters,
             settings=self._controls, roi=self._roi(rgb), effort=self._effort,
         )  # fmt: skip
         self._timed.end("encode latents and file", start)
@@ -86,7 +88,7 @@ class OurCodec(EvaluatedCodec):
 
     def setting_for(self, rgb: Pixels, target: Target) -> float:
         """Return the quality at which ``encode`` hits the target. Raises TargetError where there is none."""
-        return 100 * unpack(self._codec.encode(Image.fromarray(rgb), target=target)).header.q / Q_STEPS
+        return quality_of(unpack(self._codec.encode(Image.fromarray(rgb), target=target)).header.q)
 
     def decode(self, data: bytes) -> Pixels:
         start = self._timed.begin()
