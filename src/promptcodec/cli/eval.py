@@ -135,7 +135,7 @@ def command(
     if plot is not None:
         from promptcodec.evaluate.pages.plots import rd_plot
 
-        rd_plot(rows, plot, metric)
+        rd_plot(rows, plot, [metric])
     if as_json:
         say_record("eval", "summary", asdict(summary))
     else:
@@ -254,12 +254,13 @@ def _measured_rows(
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    specs = {codec.key(setting): codec.spec for codec, settings in plan for setting in settings}
+    of_key = {codec.key(setting): codec for codec, settings in plan for setting in settings}
     rows = {}
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("measuring", total=len(pictures) * sum(len(settings) for _, settings in plan))
         for row in measure(pictures, plan, results, judge, mask_of, jobs):
-            rows[row.key] = replace(row, spec=specs[row.key[0]])  # the same picture may lie in the set twice
+            codec = of_key[row.key[0]]  # which rows of earlier runs may not say as they are opened now
+            rows[row.key] = replace(row, spec=codec.spec, parameters=codec.parameters)  # pictures may lie there twice
             progress.update(task, advance=1, description=printable(f"{row.picture} {row.codec} {row.setting:g}"))
     return list(rows.values())
 

@@ -72,9 +72,10 @@ def _as_one(name: str, points: Mapping[tuple[str, float], list[Row]]) -> list[Ro
     ours = all(is_ours(label) for label, _ in points)
     codec = f"{OURS}:{name}" if ours and not is_ours(name) else name
     options = {"family": sorted({rows[0].curve for rows in points.values()})}
+    parameters = {name: count for rows in points.values() for name, count in rows[0].parameters.items()}
     by_rate = sorted(points.values(), key=lambda rows: fmean(row.bpp for row in rows))
     return [
-        replace(row, codec=codec, options=options, setting=float(number))
+        replace(row, codec=codec, options=options, setting=float(number), parameters=parameters)
         for number, rows in enumerate(by_rate, 1)
         for row in rows
     ]

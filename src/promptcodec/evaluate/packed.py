@@ -54,7 +54,8 @@ def pack(results: Results, path: Path, times: bool = False) -> None:
     lines = []
     for rows in curves.values():
         first = rows[0]
-        head = json.dumps({"codec": first.codec, "options": first.options, "version": first.version})
+        about = {"codec": first.codec, "options": first.options, "version": first.version}
+        head = json.dumps(about | ({"parameters": first.parameters} if first.parameters else {}))
         settings = sorted({row.setting for row in rows})
         points = (_point(s, [r for r in rows if r.setting == s], order, times) for s in settings)
         lines.append(f'  {{"curve": {head}, "points": [\n   ' + ",\n   ".join(points) + "]}")

@@ -120,6 +120,7 @@ def measure_one(
         peak_mib=peak,
         jobs=jobs,
         spec=codec.spec,
+        parameters=codec.parameters,
     )
     return row, decoded
 

@@ -97,6 +97,14 @@ class OurCodec(EvaluatedCodec):
         return pixels
 
     @property
+    def parameters(self) -> dict[str, int]:
+        """Parameters of the model and of each adapter, by name and fingerprint."""
+        network = getattr(self._codec.backend, "network", None)
+        networks = {} if network is None else {f"{self._codec.name} {self._codec.fingerprint}": network}
+        networks |= {f"{s.name} {s.fingerprint.hex()}": s.adapter for s in self._adapters}
+        return {name: sum(p.numel() for p in module.parameters()) for name, module in networks.items()}
+
+    @property
     def phases(self) -> dict[str, float]:
         return self._timed.phases
 

@@ -115,7 +115,7 @@ def _rd(page: _Page, path: Path, results: Results) -> list[str]:
 
 
 def _rd_drawing(results: Results, metric: str, drawn: list) -> Callable[[Path], None]:  # type: ignore[type-arg]
-    return lambda path: rd_plot(results.rows, path, metric, drawn)
+    return lambda path: rd_plot(results.rows, path, [metric], drawn)
 
 
 def _bars_drawing(summary: Summary, label: str) -> Callable[[Path], None]:
