@@ -86,7 +86,7 @@ def storage_bars(summary: Summary, anchor: str, path: Path) -> None:
         axes = figure.add_subplot(1, len(metrics) + 1, index + 1, sharey=first)
         first = first or axes
         if metric:
-            axes.set(title=METRICS[metric].title, xlabel=f"BD-rate against {anchor} (%)")
+            axes.set(title=METRICS[metric].title, xlabel=f"BD-rate (%)\nagainst {anchor}")
             values = {e.codec: e.result.percent for e in entries if e.metric == metric}
             colours = ["tab:green" if (values.get(codec) or 0.0) < 0 else "tab:red" for codec in codecs]
             form = "{:+.1f}"
