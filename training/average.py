@@ -39,9 +39,12 @@ def main() -> None:
         parser.error("give a weight after each file")
     network = promptcodec.load(options.base).backend.network
     paths, weights = options.pairs[::2], [float(weight) for weight in options.pairs[1::2]]
-    adapters = [load_adapter(path, network).adapter for path in paths]
+    stored = [load_adapter(path, network) for path in paths]
+    if len({each.base_lambda for each in stored}) > 1:
+        parser.error("these adapters were trained at different rates of the base")
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    save_adapter(averaged(list(zip(adapters, weights, strict=True))), network, options.output)
+    pairs = [(each.adapter, weight) for each, weight in zip(stored, weights, strict=True)]
+    save_adapter(averaged(pairs), network, options.output, stored[0].base_lambda)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,11 @@ def test_lists_are_by_repetition():
 
 
 def test_set_is_for_adapters_alone(run, tmp_path):
-    assert {verb for verb, option in OPTIONS if "--set" in option.opts and not option.hidden} == {"encode", "decode"}
+    assert {verb for verb, option in OPTIONS if "--set" in option.opts and not option.hidden} == {
+        "encode",
+        "decode",
+        "compare",
+    }
     code, out, err = run("train", tmp_path / "r.toml", "-o", tmp_path / "run", "--set", "batch=4")
     assert (code, out) == (2, "")
     assert "--with batch=4" in err

@@ -51,6 +51,7 @@ def test_papers():
     out = run("profile", "--papers")
     assert "68.42 / 68.42" in out
     assert "142.54 / 142.54" in out
+    assert "32.70 / 32.70" in out
     assert out.count("(not built here)") == 7
     rows = [json.loads(line) for line in run("profile", "--papers", "--json").splitlines()]
     assert [row["preset"] for row in rows].count(None) == 7

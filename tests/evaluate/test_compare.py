@@ -19,7 +19,7 @@ from promptcodec.evaluate.pages.montage import Tile, montage, most_detailed
 class Made(EvaluatedCodec):
     """Files whose size is a known function of the setting."""
 
-    name, options, version, settings = "made", {}, "1", (1,)
+    name, options, version, settings = "made", {}, "1", (1, 2)
 
     def __init__(self, extremes, whole):
         self.extremes, self.whole_settings, self.calls = extremes, whole, 0
@@ -44,6 +44,12 @@ def test_closest_setting(size):
     continuous = Made((25, 0.01), False)
     reached = len(continuous.encode(None, closest_setting(continuous, None, size)))
     assert reached == pytest.approx(min(max(size, 1360), 901_000), rel=0.01)
+
+
+def test_closest_setting_of_qualities_that_are_no_whole_numbers(photo):
+    codec = open_codec("promptcodec:nano")
+    size = len(codec.encode(photo, 37.3))
+    assert closest_setting(codec, photo, size) == pytest.approx(37.3, abs=0.6)
 
 
 def test_real_codecs_come_close(photo):
@@ -93,6 +99,20 @@ def test_command(tmp_path, photo, monkeypatch, capsys):
     assert code == 0
     assert "vs ours" in said.out
     assert run("--codec", "nonsense", "--overwrite")[0] == 2
+    region = ("--roi", "20,20,64,64", "--look", 1, "--adapter", "region", "--adapter", "look")
+    steered = ("--codec", "promptcodec:nano+look@look=0", "--target-size", "5k", "--json", "--overwrite")
+    code, said = run(*region, *steered)
+    assert code == 0
+    rows = [json.loads(line) for line in said.out.splitlines()]
+    assert [row["codec"] for row in rows] == ["promptcodec:nano+region+look@look=1", "promptcodec:nano+look@look=0"]
+    assert rows[1]["bytes"] == pytest.approx(rows[0]["bytes"], rel=0.02)
+    assert 4900 <= rows[0]["bytes"] <= 5000
+    assert rows[0]["scores"]["psnr_inside"] > rows[1]["scores"]["psnr_inside"] + 0.5
+    assert rows[0]["scores"]["psnr_outside"] < rows[1]["scores"]["psnr_outside"]
+    monkeypatch.setenv("COLUMNS", "160")
+    code, said = run("--roi", "20,20,64,64", "--codec", "jpeg", "--overwrite")
+    assert code == 0
+    assert "inside" in said.out
     assert run("--crop", "1,2", "--overwrite")[0] == 2
     code, said = run("--crop", "0,0,9999,10", "--overwrite", "--json")
     assert (code, said.out) == (2, "")  # before anything is encoded

@@ -112,17 +112,21 @@ def test_torch_counts_the_same(name):
 UNKNOWN = {"ELIC": (0,), "S2C-Identity": (0,), "TIC+SFT": (0, 1, 2, 3), "ROI, autoencoder only": (1, 2)}
 
 
+# Printed with fewer digits than the tables, or "nearly".
+ROUNDED = {"look by prompts": 0.5, "look by SFT": 1, "LPM, added for a rate": 0.05, "N-gram, hyper networks": 0.05}
+
+
 def test_papers_tables(counts):
     """What is built is within the last printed digit, but for the figures that are known not to come out."""
     found = {row.method: row for paper in COLUMNS for row in table(paper)}
-    assert len(found) == 16 + 12
+    assert len(found) == 16 + 12 + 6 + 2 + 3
     for row in found.values():
         for number, figure in enumerate(row.cells):
             assert (figure.ours is None) == (row.preset is None)
             if number in UNKNOWN.get(row.method, ()):
                 continue
             if figure.printed is not None and figure.ours is not None:
-                assert figure.ours == pytest.approx(figure.printed, abs=0.0101)
+                assert figure.ours == pytest.approx(figure.printed, abs=ROUNDED.get(row.method, 0.0101))
 
 
 def test_layers_are_timed():

@@ -76,6 +76,39 @@ def test_page(tmp_path):
         render(folder, written[0])
 
 
+def test_families_methods_and_what_is_stored(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    rows = []
+    for index, row in enumerate(curve("promptcodec:tic+lpm", 0.8)):  # one adapter for each rate
+        options, spec = {"adapters": [f"lpm {index}"]}, f"promptcodec:tic+runs/lpm-{index}/adapter.safetensors"
+        parameters = {"tic": 7_000_000, f"lpm {index}": 1_000_000}
+        rows.append(dataclasses.replace(row, options=options, setting=50.0, spec=spec, parameters=parameters))
+    rows += [dataclasses.replace(row, parameters={"one": 8_000_000}) for row in curve("promptcodec:one", 1.1)]
+    families = ["lpm=*+runs/lpm-*", "lpm=promptcodec:nobody*"]
+    pack(
+        Results("Storage", "storage", tuple(rows), extra={"anchor": "kodak/vtm", "families": families[:1]}),
+        folder / "s.json",
+    )
+    pack(Results("Rates", "rd", tuple(rows), extra={"families": families[:1]}), folder / "r.json")
+    looks = [
+        row for name in ("a", "b") for look in (0, 1) for row in curve(f"promptcodec:{name}@look={look}", 1 + look)
+    ]
+    pack(Results("Looks", "range", tuple(looks)), folder / "l.json")
+    page = render(folder, tmp_path / "page.md")[0].read_text()
+    assert "| promptcodec:lpm | -20.0 |" in page
+    assert "| 12.00 |" in page
+    assert "(5 models or adapters)" in page
+    assert f"storage {folder / 's.json'} --anchor kodak/vtm --family 'lpm=*+runs/lpm-*'" in page
+    assert "figures/l-ends.png" in page
+    here = [dataclasses.replace(row, spec=f"promptcodec:/home/me/{row.spec}") for row in rows]
+    pack(Results("Here", "rd", tuple(here)), tmp_path / "here.json")
+    assert "/home/me" not in (tmp_path / "here.json").read_text()
+    pack(Results("Nobody", "rd", tuple(rows), extra={"families": families}), folder / "n.json")
+    with pytest.raises(UsageError, match="no codec fits 'promptcodec:nobody"):
+        render(folder, tmp_path / "page.md")
+
+
 def test_what_adapters_do(tmp_path):
     inside = {"psnr_inside": lambda q: q + 1, "psnr_outside": lambda q: q - 1}
     regions = (*curve("promptcodec:x", **inside), *curve("promptcodec:x+region", 0.8, **inside))

@@ -13,7 +13,8 @@ from promptcodec.errors import UsageError
 from promptcodec.evaluate.data.stored import stored_curves
 from promptcodec.evaluate.packed import Results, pack
 from promptcodec.evaluate.pages import figures, plots
-from promptcodec.evaluate.pages.figures import Speed, bd_bars, latency_plot
+from promptcodec.evaluate.pages.figures import Speed, bd_bars, latency_plot, storage_bars
+from promptcodec.evaluate.pages.ranges import ends_plot, range_plot
 from promptcodec.evaluate.pages.speed import speeds, times
 from promptcodec.evaluate.results import ResultsFile
 from promptcodec.evaluate.summary import by_curve, summarise
@@ -58,17 +59,17 @@ def test_rate_and_distortion(tmp_path, drawn):
     assert labels(axes) == ["kodak/vtm (stored)", "promptcodec:x", "jpeg"]
     assert axes.lines[1].get_xydata() == pytest.approx(np.array([(r.bpp, r.psnr) for r in rows[:5]]))
     assert max(axes.lines[0].get_xdata()) <= 2  # what is far right makes the rest small
-    plots.rd_plot(rows, tmp_path / "b.svg", "lpips_alex")
+    plots.rd_plot(rows, tmp_path / "b.svg", ["lpips_alex"])
     (axes,) = drawn[1]
     assert labels(axes) == ["jpeg"]
     low, high = axes.get_ylim()
     assert low > high  # better is up
     assert Image.open(tmp_path / "a.png").width > 600
     before = (tmp_path / "b.svg").read_bytes()
-    plots.rd_plot(rows, tmp_path / "b.svg", "lpips_alex")
+    plots.rd_plot(rows, tmp_path / "b.svg", ["lpips_alex"])
     assert (tmp_path / "b.svg").read_bytes() == before
     with pytest.raises(UsageError, match="dists"):
-        plots.rd_plot(rows, tmp_path / "c.png", "dists")
+        plots.rd_plot(rows, tmp_path / "c.png", ["dists"])
     with pytest.raises(UsageError, match=r"\.svg"):
         plots.rd_plot(rows, tmp_path / "c.jpg")
 
@@ -77,7 +78,7 @@ def test_adaptive_range(tmp_path, drawn):
     ours = [
         row for look, factor in ((0, 1), (0.5, 1.2), (1, 1.5)) for row in curve(f"promptcodec:x+l@look={look}", factor)
     ]
-    plots.range_plot(ours + curve("jpeg", 3), tmp_path / "a.png")
+    range_plot(ours + curve("jpeg", 3), tmp_path / "a.png")
     (axes,) = drawn[0]
     (area,) = axes.collections
     assert area.get_label() == "promptcodec:x+l, 3 settings"
@@ -86,8 +87,57 @@ def test_adaptive_range(tmp_path, drawn):
     rate, quality = min(((r, q) for r, q in outline if q > 36), key=lambda p: abs(p[0] - list(best)[3]))
     assert quality <= best[list(best)[3]] + 0.1
     assert rate > 0
+    assert {"look=0", "look=0.5", "look=1", "jpeg"} <= set(labels(axes))  # a single method shows all of its settings
     with pytest.raises(UsageError, match="several settings"):
-        plots.range_plot(curve("jpeg"), tmp_path / "b.png")
+        range_plot(curve("jpeg"), tmp_path / "b.png")
+
+
+def two_methods():
+    """Prompts and feature transforms at three looks each."""
+    return [
+        replace(row, options={"fingerprint": "f", "controls": {"look": look}})
+        for name, widest in (("prompts", 1.5), ("sft", 2.0))
+        for look in (0, 0.5, 1)
+        for row in curve(f"promptcodec:{name}@look={look}", 1 + look * (widest - 1), lpips_vgg=lambda q: 3 / q)
+    ]
+
+
+def test_ranges_of_several_methods_in_several_metrics(tmp_path, drawn):
+    range_plot(two_methods(), tmp_path / "a.png", ["psnr", "lpips_vgg"])
+    for axes in drawn[0]:
+        assert [area.get_label() for area in axes.collections] == [
+            f"promptcodec:{name}, 3 settings: look=0 (dashed) to look=1" for name in ("prompts", "sft")
+        ]  # fmt: skip
+        assert [line.get_linestyle() for line in axes.lines] == ["--", "-", "--", "-"]
+    (low, high), (worst, best) = (axes.get_ylim() for axes in drawn[0])
+    assert low < high
+    assert worst > best
+    (figure,) = {axes.figure for axes in drawn[0]}
+    assert len(figure.legends[0].get_texts()) == 2  # once for both panels
+
+
+def test_ends_of_several_methods(tmp_path, drawn):
+    ends_plot(two_methods() + curve("promptcodec:single", 1.2), tmp_path / "a.png")
+    (axes,) = drawn[0]
+    assert labels(axes) == [
+        "promptcodec:prompts@look=0", "promptcodec:prompts@look=1", "promptcodec:sft@look=0", "promptcodec:sft@look=1",
+        "promptcodec:single",
+    ]  # fmt: skip
+    last = [row for row in two_methods() if row.codec == "promptcodec:sft@look=1"]
+    assert axes.lines[3].get_xydata() == pytest.approx(np.array([(row.bpp, row.psnr) for row in last if row.bpp <= 2]))
+
+
+def test_two_models_of_one_name_are_two_methods(tmp_path, drawn):
+    rows = [
+        replace(row, options={"fingerprint": model, "controls": {"look": look}})
+        for model in ("aaaaaaaa-1", "bbbbbbbb-1") for look in (0, 1)
+        for row in curve(f"promptcodec:x+l@look={look}", 1 + look)
+    ]  # fmt: skip
+    range_plot(rows, tmp_path / "a.png")
+    (axes,) = drawn[0]
+    assert [area.get_label() for area in axes.collections] == [
+        f"promptcodec:x+l ({model}), 2 settings: look=0 (dashed) to look=1" for model in ("aaaaaaaa", "bbbbbbbb")
+    ]  # fmt: skip
 
 
 def test_regions(tmp_path, drawn):
@@ -96,6 +146,11 @@ def test_regions(tmp_path, drawn):
     first, second, third = drawn[0]
     assert first.lines[0].get_ydata() - second.lines[0].get_ydata() == pytest.approx(5)
     assert third.lines[0].get_ydata() - second.lines[0].get_ydata() == pytest.approx(2)
+    plots.region_plot(curve("promptcodec:x+region", **inside, psnr_weighted=lambda q: q + 1), tmp_path / "w.png")
+    assert [axes.get_ylabel().partition(" (")[0] for axes in drawn[1]] == [
+        "PSNR inside the region", "PSNR outside the region", "PSNR, 0.8 inside and 0.2 outside",
+        "PSNR of the whole picture",
+    ]  # fmt: skip
     with pytest.raises(UsageError, match="masks"):
         plots.region_plot(curve("jpeg"), tmp_path / "b.png")
 
@@ -109,6 +164,21 @@ def test_bars_of_bd_rates(tmp_path, drawn):
     assert [bar.get_width() for bar in right.patches] == pytest.approx([100, -50], abs=0.1)
     with pytest.raises(UsageError, match="promptcodec:x"):
         bd_bars(summary, "nobody", tmp_path / "a.png")
+
+
+def test_bars_with_what_must_be_stored(tmp_path, drawn):
+    rows = [replace(row, parameters={"base": 7_000_000}) for row in curve("promptcodec:x", 1.1)]
+    rows += [replace(row, parameters={"base": 7_000_000, "a": 1_500_000}) for row in curve("promptcodec:lpm", 0.8)]
+    summary = summarise(rows + curve("jpeg", 2), ["jpeg"], [stored_curves()["kodak/vtm"]])
+    assert summary.parameters == {"promptcodec:x": 7_000_000, "promptcodec:lpm": 8_500_000}
+    storage_bars(summary, "kodak/vtm", tmp_path / "a.png")
+    quality, _, size = drawn[0]
+    assert [bar.get_width() for bar in quality.patches] == pytest.approx([10, -20], abs=0.2)
+    assert [bar.get_width() for bar in size.patches] == [7, 8.5]
+    storage_bars(summary, "jpeg", tmp_path / "b.png")
+    assert len(drawn[1]) == 3
+    with pytest.raises(UsageError, match="no codec has a BD-rate against 'webp'"):
+        storage_bars(summary, "webp", tmp_path / "c.png")
 
 
 def test_latency(tmp_path, drawn):
@@ -151,6 +221,8 @@ def test_command(tmp_path, monkeypatch, capsys):
     out = tmp_path / "o.png"
     for arguments in (
         ("rd", results.path, "--metric", "ms_ssim", "--curve", "kodak/vtm"), ("range", results.path),
+        ("ends", results.path, "--metric", "psnr", "--metric", "ms_ssim"), ("storage", results.path),
+        ("storage", results.path, "--anchor", "jpeg"),
         ("region", results.path, "--codec", "promptcodec:x+l@look=0"),
         ("bars", results.path, "--codec", "promptcodec:x+l@look=1"), ("latency", results.path, tmp_path / "p.json"),
     ):  # fmt: skip

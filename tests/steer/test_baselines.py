@@ -36,6 +36,12 @@ def test_counts() -> None:
     assert count(sft.analysis, sft.hyper) + 3_648_640 == 11_945_856
     assert count(sft.synthesis) + 3_862_083 == 9_593_603
     assert 14e6 < count(SFT(base, scalars=("look",))) < 15e6
+    named = SFT(base, scalars=("look",), hyper=False)  # the sites of paper 000's text
+    sites = {site.transform for site in named.for_encoder(
+        torch.rand(1, 3, 64, 64), Controls({"look": torch.tensor([0.5])})
+    ).sites}  # fmt: skip
+    assert (sites, named.hyper, named.options["hyper"]) == ({"g_a"}, None, False)
+    assert "hyper" not in sft.options
     assert (count(SFTLayer(128)), count(SFTLayer(192))) == (369_024, 516_608)
     assert count(SFTResidual(192)) == 1_697_152
     assert count(ChannelSelection(base)) == 111_168

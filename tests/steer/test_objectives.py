@@ -29,8 +29,10 @@ def test_equations() -> None:
     assert torch.allclose(look_loss(out, x, share, rate_lambda, distance, 25.0), expected)
     plain = 0.01 / rate_lambda * (bpp + rate_lambda * mse)  # the base's loss, up to the factor
     assert torch.allclose(look_loss(out, x, torch.zeros(2), rate_lambda, distance, 25.0), plain)
-    single = objectives.single_objective_loss(out, x, rate_lambda, distance, 2.5)
+    single = objectives.single_objective_loss(out, x, rate_lambda, distance, 2.5, 0.1)
     assert torch.allclose(single, 0.01 / rate_lambda * bpp + d / 10 + 0.001 * mse)
+    alone = objectives.single_objective_loss(out, x, rate_lambda, distance, 25)
+    assert torch.allclose(alone, 0.01 / rate_lambda * bpp + d)
     roi = torch.rand(2, 1, 8, 8)
     weighted = 255**2 * (roi * (x - x_hat).square()).flatten(1).mean(1)
     assert torch.allclose(region_loss(out, x, rate_lambda, roi), rate_lambda * weighted + bpp)

@@ -61,6 +61,25 @@ def test_crops_are_cut_from_the_pictures(tmp_path: Path) -> None:
     assert 0.05 < down < 0.5
 
 
+def test_plain_crops_are_as_the_pictures_are(tmp_path: Path) -> None:
+    x, y = np.meshgrid(np.arange(160), np.arange(120))
+    Image.fromarray(np.stack([x, y, x * 0], 2).astype(np.uint8)).save(tmp_path / "a.png")
+    batch = (CropSampler(filled([tmp_path]), 48, 0.5, seed=0, plain=True).batch(0, 64) * 255).double()
+    assert torch.allclose(batch[:, 0, 0, -1] - batch[:, 0, 0, 0], torch.tensor(47.0).double(), atol=1e-3)
+    assert torch.allclose(batch[:, 1, -1, 0] - batch[:, 1, 0, 0], torch.tensor(47.0).double(), atol=1e-3)
+    assert len(batch[:, 0, 0, 0].unique()) > 32  # from everywhere
+
+
+def test_a_recipe_chooses_its_crops(recipe: Recipe, tmp_path: Path) -> None:
+    cuts = []
+    for crops in ("augmented", "plain"):
+        trainer = build_trainer(dataclasses.replace(recipe, crops=crops), tmp_path / crops, say=lambda _: None)
+        trainer.begin()
+        cuts.append(trainer.data.sampler.cuts(0, 32))
+    assert any(cut.across for cut in cuts[0])
+    assert {(cut.side, cut.across, cut.down) for cut in cuts[1]} == {(recipe.patch, False, False)}
+
+
 def test_folders_and_shards_hold_the_same(pictures: Path, tmp_path: Path) -> None:
     tar = shard(tmp_path / "a.tar", sorted(pictures.iterdir()))
     for one, two in zip(filled([pictures]).pictures, filled([tar]).pictures, strict=True):

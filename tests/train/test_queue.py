@@ -73,6 +73,37 @@ def test_the_repository_has_a_queue() -> None:
         assert run.recipe.is_file()
 
 
+def test_the_queue_has_every_run_of_the_figures() -> None:
+    """Of papers 000 and 001: each λ of each curve and cell, on the base that it is for, with crops and rounding as
+    published."""
+    runs = {run.name: run for run in read_queue(ROOT / "training" / "queue.toml")}
+    lambdas = ("0.0018", "0.0035", "0.0067", "0.013", "0.025", "0.0483")
+
+    def is_trained(name: str, base: str, rate: str) -> None:
+        run = runs[name]
+        recipe = load_recipe(run.recipe, dict(run.changes) | {"start": "x"})
+        assert (run.start, recipe.fixed_lambda, recipe.patch) == (base, float(rate), 256), name
+        assert (recipe.crops, recipe.quantisation) == ("plain", "noise"), name
+
+    for before in lambdas:  # 001, Table 1: six λ0 to five rates each
+        for rate in set(lambdas) - {before}:
+            name = f"lpm-{rate}" if before == "0.0067" else f"lpm-from-{before}-{rate}"
+            is_trained(name, f"tic-{before}", rate)
+    for share in ("0.5", "0.1", "0.01"):  # Fig. 8
+        for rate in lambdas:
+            assert dict(runs[f"tic-{rate}-share-{share}"].changes)["share"] == float(share)
+            if rate != "0.0067":
+                is_trained(f"lpm-{rate}-share-{share}", "tic-0.0067", rate)
+    for rate in lambdas[:4]:  # 000: the four R_λ
+        for metric in ("ms-ssim", "lpips"):
+            is_trained(f"single-{metric}-{rate}", f"tic-{rate}", rate)
+            for method in ("prompts", "prompts-decoder", "sft", "sft-decoder", "sft-sites", "beta", "beta-decoder"):
+                is_trained(f"joint-{method}-{metric}-{rate}", f"tic-{rate}", rate)
+    for name in ("kao", "kao-ngram-hyper", "kao-ngram", "kao-ngram-masked"):  # 003
+        assert dict(runs[f"{name}-stage2"].changes)["sample_weights"] == "equal"
+        assert runs[f"{name}-stage3"].start_adapter == f"{name}-stage2"
+
+
 def test_every_run_of_the_queue_loads(tmp_path: Path) -> None:
     """With a model file of each run before it, and its networks, where they are looked for."""
     queue = ROOT / "training" / "queue.toml"

@@ -18,8 +18,9 @@ from promptcodec.steer.adapter_file import load_adapter, save_adapter
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls
 from promptcodec.store.model_file import load_model, save_model
-from promptcodec.train.build import build_trainer
+from promptcodec.train.build import build_task, build_trainer
 from promptcodec.train.loop import Trainer
+from promptcodec.train.losses.table import LossInputs
 from promptcodec.train.recipe import Recipe
 from promptcodec.train.recipe_file import read_recipe
 from promptcodec.train.results import save_results
@@ -95,6 +96,51 @@ def test_a_trained_adapter_encodes(recipe, base, photo, tmp_path) -> None:
     data = promptcodec.encode(photo, 40, model=str(base), adapters=[run / "adapter.safetensors"], roi="10,20,64,64")
     assert np.asarray(codec.decode(data)).shape == photo.shape
     assert data != codec.encode(photo, 40)
+
+
+def test_an_adapter_remembers_where_its_base_was_held(recipe, base, tmp_path) -> None:
+    trainer = trained(steered(recipe, base, **ADAPTERS["gain units"]), tmp_path / "run", 1)
+    trainer.train(max_seconds=0)
+    (file,) = save_results(trainer, "1")
+    assert load_adapter(file, load_model(base).network).base_lambda == 0.01
+
+
+@pytest.mark.parametrize("objective", ["region", "look", "quality"])
+def test_samples_count_as_the_recipe_says(objective, recipe, base, tmp_path) -> None:
+    """With equal weights the loss is the paper's; else its rate counts 0.1 / sqrt(λ) in every sample."""
+    adapter = {"region": REGION, "look": LOOK, "quality": {"kind": "sft", "maps": ["quality"]}}[objective]
+    # Crops of 176: MS-SSIM takes no smaller ones.
+    changes = {"adapter": adapter, "objective": objective, "patch": 64}
+    if objective == "look":
+        changes |= {"distortion": "ms-ssim", "patch": 176, "min_scale": 1.0}
+    losses = {}
+    for weights in ("equal", "sqrt-lambda"):
+        whole = steered(recipe, base, **changes, sample_weights=weights)
+        objective_module = build_task(whole, torch.device("cpu"), say=lambda _: None).objective
+        torch.manual_seed(0)
+        x, q = torch.rand(3, 3, whole.patch, whole.patch), torch.tensor([0.1, 0.5, 0.9])
+        controls = Controls({"look": torch.tensor([0.0, 0.5, 1.0])}, {"roi": torch.rand(3, 1, 8, 8).repeat(1, 1, 8, 8)})
+        controls = Controls(controls.scalars, controls.maps | {"quality": torch.full((3, 1, 64, 64), 0.5)})
+        x_hat = (x + 0.05 * torch.randn_like(x)).clamp(0, 1)
+        out = {"x_hat": x_hat, "likelihoods": {"y": torch.full((3, 24, 4, 4), 0.5)}}
+        batch = LossInputs(out, x, objective_module.rate_lambda(q), controls)
+        losses[weights] = objective_module._scaled_losses(batch)
+        stated = objective_module.loss.compute(batch, objective_module.terms)
+        if weights == "equal":
+            assert torch.equal(losses[weights], stated)
+    ratio = losses["sqrt-lambda"] / losses["equal"]
+    root = batch.rate_lambda.sqrt()
+    expected = {"region": 0.1 / root, "look": 10 * root, "quality": torch.ones(3)}[objective]
+    assert torch.allclose(ratio, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("distortion", "weight"), [("ms-ssim", 0.0), ("mse", 0.1)])
+def test_only_lpips_is_steadied_by_squared_errors(distortion, weight, recipe, base, small_vgg, tmp_path) -> None:
+    changes = {"train": "joint", "objective": "single", "distortion": distortion}
+    if distortion == "mse":
+        changes |= {"features": str(small_vgg)}
+    task = build_task(steered(recipe, base, **changes), torch.device("cpu"), say=lambda _: None)
+    assert task.objective.terms.stabiliser == weight
 
 
 def test_joint_training_makes_a_new_base(recipe, base, tmp_path) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from promptcodec.evaluate.judge import Judge
     from promptcodec.quality.pixels import Pixels
 
+_INSIDE = ("psnr_inside", "psnr_outside")
 DEFAULT_PEERS = ("jpeg", "webp", "jpeg2000", "jpegxl", "avif", "avif-psnr", "heic")
 
 
@@ -39,12 +40,18 @@ def command(
     target_ms_ssim: options.TargetMsSsim = None,
     target_ssimulacra2: options.TargetSsimulacra2 = None,
     model: options.ModelName = None,
+    adapter: options.Adapters = None,
+    roi: Annotated[
+        str | None, typer.Option("--roi", help="What matters most: a picture, white where it does, or x,y,w,h.")
+    ] = None,
+    look: options.Look = None,
+    set_: options.Set = None,
     codecs: Annotated[
         list[str] | None,
         typer.Option(
             "--codec",
-            help=f"A peer, again for more; {', '.join(DEFAULT_PEERS)}, as far as installed, by default. "
-            "vvc takes a minute.",
+            help=f"A peer, or promptcodec:MODEL+ADAPTER@NAME=VALUE, again for more; {', '.join(DEFAULT_PEERS)}, as far "
+            "as installed, by default. vvc takes a minute.",
             autocompletion=completion.codecs,
         ),
     ] = None,
@@ -75,13 +82,17 @@ def command(
     pixels = file.pixels()
     area = most_detailed(pixels) if crop is None else options.rectangle("--crop", crop)
     check_crop(area, pixels)  # not after a minute of encoding
-    ours = OurCodec(model)
-    ours.check(quality or 0)
-    setting = DEFAULT_QUALITY if quality is None else quality
+    mask = None if roi is None else options.mask_of(roi, *pixels.shape[:2])
+    controls = dict(options.settings_of(look, set_))
+    ours = OurCodec(model, _adapters(adapter, mask is not None, controls), controls)
+    setting = ours.settings[0] if len(ours.settings) == 1 else DEFAULT_QUALITY
+    setting = setting if quality is None else quality
+    ours.check(setting)
+    ours.use_mask(mask)
     if target is not None:
         setting = ours.setting_for(pixels, target)
     contenders = []
-    for contender in compare(file, ours, setting, peers, _judge()):
+    for contender in compare(file, ours, setting, peers, _judge(mask is not None), mask):
         contenders.append(contender)
         if as_json:
             say_record("compare", "measurement", asdict(contender.row))
@@ -91,13 +102,20 @@ def command(
         say(f"crops: {output}")
 
 
-def _judge() -> Judge:
-    """Return a judge by SSIMULACRA2, where its package is installed."""
+def _adapters(named: list[str] | None, region: bool, controls: dict[str, float]) -> list[str]:
+    """Return the adapters, and where none is named those in the package for a region and for the look."""
+    if named:
+        return [str(name) for name in named]
+    return [*(["region"] if region else []), *(["look"] if "look" in controls else [])]
+
+
+def _judge(region: bool) -> Judge:
+    """Return a judge by SSIMULACRA2, where its package is installed, and within a region."""
     from importlib.util import find_spec
 
     from promptcodec.evaluate.judge import Judge
 
-    return Judge(["ssimulacra2"] if find_spec("ssimulacra2") else [])
+    return Judge([*(["ssimulacra2"] if find_spec("ssimulacra2") else []), *(_INSIDE if region else ())])
 
 
 def _peers(names: list[str]) -> list[EvaluatedCodec]:
@@ -127,10 +145,14 @@ def _print(contenders: list[Contender]) -> None:
     title = Text(printable(f"{ours.picture}, {ours.width}x{ours.height}"))  # no markup in a name
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=0)
     table.add_column("codec", no_wrap=True)
-    for head in ("setting", "bytes", "vs ours", "bpp", "PSNR", "MS-SSIM", "SSIMU2", "enc s", "dec s"):
+    region = [name for name in _INSIDE if ours.metric(name) is not None]
+    heads = {"psnr_inside": "inside", "psnr_outside": "outside"}
+    scored = ("psnr", *region, "ms_ssim", "ssimulacra2")
+    known = ("PSNR", *(heads[name] for name in region), "MS-SSIM", "SSIMU2")
+    for head in ("setting", "bytes", "vs ours", "bpp", *known, "enc s", "dec s"):
         table.add_column(head, justify="right", no_wrap=True)
     for row in (c.row for c in contenders):
-        scores = [METRICS[name].text(row.metric(name)) for name in ("psnr", "ms_ssim", "ssimulacra2")]
+        scores = [METRICS[name].text(row.metric(name)) for name in scored]
         more = "" if row is ours else f"{100 * (row.bytes / ours.bytes - 1):+.1f} %"
         times = (f"{row.encode_s:.2f}", f"{row.decode_s:.3f}")
         cells = (f"{row.setting:.4g}", f"{row.bytes:,}", more, f"{row.bpp:.3f}", *scores)
@@ -147,7 +169,7 @@ def _draw(output: Path, file: PictureFile, pixels: Pixels, contenders: list[Cont
     original = (f"{len(file.data):,} bytes", f"{ours.width}x{ours.height} pixels", "")
     tiles = [Tile(pixels, "original", original)]
     for row, decoded in ((c.row, c.pixels) for c in contenders):
-        known = [name for name in ("ms_ssim", "ssimulacra2") if row.metric(name) is not None]
+        known = [name for name in (*_INSIDE, "ms_ssim", "ssimulacra2") if row.metric(name) is not None]
         structure = [f"{METRICS[name].title} {METRICS[name].text(row.metric(name))}" for name in known]
         lines = (f"{row.bytes:,} bytes, {row.bpp:.3f} bpp", f"PSNR {row.psnr:.2f} dB", *structure)
         tiles.append(Tile(decoded, row.codec, lines, accent=row is ours))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -60,7 +60,7 @@ def command(
         typer.Option(
             "--metric",
             help="Beside psnr and ms_ssim, again for more: ssimulacra2, psnr_yuv, lpips_alex, "
-            "lpips_vgg, dists, psnr_inside, psnr_outside.",
+            "lpips_vgg, dists, psnr_inside, psnr_outside, psnr_weighted.",
             autocompletion=completion.metrics,
         ),
     ] = None,
@@ -89,6 +89,7 @@ def command(
             autocompletion=completion.curves,
         ),
     ] = None,
+    families: options.Families = None,
     method: Annotated[str, typer.Option(help="Of the Bjøntegaard differences: pchip, or the classic cubic.")] = "pchip",
     compressai: Annotated[
         Path | None, typer.Option(help="Folder into which every curve is written as CompressAI's result JSON.")
@@ -103,6 +104,7 @@ def command(
     from rich.console import Console
 
     from promptcodec.evaluate.data.stored import open_curve
+    from promptcodec.evaluate.families import as_curves, read_families
     from promptcodec.evaluate.results import ResultsFile
     from promptcodec.evaluate.summary import summarise
     from promptcodec.system.extras import import_extra
@@ -111,7 +113,7 @@ def command(
     stored = [open_curve(name) for name in options.names_of("--curve", curves)]
     names = options.names_of("--codec", codecs) or list(DEFAULT_CODECS)
     against = _anchors(anchors)
-    measures = options.names_of("--metric", metrics)
+    measures, joined = options.names_of("--metric", metrics), read_families(families or [])
     runtime.prepare(threads)
     import_extra("scipy.interpolate", "scipy")  # not after hours of measuring
     if plot is not None:
@@ -126,13 +128,14 @@ def command(
             judge = _judge(measures, networks, masks)
             rows = _measured_rows(results, pictures, _plan(names, qualities or []), judge, masks, jobs)
 
+    rows = as_curves(rows, joined)
     summary = summarise(rows, against, stored, differences)
     if compressai is not None:
         _export(summary, compressai)
     if plot is not None:
         from promptcodec.evaluate.pages.plots import rd_plot
 
-        rd_plot(rows, plot, metric)
+        rd_plot(rows, plot, [metric])
     if as_json:
         say_record("eval", "summary", asdict(summary))
     else:
@@ -251,11 +254,13 @@ def _measured_rows(
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
+    of_key = {codec.key(setting): codec for codec, settings in plan for setting in settings}
     rows = {}
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("measuring", total=len(pictures) * sum(len(settings) for _, settings in plan))
         for row in measure(pictures, plan, results, judge, mask_of, jobs):
-            rows[row.key] = row  # the same picture may lie in the set twice
+            codec = of_key[row.key[0]]  # which rows of earlier runs may not say as they are opened now
+            rows[row.key] = replace(row, spec=codec.spec, parameters=codec.parameters)  # pictures may lie there twice
             progress.update(task, advance=1, description=printable(f"{row.picture} {row.codec} {row.setting:g}"))
     return list(rows.values())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,6 +15,9 @@ from promptcodec.cli.jobs import PIPE, Job
 from promptcodec.codec import search
 from promptcodec.errors import ImageError, UsageError
 from promptcodec.system.special_files import is_stream
+
+if TYPE_CHECKING:
+    from promptcodec.quality.pixels import Mask
 
 Inputs = Annotated[list[str], typer.Argument(help="Files, folders, or - for standard input.", show_default=False)]
 Output = Annotated[str | None, typer.Option("-o", "--output", help="File, folder, or - for standard output.")]
@@ -33,6 +36,14 @@ ModelName = Annotated[
 Precise = Annotated[
     Literal["float32", "bfloat16", "auto"],
     typer.Option("--precision", help="Of the networks; auto: bfloat16 where that is quicker here."),
+]
+Families = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--family",
+        help="NAME=PATTERN: codecs of the results that are one curve together, such as one adapter for each rate; a"
+        " pattern (* and ?) of their names, again for more.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, a record a line (docs/cli.md).")]
 Adapters = Annotated[
@@ -106,6 +117,15 @@ def maps_of(roi: str | None, assignments: list[str] | None) -> tuple[tuple[str, 
             raise UsageError(f"--map takes NAME=MAP, a grey picture, x,y,w,h or a number, not {assignment!r}")
         maps[name.strip()] = value.strip()
     return tuple(sorted(maps.items()))
+
+
+def mask_of(roi: str, height: int, width: int) -> Mask:
+    """Return a region, a picture's path or x,y,w,h, as a mask (height, width). Raises UsageError and ImageError."""
+    import numpy as np
+
+    from promptcodec.steer.controls import region_map
+
+    return (255 * region_map(roi, height, width)[0, 0].numpy()).round().astype(np.uint8)
 
 
 def names_of(option: str, values: Iterable[str] | None) -> list[str]:

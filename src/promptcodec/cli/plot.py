@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,8 +15,10 @@ from promptcodec.errors import UsageError
 
 if TYPE_CHECKING:
     from promptcodec.evaluate.bdrate import Curve
+    from promptcodec.evaluate.results import Row
+    from promptcodec.evaluate.summary import Summary
 
-KINDS = "rd, bars, range, region, accuracy, latency, training"
+KINDS = "rd, bars, storage, range, ends, region, accuracy, latency, training"
 
 
 def command(
@@ -30,12 +33,18 @@ def command(
         ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="A .png or .svg.")] = Path("plot.png"),
-    metric: Annotated[str, typer.Option(help="psnr, ms_ssim, lpips_alex, ... (rd, range).")] = "psnr",
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="psnr, ms_ssim, lpips_alex, ... (rd, range, ends); again for a panel beside it. psnr by default.",
+            autocompletion=completion.metrics,
+        ),
+    ] = None,
     curves: Annotated[
         list[str] | None,
         typer.Option(
             "--curve",
-            help="A stored curve to draw too, again for more (rd, bars, training).",
+            help="A stored curve to draw too, again for more (rd, bars, storage, training).",
             autocompletion=completion.curves,
         ),
     ] = None,
@@ -43,21 +52,26 @@ def command(
         list[str] | None,
         typer.Option("--codec", help="Only this one of the results, again for more; bars: whose."),
     ] = None,
+    families: options.Families = None,
     dataset: Annotated[str | None, typer.Option("--dataset", help="Validation set of training, of several.")] = None,
-    anchor: Annotated[str, typer.Option(help="Stored curve that latency's BD-rates are against.")] = "kodak/vtm",
+    anchor: Annotated[
+        str, typer.Option(help="Stored curve that BD-rates are against (latency, storage; there also a codec).")
+    ] = "kodak/vtm",
 ) -> None:
-    """Draw rate-distortion curves, bars of BD-rates, an adaptive range, regions, accuracy, latency or training."""
+    """Draw rate-distortion curves, bars of BD-rates, adaptive ranges, regions, accuracy, latency or training."""
     from promptcodec.evaluate.data.stored import open_curve
+    from promptcodec.evaluate.families import as_curves, read_families
     from promptcodec.evaluate.metrics import METRICS
     from promptcodec.evaluate.packed import read_rows
-    from promptcodec.evaluate.pages import figures, plots
+    from promptcodec.evaluate.pages import figures, plots, ranges
     from promptcodec.evaluate.pages.speed import speeds
     from promptcodec.evaluate.summary import is_ours, summarise
 
     if missing := [path for path in results if not path.exists()]:
         raise UsageError(f"there is no file {missing[0]}")
-    if metric not in METRICS:
-        raise UsageError(f"--metric is one of {', '.join(METRICS)}, not {metric!r}")
+    metrics = options.names_of("--metric", metric) or ["psnr"]
+    if unknown := [name for name in metrics if name not in METRICS]:
+        raise UsageError(f"--metric is one of {', '.join(METRICS)}, not {unknown[0]!r}")
     stored = [open_curve(name) for name in options.names_of("--curve", curves)]
     selected = options.names_of("--codec", codecs)
     if kind == "training":
@@ -74,7 +88,7 @@ def command(
         points = speeds(read_rows(results[0]), read_rows(results[1]), open_curve(anchor))
         figures.latency_plot(points, anchor, output)
         return
-    rows = [row for path in results for row in read_rows(path)]
+    rows = as_curves([row for path in results for row in read_rows(path)], read_families(families or []))
     if kind == "bars":
         summary = summarise(rows, stored=stored)
         ours = selected or [label for label in summary.curves if is_ours(label)]
@@ -85,14 +99,25 @@ def command(
         figures.bd_bars(summary, ours[0], output)
         return
     rows = [row for row in rows if not selected or row.codec in selected]
-    if kind == "rd":
-        plots.rd_plot(rows, output, metric, stored)
-    elif kind == "range":
-        plots.range_plot(rows, output, metric)
-    elif kind == "region":
-        plots.region_plot(rows, output)
-    else:
+    drawings: dict[str, Callable[[], None]] = {
+        "rd": lambda: plots.rd_plot(rows, output, metrics, stored),
+        "range": lambda: ranges.range_plot(rows, output, metrics),
+        "ends": lambda: ranges.ends_plot(rows, output, metrics),
+        "region": lambda: plots.region_plot(rows, output),
+        "storage": lambda: figures.storage_bars(_against(rows, anchor), anchor, output),
+    }
+    if kind not in drawings:
         raise UsageError(f"there is no plot {kind!r} (known: {KINDS}; crops side by side: promptcodec compare)")
+    drawings[kind]()
+
+
+def _against(rows: list[Row], anchor: str) -> Summary:
+    """Compare every codec with one of them, or with a stored curve. Raises UsageError for an unknown anchor."""
+    from promptcodec.evaluate.data.stored import open_curve
+    from promptcodec.evaluate.summary import summarise
+
+    measured = anchor in {row.codec for row in rows}
+    return summarise(rows, [anchor] if measured else [], [] if measured else [open_curve(anchor)])
 
 
 def _print_differences(curves: dict[str, Curve]) -> None:

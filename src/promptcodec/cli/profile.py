@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from promptcodec.model.base import CompressionModel
 
 Name = Annotated[str | None, typer.Argument(help="A preset, a shipped model, or a model file.", show_default=False)]
-Papers = Annotated[bool, typer.Option("--papers", help="The complexity tables of papers 002 and 004 instead.")]
+Papers = Annotated[bool, typer.Option("--papers", help="What papers 000 to 004 print of complexity instead.")]
 Size = Annotated[str, typer.Option(help="WIDTHxHEIGHT of the picture.")]
 Time = Annotated[
     bool, typer.Option("--time", help="Also run every layer and tell its seconds, and the peak of memory.")

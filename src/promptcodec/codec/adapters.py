@@ -105,6 +105,13 @@ class AdapterLibrary(Protocol):
         Raises UsageError and ImageError for what is no map.
         """
 
+    def rate_of(self, request: Request) -> tuple[int | None, bool]:
+        """Return the rate step of the base at which the adapters of ``request`` were trained, None where that is no
+        matter, and whether one of them carries the rate, as a scalar ``rate`` that the request leaves open.
+
+        Raises UsageError where they were trained at different ones, and as ``attach``.
+        """
+
     def attach(self, request: Request, rgb: NDArray[np.uint8], q: float, effort: Effort) -> AttachedAdapters:
         """Return those that ``request``, which wants something, takes, for a picture (H, W, 3) at the rate q in [0, 1].
 
@@ -129,6 +136,10 @@ class NoAdapters:
         if request:
             raise _refusal(request)
         return request
+
+    def rate_of(self, request: Request) -> NoReturn:
+        """Raises UsageError: there is nothing to attach."""
+        raise _refusal(request)
 
     def attach(self, request: Request, rgb: NDArray[np.uint8], q: float, effort: Effort) -> NoReturn:
         """Raises UsageError: there is nothing to attach."""

@@ -91,7 +91,8 @@ class Codec:
         takes goes to one of the package that does. ``settings``: scalars by name, in [0, 1]; ``look`` is the one of
         that name. ``maps``: maps by name, each a grey picture or array (H, W) of any size, ``x,y,w,h`` in pixels, a
         number for everywhere, or a tensor (1, 1, H, W) in [0, 1]; ``roi``, what matters most, is the one of that name.
-        A ``target`` is searched with the base's rate, and the settings as they are given.
+        Quality and ``target`` set the base's rate, or, where an adapter takes the setting ``rate``, which is then left
+        out, that one: of a base of one rate, or with adapters that were trained at one, that alone, else both.
 
         ``effort``: 0 to 10, how much time may be spent for a smaller file, see ``Effort``; a target is searched without
         it first, then the quality is corrected. Pictures whose networks would take more than ``memory`` bytes at once,

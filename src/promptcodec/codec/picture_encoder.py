@@ -15,12 +15,12 @@ from promptcodec.bitstream.contents import Q_STEPS, Header, Metadata, Preview, P
 from promptcodec.codec.adapters import AdapterSource, AttachedAdapters, Request
 from promptcodec.codec.budget import DEFAULT_MEMORY, analysis_halo, check_memory, tile_size
 from promptcodec.codec.decoder import Decoder, reader
+from promptcodec.codec.file_rate import FileRate
 from promptcodec.codec.goals import goal_of
-from promptcodec.codec.search import DEFAULT_QUALITY, Target, search
+from promptcodec.codec.search import Target, search
 from promptcodec.codec.tile_latents import DecodedLatents, Progress, analysed_tiles, reporting
-from promptcodec.errors import PromptcodecError, UsageError, VerificationError
+from promptcodec.errors import PromptcodecError, VerificationError
 from promptcodec.model.arrays import Analysis
-from promptcodec.model.config import Model
 from promptcodec.model.effort import NO_EFFORT, Effort
 from promptcodec.picture.alpha import encode_alpha
 from promptcodec.picture.lossless import lossless_size
@@ -59,24 +59,24 @@ class FileMaker:
     """Makes the files of one call, which differ in their rate alone, and decodes them again."""
 
     def __init__(
-        self, decoder: Decoder, header: Header, attached: AttachedAdapters | None, metadata: Metadata,
-        preview: Preview | None, adapters: tuple[AdapterSource, ...],
+        self, decoder: Decoder, header: Header, metadata: Metadata, preview: Preview | None,
+        adapters: tuple[AdapterSource, ...],
     ) -> None:  # fmt: skip
         """``adapters``: those that the user named."""
-        self._decoder, self._header, self._attached = decoder, header, attached
+        self._decoder, self._header = decoder, header
         self._metadata, self._preview, self._adapters = metadata, preview, adapters
         self._latest: tuple[bytes, DecodedLatents] | None = None
 
-    def encode(self, latents: Iterable[Analysis], q: int) -> bytes:
+    def encode(self, latents: Iterable[Analysis], q: int, attached: AttachedAdapters | None) -> bytes:
         """Return the file of latents before gains, a tile each."""
-        tiles, steering = [], self._attached
+        tiles, steering = [], attached
         for index, analysis in enumerate(latents):
-            if self._attached is not None and self._header.tile_width:
-                steering = self._attached.within(self._header.grid.tile(index))
+            if attached is not None and self._header.tile_width:
+                steering = attached.within(self._header.grid.tile(index))
             quantised = self._decoder.coder.quantise(analysis, q / Q_STEPS, steering)
             coded = quantised.coded()
             tiles.append(Tile(coded.checksum, coded.offsets, coded.stream))
-        records = self._attached.records if self._attached is not None else ()
+        records = attached.records if attached is not None else ()
         data = pack(PtcFile(replace(self._header, q=q), tuple(tiles), self._metadata, records, self._preview))
         # Of a picture in tiles they may take more memory than a tile's networks.
         self._latest = (data, quantised.decoded) if len(tiles) == 1 else None
@@ -137,7 +137,8 @@ class PictureEncoder:
         Raises as ``encode`` does.
         """
         kept = KeptLatents(earlier.latest if earlier is not None else None)
-        attached = self._attached(request, 0, NO_EFFORT)
+        rate = self._rate(request)
+        attached = self._attached(rate.steering(request, rate.position(None, None)), 0, NO_EFFORT)
         self._latents(self._header(0, NO_EFFORT), attached, NO_EFFORT, progress, kept)
         return kept
 
@@ -160,31 +161,40 @@ class PictureEncoder:
         progress: Progress | None, kept: KeptLatents | None,
     ) -> tuple[bytes, FileMaker]:  # fmt: skip
         picture = self.picture
-        q = rate_step(self._backend.hyper.config, quality, target)
+        rate = self._rate(request)
+        first = rate.position(quality, target)
+        if rate.carried and target is not None:
+            request = self.with_maps_read(request)
+        q = rate.step(first)
         plain = self._header(q, effort)
-        attached = self._attached(request, q, effort)
+        steady = None if rate.carried else self._attached(request, q, effort)
         metadata = Metadata(
             icc=picture.icc, exif=None if options.strip else picture.exif, xmp=None if options.strip else picture.xmp,
             alpha=self._alpha, source_hash=options.source_hash,
         )  # fmt: skip
         needs_preview = plain.tile_width > 0 if options.preview is None else options.preview
         preview = self._preview(q) if needs_preview else None
-        files = FileMaker(self._decoder, plain, attached, metadata, preview, request.adapters)
+        files = FileMaker(self._decoder, plain, metadata, preview, request.adapters)
+        keeping = kept or KeptLatents()  # a search needs them again and again
+        reports = iter([progress if effort.level == 0 else None])  # of one analysis, or of the refinement
 
-        def refined(q: int) -> bytes:  # of a tile at a time: its latents are needed once
-            return files.encode(self._latents(replace(plain, q=q), attached, effort, progress), q)
+        def attached_at(position: int) -> AttachedAdapters | None:
+            return self._attached(rate.steering(request, position), q, effort) if rate.carried else steady
 
-        def searched_file() -> bytes:
-            if target is None and (kept is None or effort.level):
-                return refined(q)
-            report = progress if effort.level == 0 else None
-            latents = self._latents(plain, attached, NO_EFFORT, report, kept or KeptLatents())
-            if target is None:
-                return files.encode(latents, q)
+        def refined(position: int) -> bytes:  # of a tile at a time: its latents are needed once
+            attached, step = attached_at(position), rate.step(position)
+            return files.encode(self._latents(replace(plain, q=step), attached, effort, progress), step, attached)
+
+        def trial(position: int) -> bytes:
+            attached = attached_at(position)
+            latents = self._latents(plain, attached, NO_EFFORT, next(reports, None), keeping)
+            return files.encode(latents, rate.step(position), attached)
+
+        if target is not None:
             goal = goal_of(target, picture, files.decode)
-            return search(lambda q: files.encode(latents, q), *goal, Q_STEPS, refined if effort.level else None)
-
-        data = searched_file()
+            data = search(trial, *goal, Q_STEPS, refined if effort.level else None)
+        else:
+            data = refined(first) if kept is None or effort.level else trial(first)
         if options.verify:
             self._verify(data, request)
         return data, files
@@ -201,6 +211,9 @@ class PictureEncoder:
         largest = header.grid.largest_region(analysis_halo(config)) if tile_width else height * width
         check_memory(height, width, largest)
         return header
+
+    def _rate(self, request: Request) -> FileRate:
+        return FileRate.of(self._backend.hyper.config, self._decoder.adapters, request)
 
     def _attached(self, request: Request, q: int, effort: Effort) -> AttachedAdapters | None:
         return self._decoder.adapters.attach(request, self.picture.rgb, q / Q_STEPS, effort) if request else None
@@ -222,8 +235,9 @@ class PictureEncoder:
             if progress is not None:
                 progress(header.grid.count, header.grid.count)
             return latest[1]
-        kept.latest = key, tuple(analysed)
-        return kept.latest[1]
+        latents = tuple(analysed)
+        kept.latest = key, latents  # which another thread may replace at once
+        return latents
 
     def _analysed(
         self, q: int, attached: AttachedAdapters | None, effort: Effort, progress: Progress | None
@@ -281,22 +295,3 @@ class PictureEncoder:
     @cached_property
     def _lossless_size(self) -> int | None:
         return lossless_size(self.picture)
-
-
-def rate_step(config: Model, quality: float | None, target: Target | None) -> int:
-    """Return the step of a quality from 0 to 100, 50 by default, and the first to try for a target; 0 for models of one
-    rate.
-
-    Raises UsageError where both are given, for qualities out of range, and for models that take neither.
-    """
-    if config.gain is None:
-        if quality is not None or target is not None:
-            what = "quality" if target is None else "target"
-            raise UsageError(f"model {config.name} was trained for one rate and takes no {what}")
-        return 0
-    if quality is not None and target is not None:
-        raise UsageError(f"a quality and a target {target.name} exclude each other")
-    quality = DEFAULT_QUALITY if quality is None else float(quality)
-    if not 0 <= quality <= 100:
-        raise UsageError(f"quality {quality} is outside 0..100")
-    return round(quality / 100 * Q_STEPS)

@@ -128,7 +128,7 @@ def search(
     if refined is not None:
         best = _corrected(refined, goal, score, last_step, best.step) or best
     if not goal.hit(best.score):
-        warnings.warn(f"the closest that this picture comes to the target is {goal.text(best.score)}", stacklevel=6)
+        warnings.warn(f"the closest that this picture comes to the target is {goal.text(best.score)}", stacklevel=5)
     return best.data
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 from promptcodec.evaluate.codecs.evaluated_codec import EvaluatedCodec
 from promptcodec.evaluate.data.datasets import PictureFile
 from promptcodec.evaluate.judge import Judge
 from promptcodec.evaluate.results import Row
 from promptcodec.evaluate.runner import measure_one
-from promptcodec.quality.pixels import Pixels
+from promptcodec.quality.pixels import Mask, Pixels
 
 _BISECTIONS = 12  # enough for 100 whole qualities, and for 0.1 % of any rate or distance
 _CLOSE = 0.005  # of the size: no closer file is looked for
@@ -26,24 +27,31 @@ class Contender:
 
 
 def compare(
-    picture: PictureFile, ours: EvaluatedCodec, setting: float, peers: Sequence[EvaluatedCodec], judge: Judge
-) -> Iterator[Contender]:
+    picture: PictureFile, ours: EvaluatedCodec, setting: float, peers: Sequence[EvaluatedCodec], judge: Judge,
+    mask: Mask | None = None,
+) -> Iterator[Contender]:  # fmt: skip
     """Measure ours at ``setting``, then every peer at the setting whose file is closest to ours in size.
 
-    ``judge`` computes metrics beside PSNR and MS-SSIM. Raises PromptcodecError where a codec fails on the picture.
+    ``judge`` computes metrics beside PSNR and MS-SSIM; ``mask``: what matters, (H, W), for codecs and metrics that take
+    it. Raises PromptcodecError where a codec fails on the picture.
     """
     pixels = picture.pixels()
-    first = Contender(*measure_one(ours, setting, picture, pixels, judge))
+    masked = None if mask is None else (sha256(mask.tobytes()).hexdigest(), mask)
+    first = Contender(*measure_one(ours, setting, picture, pixels, judge, masked))
     yield first
     for peer in peers:
-        yield Contender(*measure_one(peer, closest_setting(peer, pixels, first.row.bytes), picture, pixels, judge))
+        peer.use_mask(mask)
+        closest = closest_setting(peer, pixels, first.row.bytes)
+        yield Contender(*measure_one(peer, closest, picture, pixels, judge, masked))
 
 
 def closest_setting(codec: EvaluatedCodec, pixels: Pixels, size: int) -> float:
     """Return the setting whose file is closest to ``size`` bytes, by bisection.
 
-    An end of the codec's range where the size lies beyond it.
+    An end of the codec's range where the size lies beyond it; the one setting of a codec that has no other.
     """
+    if len(codec.settings) == 1:
+        return codec.settings[0]
     smallest, largest = codec.extremes
     sizes: dict[float, int] = {}
 
@@ -56,8 +64,10 @@ def closest_setting(codec: EvaluatedCodec, pixels: Pixels, size: int) -> float:
     if bytes_at(low) >= size:
         return low
     for _ in range(_BISECTIONS):
-        # Whole qualities are halved as they are, rates and distances, which span decades, on a logarithmic scale.
-        middle = (low + high) // 2 if codec.whole_settings else math.sqrt(low * high)
+        # Qualities are halved as they are, rates and distances, which span decades, on a logarithmic scale.
+        middle = math.sqrt(low * high) if min(low, high) > 0 else (low + high) / 2
+        if codec.whole_settings:
+            middle = (low + high) // 2
         if middle in (low, high):
             break
         length = bytes_at(middle)

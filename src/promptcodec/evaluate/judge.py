@@ -15,6 +15,9 @@ from promptcodec.system.extras import import_extra
 
 Measure = Callable[[Pixels, Pixels], float | None]
 
+# What errors count inside a mask and outside; the last as Kao et al. and paper 003 weigh them.
+_MASK_WEIGHTS = {"psnr_inside": (1.0, 0.0), "psnr_outside": (0.0, 1.0), "psnr_weighted": (0.8, 0.2)}
+
 
 class Judge:
     """Computes the metrics in ``names`` (of ``metrics.OPTIONAL``).
@@ -33,9 +36,9 @@ class Judge:
     def __call__(self, reference: Pixels, decoded: Pixels, mask: Mask | None = None) -> dict[str, float | None]:
         """Compute the scores of two uint8 (H, W, 3) pictures; those within a mask (H, W) are None without one."""
         scores = {name: measure(reference, decoded) for name, measure in self._measures.items()}
-        for name, inside in (("psnr_inside", True), ("psnr_outside", False)):
+        for name, weights in _MASK_WEIGHTS.items():
             if name in self.names:
-                scores[name] = None if mask is None else weighted_psnr(reference, decoded, mask, inside)
+                scores[name] = None if mask is None else weighted_psnr(reference, decoded, mask, *weights)
         return scores
 
     def _open(self, name: str) -> Measure:

@@ -28,9 +28,11 @@ Map = NDArray[np.float64]
 
 
 @torch.no_grad()
-def channel_bits(model: CompressionModel, x: Tensor, q: Tensor | None = None) -> Map:
+def channel_bits(
+    model: CompressionModel, x: Tensor, q: Tensor | None = None, steering: Steering | Steerer | None = None
+) -> Map:
     """Return the bits -log2 p of every element of y, (B, M, h/16, w/16), of pictures x (B, 3, H, W) in [0, 1]."""
-    likelihood = model(x, q, "round")["likelihoods"]["y"]
+    likelihood = model(x, q, "round", steering)["likelihoods"]["y"]
     return (-likelihood.double().log2()).cpu().numpy()  # type: ignore[no-any-return]
 
 

@@ -42,6 +42,7 @@ OPTIONAL = {
     "dists": Metric("DISTS", "DISTS (lower is better)", 4, lower_is_better=True),
     "psnr_inside": Metric("PSNR inside", "PSNR inside the region (dB)", 2, "dB", masked=True),
     "psnr_outside": Metric("PSNR outside", "PSNR outside the region (dB)", 2, "dB", masked=True),
+    "psnr_weighted": Metric("PSNR weighted", "PSNR, 0.8 inside and 0.2 outside (dB)", 2, "dB", masked=True),
 }
 """Metrics that ``eval --metric`` adds: the measure of each is in ``judge``."""
 

@@ -7,6 +7,7 @@ of a run that fills a table with pictures, beside other work, are no measurement
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -54,7 +55,9 @@ def pack(results: Results, path: Path, times: bool = False) -> None:
     lines = []
     for rows in curves.values():
         first = rows[0]
-        head = json.dumps({"codec": first.codec, "options": first.options, "version": first.version})
+        about = {"codec": first.codec, "options": first.options, "version": first.version}
+        known = {"parameters": first.parameters, "spec": _portable(first.spec)}
+        head = json.dumps(about | {name: value for name, value in known.items() if value})
         settings = sorted({row.setting for row in rows})
         points = (_point(s, [r for r in rows if r.setting == s], order, times) for s in settings)
         lines.append(f'  {{"curve": {head}, "points": [\n   ' + ",\n   ".join(points) + "]}")
@@ -82,6 +85,11 @@ def unpack(path: Path) -> Results:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise UsageError(f"{path} holds no packed results of promptcodec eval ({error!r})") from error
+
+
+def _portable(spec: str) -> str:
+    """Return what a codec was opened by, unless it names files of one machine."""
+    return "" if any(Path(part).is_absolute() for part in re.split("[:+]", spec)) else spec
 
 
 def _picture(name: str, sha256: str, width: int, height: int, mask: str | None = None) -> dict[str, Any]:

@@ -20,7 +20,9 @@ class Row:
     ``bytes``: of the complete file; ``psnr`` in dB; ``ms_ssim`` 0 to 1, None for small pictures; times: wall clock.
     ``scores``: further metrics by name (see ``metrics.OPTIONAL``); ``mask``: SHA-256 of the mask's file;
     ``phases``: parts of the times, where the codec tells; ``peak_mib``: the process's largest size in the meantime,
-    where the system tells; ``jobs``: processes that measured at once, with which times and not sizes change.
+    where the system tells; ``jobs``: processes that measured at once, with which times and not sizes change; ``spec``:
+    what the codec was opened by, which several codecs of one name may be told apart by; ``parameters``: how many the
+    networks have that it needs, by network, where the codec tells.
     """
 
     codec: str
@@ -42,6 +44,8 @@ class Row:
     phases: dict[str, float] = field(default_factory=dict)
     peak_mib: float | None = None
     jobs: int = 1
+    spec: str = ""
+    parameters: dict[str, int] = field(default_factory=dict)
 
     @property
     def curve(self) -> str:

@@ -119,6 +119,8 @@ def measure_one(
         phases={name: round(seconds, 5) for name, seconds in {**phases, **codec.phases}.items()},
         peak_mib=peak,
         jobs=jobs,
+        spec=codec.spec,
+        parameters=codec.parameters,
     )
     return row, decoded
 

@@ -77,13 +77,15 @@ class EqualRate:
 
 @dataclass(frozen=True)
 class Summary:
-    """``curves``: mean points by codec label, in order of rate."""
+    """``curves``: mean points by codec label, in order of rate; ``parameters``: of what each codec needs, all together,
+    where it tells."""
 
     pictures: int
     curves: dict[str, list[MeanPoint]]
     bd_rates: list[BDRate]
     equal_rates: list[EqualRate]
     warnings: list[str] = field(default_factory=list)
+    parameters: dict[str, int] = field(default_factory=dict)
 
 
 def summarise(
@@ -122,6 +124,7 @@ def summarise(
         ],
         equal_rates=[_equal_rate(curves, *pair, bpp) for pair in pairs if is_ours(pair[0]) for bpp in RATES],
         warnings=_incomplete(curves, len(pictures)),
+        parameters={label: sum(rows[0].parameters.values()) for label, rows in curves.items() if rows[0].parameters},
     )
 
 

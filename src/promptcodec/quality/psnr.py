@@ -32,14 +32,17 @@ def psnr_yuv(reference: Pixels, decoded: Pixels) -> float:
     return (6 * y + cb + cr) / 8
 
 
-def weighted_psnr(reference: Pixels, decoded: Pixels, mask: Mask, inside: bool = True) -> float | None:
-    """Compute PSNR in dB with every pixel's error weighted by the mask (H, W), 0 to 255, or by 255 less the mask.
+def weighted_psnr(
+    reference: Pixels, decoded: Pixels, mask: Mask, inside: float = 1.0, outside: float = 0.0
+) -> float | None:
+    """Compute PSNR in dB with every pixel's error weighted: by ``inside`` where the mask (H, W) is 255, by ``outside``
+    where it is 0, in proportion between.
 
     None where all weights are 0. Raises ImageError for a mask of another size.
     """
     if mask.shape != reference.shape[:2]:
         raise ImageError(f"the mask has shape {mask.shape}, its picture {reference.shape[:2]}")
-    weight = mask.astype(np.float64) if inside else 255.0 - mask
+    weight = inside * mask.astype(np.float64) + outside * (255.0 - mask)
     if not weight.any():
         return None
     error = np.square(reference.astype(np.float64) - decoded).mean(axis=2)

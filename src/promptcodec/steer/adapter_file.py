@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib import import_module
@@ -14,6 +15,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from promptcodec.bitstream.contents import Q_STEPS
 from promptcodec.errors import ModelMismatchError, OtherBaseError, UsageError
 from promptcodec.model.base import CompressionModel
 from promptcodec.model.inference.defaults import about_to_load, default_settings
@@ -31,15 +33,28 @@ MOST_FILES = 16  # adapters of a codec that stay in memory
 
 @dataclass(frozen=True)
 class StoredAdapter:
-    """An adapter as read from its file (float32, evaluation mode), and what identifies it in .ptc files."""
+    """An adapter as read from its file (float32, evaluation mode), and what identifies it in .ptc files.
+
+    ``base_lambda``: the trade-off at which a base of variable rate was kept in its training; 0 where it was not.
+    """
 
     adapter: Adapter
     fingerprint: bytes
+    base_lambda: float = 0.0
 
     @property
     def name(self) -> str:
         """What messages call it."""
         return self.adapter.name
+
+    @property
+    def base_step(self) -> int | None:
+        """The rate step of the base in its training, None where the base has one rate or was trained at all of them."""
+        gain = self.adapter.base.gain
+        if gain is None or not self.base_lambda:
+            return None
+        q = math.log(self.base_lambda / gain.lambda_min) / math.log(gain.lambda_max / gain.lambda_min)
+        return round(q * Q_STEPS)
 
     @cached_property
     def exact(self) -> Adapter:
@@ -56,15 +71,18 @@ def base_fingerprint(network: CompressionModel) -> str:
 
 
 @default_settings()
-def save_adapter(adapter: Adapter, network: CompressionModel, path: str | Path) -> None:
-    """Write ``adapter``, made for ``network``. Raises UsageError for weights that are not finite in half precision."""
+def save_adapter(adapter: Adapter, network: CompressionModel, path: str | Path, base_lambda: float = 0.0) -> None:
+    """Write ``adapter``, made for ``network``. ``base_lambda``: see ``StoredAdapter``.
+
+    Raises UsageError for weights that are not finite in half precision.
+    """
     tensors = {name: _half(value) for name, value in adapter.state_dict().items()}
     for name, value in tensors.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise UsageError(f"cannot store adapter {adapter.name}: {name} is not finite in half precision")
     metadata = {
         "format": FORMAT,
-        "about": _about(adapter),
+        "about": _about(adapter, base_lambda),
         "base": base_fingerprint(network),
         "base_name": network.config.name,
     }
@@ -100,7 +118,7 @@ def load_adapter(path: str | Path, network: CompressionModel, base: str | None =
     with about_to_load():
         adapter = kind(network.config, name=about["name"], **about["options"]).float()
     adapter.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
-    return StoredAdapter(adapter.eval().requires_grad_(False), fingerprint)
+    return StoredAdapter(adapter.eval().requires_grad_(False), fingerprint, about.get("base_lambda", 0.0))
 
 
 class LoadedAdapters:
@@ -175,8 +193,9 @@ def adapter_class(kind: str) -> type[Adapter]:
     return Adapter.kinds[kind]
 
 
-def _about(adapter: Adapter) -> str:
-    return json.dumps({"kind": adapter.kind, "name": adapter.name, "options": adapter.options}, sort_keys=True)
+def _about(adapter: Adapter, base_lambda: float = 0.0) -> str:
+    about: dict[str, object] = {"kind": adapter.kind, "name": adapter.name, "options": adapter.options}
+    return json.dumps(about | ({"base_lambda": base_lambda} if base_lambda else {}), sort_keys=True)
 
 
 def _half(value: Tensor) -> Tensor:

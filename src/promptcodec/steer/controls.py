@@ -49,6 +49,10 @@ class Controls:
         """Return controls with some scalars replaced."""
         return replace(self, scalars={**self.scalars, **scalars})
 
+    def float(self) -> Controls:
+        """Return controls in single precision, as networks take them outside of a file."""
+        return Controls({k: v.float() for k, v in self.scalars.items()}, {k: v.float() for k, v in self.maps.items()})
+
     def within(self, rows: slice, columns: slice) -> Controls:
         """Return controls with the part of every map that lies in these rows and columns."""
         return replace(self, maps={k: v[..., rows, columns] for k, v in self.maps.items()})

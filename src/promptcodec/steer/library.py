@@ -44,6 +44,20 @@ class AdapterLibrary:
         """
         return replace(request, maps={k: region_map(source, height, width) for k, source in request.maps.items()})
 
+    def rate_of(self, request: Request) -> tuple[int | None, bool]:
+        """Return the rate step of the base at which the adapters that ``request`` takes were trained, None where that
+        is no matter, and whether one of them carries the rate, as a scalar ``rate`` that the request leaves open.
+
+        Raises UsageError where they were trained at different ones, and as ``attach``.
+        """
+        adapters = self._taking(self.load(request.adapters), request.settings, request.maps)
+        steps = {stored.base_step: stored for stored in adapters if stored.base_step is not None}
+        if len(steps) > 1:
+            told = " and ".join(f"{s.name} at λ = {s.base_lambda:g}" for s in steps.values())
+            raise UsageError(f"these adapters were trained at different rates of the base: {told}; take those of one")
+        carried = "rate" not in request.settings and any("rate" in stored.adapter.takes for stored in adapters)
+        return next(iter(steps), None), carried
+
     def attach(self, request: Request, rgb: NDArray[np.uint8], q: float, effort: Effort) -> FileAdapters:
         """Return the adapters that ``request`` takes, for a picture (H, W, 3) at the rate q in [0, 1].
 

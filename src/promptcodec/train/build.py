@@ -93,7 +93,9 @@ def build_data(recipe: Recipe, device: torch.device, say: Say = print) -> Traini
             store.fill(samples)
         return store
 
-    return TrainingData(open_store, recipe.patch, recipe.min_scale, recipe.seed, recipe.watch, say)
+    return TrainingData(
+        open_store, recipe.patch, recipe.min_scale, recipe.seed, recipe.watch, say, recipe.crops == "plain"
+    )
 
 
 def build_optimiser(recipe: Recipe, task: Task, make: MakeOptimiser = adam) -> Optimiser:
@@ -119,7 +121,7 @@ def build_task(recipe: Recipe, device: torch.device, say: Say = print) -> Task:
         return _steering_task(recipe, model, device, autocast)
     check_base(recipe, Base(model.config))
     distortion = _distortion(recipe, device)
-    objective = Objective(model, distortion, recipe.quantisation, recipe.fixed_lambda, autocast)
+    objective = Objective(model, distortion, recipe.quantisation, recipe.fixed_lambda, autocast, recipe.sample_weights)
     return ModelTask(model, objective, recipe.start, recipe.start_lambda, recipe.linear_start)
 
 
@@ -140,7 +142,7 @@ def _steering_task(recipe: Recipe, model: CompressionModel, device: torch.device
         terms = dataclasses.replace(terms, level=levels.index(transformed), transform=transform)
     objective = SteeredObjective(
         steered, LOSSES[recipe.objective], terms, recipe.quantisation, co_adapters, _fixed_q(recipe, model),
-        recipe.fixed_lambda, autocast,
+        recipe.fixed_lambda, autocast, recipe.sample_weights,
     )  # fmt: skip
     controls = ControlSampler(scalars, maps, recipe.patch, recipe.batch, recipe.seed, recipe.masks == "random")
     return SteeringTask(objective.to(device), controls, recipe.start, recipe.linear_start)
@@ -153,13 +155,15 @@ def _distortion(recipe: Recipe, device: torch.device) -> Distortion:
 
 def _loss_terms(recipe: Recipe, device: torch.device) -> LossTerms:
     """Return the terms that an adapter's loss measures reconstructions by, and their weights."""
-    weights = LossTerms(Distortion("mse"), psnr_weight=recipe.psnr_weight, machine_weight=recipe.machine_weight)
+    weights = LossTerms(Distortion("mse"), machine_weight=recipe.machine_weight)
     match LOSSES[recipe.objective].features:
         case "metric" if recipe.distortion == "ms-ssim":
             return dataclasses.replace(weights, metric=_ms_ssim_distance, weight=equations.MS_SSIM_WEIGHT)
         case "metric":
             lpips = FeatureDistance(recipe.features, recipe.feature_heads).to(device)
-            return dataclasses.replace(weights, metric=lpips, weight=equations.LPIPS_WEIGHT)
+            return dataclasses.replace(
+                weights, metric=lpips, weight=equations.LPIPS_WEIGHT, stabiliser=recipe.psnr_weight
+            )
         case "recogniser":
             return dataclasses.replace(weights, recogniser=FeatureNetwork(recipe.features).to(device))
         case _:

@@ -24,7 +24,8 @@ class Recipe:
     ``watch`` seconds (0: never). Addresses of tar files are read as a stream: ``https://host/shard-{000..127}.tar``,
     s3:// and others through fsspec. ``memory``: GiB of decoded pictures to hold (0: all, of streams 4); beyond it, each
     picture serves ``reuse`` crops before the next takes its place. ``share``: of the pictures, evenly spread over them,
-    that are used (paper 001, Fig. 8: how few do). ``patch``: side of the crops in pixels. ``validation``: folders or
+    that are used (paper 001, Fig. 8: how few do). ``patch``: side of the crops in pixels. ``crops`` are ``augmented``,
+    half of them scaled down to ``min_scale`` at least, and flipped, or ``plain``, neither. ``validation``: folders or
     tar files, each a set, measured every ``validation_every`` samples (0: only at the end). ``train_sample``: training
     pictures that are measured with them, as a set called train: what a run gains on these alone is overfitting (0:
     none).
@@ -38,7 +39,10 @@ class Recipe:
     ``features``, with LPIPS' ``feature_heads``. ``fixed_lambda``: for models of one rate. ``objective``, one of
     ``LOSSES``: ``rate-distortion``; ``look``, ``region`` (Kao et al.), ``relative-region`` (each map as if its mean
     were one), ``quality`` (a map of trade-offs, Song et al.) and ``machine`` for adapters, see
-    ``train/losses/steering.py``; ``single`` for paper 000's baseline of one perceptual metric, with ``psnr_weight``.
+    ``train/losses/steering.py``; ``single`` for paper 000's baseline of one perceptual metric, LPIPS with the squared
+    error at ``psnr_weight`` of its weight at look 0 beside it, MS-SSIM without. ``sample_weights``: ``sqrt-lambda``
+    divides the loss of each sample by √λ (of look and single, whose rate counts R_λ = 0.01 / λ, multiplies it by √λ),
+    so that all rates count alike; ``equal`` takes losses as the papers write them.
     The metric of look and single is ms-ssim where ``distortion`` says so, else the distance in ``features``, which is
     also machine's recogniser: its distance counts λ ``machine_weight`` (1000 in paper 002's code). On a frozen base of
     variable rate that should be what makes it as large as λ 255² MSE, or adapters ask for another rate than q does, and
@@ -69,6 +73,7 @@ class Recipe:
     neutral_start: bool = True
     objective: str = "rate-distortion"
     psnr_weight: float = 0.1
+    sample_weights: Literal["sqrt-lambda", "equal"] = "sqrt-lambda"
     machine_weight: float = 1000.0
     masks: Literal["random", "ones"] = "random"
     rates: tuple[float, ...] = (0.0, 1.0)
@@ -84,6 +89,7 @@ class Recipe:
     validation_every: int = 0
     train_sample: int = 16
     patch: int = 128
+    crops: Literal["augmented", "plain"] = "augmented"
     batch: int = 16
     parts: int = 1
     samples: int = 1_000_000
@@ -137,15 +143,15 @@ class Recipe:
 SECTIONS: dict[str, tuple[str, ...]] = {
     "model": ("model", "start", "start_lambda", "linear_start", "stochastic_depth"),
     "data": (
-        "data", "watch", "memory", "reuse", "share", "patch", "min_scale", "validation", "validation_every",
+        "data", "watch", "memory", "reuse", "share", "patch", "crops", "min_scale", "validation", "validation_every",
         "train_sample",
     ),
     "schedule": (
         "samples", "batch", "parts", "learning_rate", "shortcut_rate", "warmup", "rewarm", "decay", "clip", "ema",
     ),
     "loss": (
-        "objective", "distortion", "features", "feature_heads", "feature_weight", "psnr_weight", "machine_weight",
-        "fixed_lambda", "base_lambda", "rates", "quantisation",
+        "objective", "distortion", "features", "feature_heads", "feature_weight", "psnr_weight", "sample_weights",
+        "machine_weight", "fixed_lambda", "base_lambda", "rates", "quantisation",
     ),
     "adapter": ("adapter", "start_adapter", "neutral_start", "co_adapters", "masks"),
     "run": (

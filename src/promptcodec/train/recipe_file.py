@@ -146,6 +146,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "train": ("model", "adapter", "joint"),
     "objective": tuple(LOSSES),
     "masks": ("random", "ones"),
+    "crops": ("augmented", "plain"),
+    "sample_weights": ("sqrt-lambda", "equal"),
     "quantisation": ("noise", "mixed", "round"),
     "distortion": METRICS,
     "precision": PRECISIONS,

@@ -14,7 +14,7 @@ from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls
 from promptcodec.train.losses import steering as equations
-from promptcodec.train.losses.objective import figures
+from promptcodec.train.losses.objective import SampleWeights, figures
 from promptcodec.train.losses.table import Loss, LossInputs, LossTerms
 
 
@@ -45,7 +45,8 @@ class SteeredObjective(nn.Module):
 
     ``fixed_q``: the rate that a base of variable rate keeps, None where it follows the drawn one. A base of one rate,
     or one that keeps one, is trained for ``fixed_lambda``, or, where that is 0, for the trade-offs that the drawn rate
-    stands for. Each sample's loss is scaled so that its rate counts 0.1 / sqrt(λ), as in ``Objective``.
+    stands for. ``sample_weights``: ``sqrt-lambda`` scales each sample's loss so that its rate counts 0.1 / sqrt(λ), as
+    in ``Objective``; ``equal`` takes the losses as the papers state them.
     """
 
     def __init__(
@@ -58,10 +59,11 @@ class SteeredObjective(nn.Module):
         fixed_q: float | None = None,
         fixed_lambda: float = 0.0,
         autocast: bool = False,
+        sample_weights: SampleWeights = "sqrt-lambda",
     ) -> None:
         super().__init__()
         self.steered, self.loss, self.terms, self.quantisation = steered, loss, terms, quantisation
-        self.co_adapters = tuple(co_adapters)
+        self.co_adapters, self.sample_weights = tuple(co_adapters), sample_weights
         self.fixed_q, self.fixed_lambda, self.autocast = fixed_q, fixed_lambda, autocast
 
     def forward(
@@ -98,7 +100,7 @@ class SteeredObjective(nn.Module):
     def _scaled_losses(self, batch: LossInputs) -> Tensor:
         """Return the loss of each sample, (B,), in the unit that all losses share."""
         losses = self.loss.compute(batch, self.terms)
-        if self.loss.rate == "unscaled":
+        if self.loss.rate == "unscaled" or self.sample_weights == "equal":
             return losses
         unit = batch.rate_lambda / equations.PSNR_WEIGHT if self.loss.rate == "R_lambda" else 1.0
         return losses * unit * math.sqrt(0.01) / batch.rate_lambda.sqrt()

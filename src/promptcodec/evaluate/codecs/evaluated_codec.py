@@ -41,6 +41,11 @@ class EvaluatedCodec(ABC):
     spec: str = ""
 
     @property
+    def parameters(self) -> dict[str, int]:
+        """How many parameters its networks have, by network; none of a codec without networks."""
+        return {}
+
+    @property
     def phases(self) -> dict[str, float]:
         return {}
 

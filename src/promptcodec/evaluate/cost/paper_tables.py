@@ -1,13 +1,14 @@
-"""The complexity tables of papers 002 (Table 2, Table A1) and 004 (Table 1): our figures beside the printed ones.
+"""The complexity that papers 000 to 004 print (002: Tables 2 and A1, 004: Table 1, 001: Table 2, the others in their
+texts): our figures beside theirs.
 
 Rows of models that are not built here are printed with None for our figures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import torch
 
@@ -16,11 +17,15 @@ from promptcodec.evaluate.cost.complexity import Part, build, parts, total
 from promptcodec.model import config
 from promptcodec.model.presets.registry import PRESETS
 from promptcodec.steer.adapter import Adapter
+from promptcodec.steer.methods.beta import Beta
 from promptcodec.steer.methods.channels import ChannelSelection
+from promptcodec.steer.methods.lpm import LPM
+from promptcodec.steer.methods.pyramid import look, rate_and_region
 from promptcodec.steer.methods.sft import SFT
 from promptcodec.steer.methods.song import QualityMap
 from promptcodec.steer.methods.transtic import TransTIC
 
+Counter = Callable[[str], tuple[float, ...]]
 PIXELS_004 = (1088, 1920)  # 1080p, padded to multiples of 64
 
 
@@ -43,10 +48,30 @@ class Row:
 
 
 COLUMNS = {
+    "000": ("added parameters M",),
+    "001": ("parameters M",),
+    "003": ("parameters M", "kMAC/px computed here"),
     "002": ("encoder kMAC/px", "decoder kMAC/px", "encoder M", "decoder M"),
     "004": ("parameters M", "T MAC at 1920x1088", "T MAC computed here"),
 }
 
+_PAPER000 = (
+    ("IV.D", "look by prompts", "tic + look", (6.0,)),
+    ("IV.D", "look by SFT", "tic + look by SFT", (15.0,)),
+    ("IV.D", "look by beta conditioning", "tic + look by beta", (None,)),
+    ("-", "look by prompts, decoder", "tic + look, decoder", (None,)),
+    ("-", "look by SFT, decoder", "tic + look by SFT, decoder", (None,)),
+    ("-", "look by beta, decoder", "tic + look by beta, decoder", (None,)),
+)
+_PAPER001 = (
+    ("2", "TIC, a model a rate", "tic", (7.51,)),
+    ("2", "LPM, added for a rate", "tic + lpm", (1.4,)),
+)
+_PAPER003 = (
+    ("3.4", "Kao et al.", "tic-large + rate and region", (32.7,)),
+    ("3.4", "N-gram, hyper networks", "ngram-hyper + rate and region", (33.3,)),
+    ("3.4", "N-gram, all networks", "ngram + rate and region", (None,)),
+)
 # (table, method, preset, printed figures in the order of COLUMNS; the third column of 004 is not printed)
 _PAPER002 = (
     ("2, A1", "TIC", "tic", (142.54, 188.52, 3.65, 3.86)),
@@ -72,6 +97,14 @@ _STEERED: dict[str, Callable[[config.Model], Adapter]] = {
     "quality map": QualityMap,
     "sft": SFT,
     "transtic": TransTIC,
+    "lpm": LPM,
+    "rate and region": rate_and_region,
+    "look": look,
+    "look, decoder": partial(look, decoder_only=True),
+    "look by SFT": partial(SFT, scalars=["look"]),
+    "look by SFT, decoder": partial(SFT, scalars=["look"], encoder=False),
+    "look by beta": partial(Beta, scalar="look"),
+    "look by beta, decoder": partial(Beta, scalar="look", encoder=False),
     "shallow": lambda base: TransTIC(base, encoder_carry=[0, 1], decoder_carry=[2, 3]),
     "IP decoder": lambda base: TransTIC(base, decoder="generated"),
     "4 prompts": lambda base: TransTIC(base, prompts=4),
@@ -99,7 +132,7 @@ _PAPER004 = (
 
 def table(paper: str) -> list[Row]:
     """Return the rows of the complexity tables of ``paper``, a key of ``COLUMNS``, in print order."""
-    rows, count = (_PAPER002, _counted002) if paper == "002" else (_PAPER004, _counted004)
+    rows, count = _TABLES[paper]
     lines = []
     for where, method, preset, printed in rows:
         width = len(COLUMNS[paper])
@@ -123,6 +156,28 @@ def _counted004(preset: str) -> tuple[float, ...]:
     whole = total(_parts(preset, *PIXELS_004))
     macs = whole.macs.paper004 + (whole.macs.empty if preset == "elic" else 0.0)
     return whole.parameters / 1e6, macs / 1e12, whole.macs.needed / 1e12
+
+
+def _counted_alone(preset: str) -> tuple[float, ...]:
+    """Count the parameters of what steers, or of a model that nothing does."""
+    counted = _parts(preset, 256, 256)
+    kinds = ("adapter", "prompts")
+    added = [part for part in counted if part.kind in kinds] if " + " in preset else counted
+    return (total(added).parameters / 1e6,)
+
+
+def _counted003(preset: str) -> tuple[float, ...]:
+    whole = total(_parts(preset, 256, 256))
+    return whole.parameters / 1e6, whole.macs.needed / 256**2 / 1e3
+
+
+_TABLES: dict[str, tuple[Sequence[tuple[str, str, str | None, tuple[float | None, ...]]], Counter]] = {
+    "000": (_PAPER000, _counted_alone),
+    "001": (_PAPER001, _counted_alone),
+    "003": (_PAPER003, _counted003),
+    "002": (_PAPER002, _counted002),
+    "004": (_PAPER004, _counted004),
+}
 
 
 @cache

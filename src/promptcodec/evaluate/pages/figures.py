@@ -69,6 +69,43 @@ def bd_bars(summary: Summary, codec: str, path: Path) -> None:
     save_figure(figure, path)
 
 
+def storage_bars(summary: Summary, anchor: str, path: Path) -> None:
+    """Plot the BD-rate of every codec against one anchor, and beside it how many parameters must be stored to have all
+    of its rates (paper 001, Fig. 7): a panel a metric, and one for the size.
+
+    Raises UsageError where no codec has a BD-rate against the anchor, and as ``plots.rd_plot``.
+    """
+    entries = [e for e in summary.bd_rates if e.anchor == anchor and e.result.percent is not None]
+    metrics = [name for name in _PANELS if any(e.metric == name for e in entries)]
+    if not entries:
+        raise UsageError(f"no codec has a BD-rate against {anchor!r} (codecs: {', '.join(summary.curves)})")
+    codecs = list(dict.fromkeys(e.codec for e in entries))
+    figure = new_figure(2.7 * (len(metrics) + 1) + 2, 0.32 * len(codecs) + 1.4)
+    first = None
+    for index, metric in enumerate([*metrics, ""]):
+        axes = figure.add_subplot(1, len(metrics) + 1, index + 1, sharey=first)
+        first = first or axes
+        if metric:
+            axes.set(title=METRICS[metric].title, xlabel=f"BD-rate (%)\nagainst {anchor}")
+            values = {e.codec: e.result.percent for e in entries if e.metric == metric}
+            colours = ["tab:green" if (values.get(codec) or 0.0) < 0 else "tab:red" for codec in codecs]
+            form = "{:+.1f}"
+        else:
+            axes.set(title="stored for all rates", xlabel="parameters (millions)")
+            values = {codec: summary.parameters[codec] / 1e6 for codec in codecs if codec in summary.parameters}
+            colours = ["tab:blue"] * len(codecs)
+            form = "{:.2f}"
+        bars = axes.barh(codecs, [values.get(codec) or 0.0 for codec in codecs], color=colours)
+        texts = ["–" if (value := values.get(codec)) is None else form.format(value) for codec in codecs]
+        axes.bar_label(bars, texts, padding=2, fontsize=8)
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.margins(x=0.25)
+        axes.tick_params(labelsize=8, labelleft=index == 0)
+    assert first is not None
+    first.invert_yaxis()
+    save_figure(figure, path)
+
+
 def latency_plot(measured: Mapping[str, Speed], anchor: str, path: Path) -> None:
     """Plot BD-rate against decoding time (paper 004, Fig. 1 b): what was measured, and beside it what the paper
     printed.

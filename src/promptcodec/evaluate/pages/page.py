@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.data.stored import UNAVAILABLE, open_curve, stored_curves
+from promptcodec.evaluate.families import as_curves, read_families
 from promptcodec.evaluate.metrics import METRICS
 from promptcodec.evaluate.packed import Results, unpack
-from promptcodec.evaluate.pages.figures import bd_bars, latency_plot
+from promptcodec.evaluate.pages.figures import bd_bars, latency_plot, storage_bars
 from promptcodec.evaluate.pages.plots import rd_plot
 from promptcodec.evaluate.pages.speed import speeds, times
 from promptcodec.evaluate.pages.steered_page import range_parts, region_parts
+from promptcodec.evaluate.results import Row
 from promptcodec.evaluate.summary import RATES, BDRate, Summary, by_curve, is_ours, summarise
 from promptcodec.system.atomic import atomic_write
 from promptcodec.system.printable import valid_unicode
@@ -33,6 +36,9 @@ def render(folder: Path, output: Path, figures: bool = True) -> list[Path]:
     parts = [f"# Results\n\nWritten by `python -m benchmarks.report {folder} -o {output}`; do not edit."]
     for path in paths:
         results = unpack(path)
+        families = results.extra.get("families", [])
+        page.options = "".join(f" --family '{family}'" for family in families)
+        results = replace(results, rows=tuple(as_curves(results.rows, read_families(families))))
         if results.kind not in _KINDS:
             raise UsageError(f"{path}: there is no kind {results.kind!r} (known: {', '.join(_KINDS)})")
         measured = "\n".join(f"    {command}" for command in results.commands)
@@ -58,6 +64,7 @@ class _Page:
     def __init__(self, folder: Path, output: Path, figures: bool) -> None:
         self.folder, self.output, self.figures = folder, output, figures
         self.written: list[Path] = []
+        self.options = ""  # that all commands of a section have
 
     def figure(self, name: str, caption: str, command: str, draw: Callable[[Path], None]) -> str:
         """Return the picture's Markdown, with the command that draws it."""
@@ -66,7 +73,7 @@ class _Page:
             path.parent.mkdir(parents=True, exist_ok=True)
             draw(path)
             self.written.append(path)
-        return f"![{caption}](figures/{path.name})\n\n{caption}: `promptcodec plot {command} -o {path}`"
+        return f"![{caption}](figures/{path.name})\n\n{caption}: `promptcodec plot {command}{self.options} -o {path}`"
 
 
 def _rd(page: _Page, path: Path, results: Results) -> list[str]:
@@ -93,7 +100,7 @@ def _rd(page: _Page, path: Path, results: Results) -> list[str]:
         pictures = len({row.sha256 for row in by_curve(results.rows)[label]})
         parts += [
             f"Means of **{label}** over {pictures} pictures, real files, header included "
-            f"(model {by_curve(results.rows)[label][0].options['fingerprint']}). "
+            f"({_networks(by_curve(results.rows)[label][0])}). "
             "A metric measured at fewer settings or on fewer pictures is the mean of those.",
             table(["quality", "bpp", *(METRICS[m].head for m in metrics)], means),
             f"Bjøntegaard differences of {label}: BD-rate in % (negative: fewer bits at equal quality; over {pictures} "
@@ -114,8 +121,14 @@ def _rd(page: _Page, path: Path, results: Results) -> list[str]:
     return [*parts, _options(results)]
 
 
+def _networks(row: Row) -> str:
+    if "family" in row.options:
+        return f"{len(row.options['family'])} models or adapters"
+    return f"model {row.options['fingerprint']}"
+
+
 def _rd_drawing(results: Results, metric: str, drawn: list) -> Callable[[Path], None]:  # type: ignore[type-arg]
-    return lambda path: rd_plot(results.rows, path, metric, drawn)
+    return lambda path: rd_plot(results.rows, path, [metric], drawn)
 
 
 def _bars_drawing(summary: Summary, label: str) -> Callable[[Path], None]:
@@ -237,6 +250,24 @@ def _range(page: _Page, path: Path, results: Results) -> list[str]:
     return parts
 
 
+def _storage(page: _Page, path: Path, results: Results) -> list[str]:
+    """Compare with one anchor, a stored curve or a codec of the results: BD-rates, and what must be stored for them."""
+    anchor = results.extra["anchor"]
+    measured = anchor in by_curve(results.rows)
+    stored = [] if measured else [open_curve(anchor)]
+    summary = summarise(results.rows, [anchor] if measured else [], stored)
+    rows = []
+    for label in dict.fromkeys(e.codec for e in summary.bd_rates):
+        of = {e.metric: e.result.percent for e in summary.bd_rates if e.codec == label}
+        size = summary.parameters.get(label)
+        cells = [_cell(of.get(metric), "+.1f") for metric in ("psnr", "ms_ssim")]
+        rows.append([label, *cells, "-" if size is None else f"{size / 1e6:.2f}"])
+    caption = f"{results.title}: BD-rates against {anchor}, and parameters stored"
+    command = f"storage {path} --anchor {anchor}"
+    drawn = page.figure(f"{path.stem}-storage", caption, command, lambda target: storage_bars(summary, anchor, target))
+    return [drawn, table(["codec", "BD-rate, PSNR (%)", "BD-rate, MS-SSIM (%)", "parameters (M)"], rows)]
+
+
 def _text(page: _Page, path: Path, results: Results) -> list[str]:
     return []
 
@@ -256,5 +287,5 @@ def _cell(value: float | None, form: str) -> str:
 
 _KINDS: dict[str, Callable[[_Page, Path, Results], list[str]]] = {
     "rd": _rd, "speed": _speed, "equal-size": _equal_size, "jobs": _jobs, "text": _text, "region": _region,
-    "range": _range,
+    "range": _range, "storage": _storage,
 }  # fmt: skip

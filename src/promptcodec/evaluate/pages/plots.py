@@ -1,12 +1,11 @@
-"""Drawings of curves: rate and distortion, adaptive range, regions, accuracy. All write a PNG or an SVG."""
+"""Drawings of curves: rate and distortion, regions, accuracy. All write a PNG or an SVG."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.bdrate import Curve
@@ -21,12 +20,29 @@ _RATE = "bits per pixel"
 _MOST_BPP = 2.0  # beyond it nobody looks, and the interesting part gets small
 
 
-def rd_plot(rows: Iterable[Row], path: Path, metric: str = "psnr", stored: Sequence[StoredCurve] = ()) -> None:
-    """Plot the mean curve of every codec, ours drawn thick; ``stored`` ones, of others, dashed.
+@dataclass(frozen=True)
+class Panel:
+    """One of the panels of a figure, over the rate: ``quality`` names its axis, ``draw`` draws into it; ``inverted``
+    where lower is better."""
 
-    Raises UsageError where matplotlib is missing, ``path`` cannot be written, or nothing has the metric.
+    quality: str
+    draw: Callable[[Any], None]
+    inverted: bool = False
+
+
+def rd_plot(
+    rows: Iterable[Row], path: Path, metrics: Sequence[str] = ("psnr",), stored: Sequence[StoredCurve] = ()
+) -> None:
+    """Plot the mean curve of every codec, a panel a metric, ours drawn thick; ``stored`` ones, of others, dashed.
+
+    Raises UsageError where matplotlib is missing, ``path`` cannot be written, or nothing has a metric.
     """
-    curves = _measured(rows, metric)
+    rows = list(rows)
+    save_panels(path, [_rd_panel(rows, metric, stored) for metric in metrics])
+
+
+def _rd_panel(rows: Sequence[Row], metric: str, stored: Sequence[StoredCurve]) -> Panel:
+    curves = measured_curves(rows, metric)
     others = {c.name: curve for c in stored if (curve := _as_printed(quality_curve(c.points, metric), metric))}
     if not curves and not others:
         raise UsageError(f"no result has {metric}")
@@ -35,59 +51,32 @@ def rd_plot(rows: Iterable[Row], path: Path, metric: str = "psnr", stored: Seque
         for index, (label, points) in enumerate(others.items()):
             near = [point for point in points if point[0] <= _MOST_BPP]
             grey, dashes = str(0.15 + 0.55 * index / len(others)), ("--", ":", "-.")[index % 3]
-            _line(axes, f"{label} (stored)", near, color=grey, linestyle=dashes, marker="", linewidth=1.4)
+            draw_line(axes, f"{label} (stored)", near, color=grey, linestyle=dashes, marker="", linewidth=1.4)
         for label, curve in curves.items():
-            _line(axes, label, curve)
+            draw_line(axes, label, curve)
 
-    _figure(path, [(METRICS[metric].axis, draw)], invert=METRICS[metric].lower_is_better)
-
-
-def range_plot(rows: Iterable[Row], path: Path, metric: str = "psnr") -> None:
-    """Plot the adaptive range (paper 000, Figs. 4 to 7 and 10): the area between the best and the worst that one model
-    with one adapter reaches over its settings, beside the curves of everything else.
-
-    The settings of an adapter are those in the codec's name after ``@``. Raises UsageError as ``rd_plot``, and where
-    no codec was measured at two settings or more.
-    """
-    families: dict[str, list[Curve]] = {}
-    for label, curve in _measured(rows, metric).items():
-        if not curve:
-            continue
-        families.setdefault(label.partition("@")[0], []).append(curve)
-    if all(len(curves) < 2 for curves in families.values()):
-        raise UsageError(
-            f"an adaptive range needs a codec at several settings (NAME@look=0, ...): {', '.join(families)}"
-        )
-
-    def draw(axes: Any) -> None:
-        for family, curves in families.items():
-            if len(curves) == 1:
-                _line(axes, family, curves[0])
-                continue
-            rates, low, high = _envelope(curves)
-            axes.fill_between(rates, low, high, alpha=0.3, color="tab:green", label=f"{family}, {len(curves)} settings")
-            for edge in (low, high):
-                axes.plot(rates, edge, color="tab:green", linewidth=1)
-
-    _figure(path, [(METRICS[metric].axis, draw)], invert=METRICS[metric].lower_is_better)
+    return Panel(METRICS[metric].axis, draw, METRICS[metric].lower_is_better)
 
 
 def region_plot(rows: Iterable[Row], path: Path) -> None:
-    """Plot PSNR inside the masks, outside and everywhere, over the rate (paper 003, Fig. 4 b to d).
+    """Plot PSNR inside the masks, outside and of all of the picture, over the rate (paper 003, Fig. 4 b to d): the last
+    with errors that count 0.8 inside and 0.2 outside, where that was measured, beside the plain one.
 
     Raises UsageError as ``rd_plot``.
     """
     rows = list(rows)
     panels = []
-    for metric in ("psnr_inside", "psnr_outside", "psnr"):
-        curves = _measured(rows, metric)
+    for metric in ("psnr_inside", "psnr_outside", "psnr_weighted", "psnr"):
+        curves = measured_curves(rows, metric)
+        if not curves and metric == "psnr_weighted":
+            continue
         if not curves:
             raise UsageError(
                 f"no result has {metric}: measure with --metric psnr_inside --metric psnr_outside and masks"
             )
         title = "PSNR of the whole picture (dB)" if metric == "psnr" else METRICS[metric].axis
-        panels.append((title, _drawing(curves)))
-    _figure(path, panels)
+        panels.append(Panel(title, _drawing(curves)))
+    save_panels(path, panels)
 
 
 def accuracy_plot(curves: Mapping[str, Curve], path: Path, quality: str) -> None:
@@ -98,10 +87,10 @@ def accuracy_plot(curves: Mapping[str, Curve], path: Path, quality: str) -> None
     """
     if not curves:
         raise UsageError("there are no curves to draw")
-    _figure(path, [(quality, _drawing(curves))])
+    save_panels(path, [Panel(quality, _drawing(curves))])
 
 
-def _measured(rows: Iterable[Row], metric: str) -> dict[str, Curve]:
+def measured_curves(rows: Iterable[Row], metric: str) -> dict[str, Curve]:
     """Return the mean curves by label, in the metric's own direction, up to the largest rate worth drawing.
 
     A codec that was measured on fewer pictures than others has means that cannot stand beside theirs: its label says
@@ -130,37 +119,32 @@ def _as_printed(curve: Curve, metric: str) -> list[tuple[float, float]]:
 def _drawing(curves: Mapping[str, Curve]) -> Callable[[Any], None]:
     def draw(axes: Any) -> None:
         for label, curve in curves.items():
-            _line(axes, label, sorted(curve))
+            draw_line(axes, label, sorted(curve))
 
     return draw
 
 
-def _line(axes: Any, label: str, curve: Curve, **style: Any) -> None:
+def draw_line(axes: Any, label: str, curve: Curve, **style: Any) -> None:
+    """Draw the curve of one codec, ours thick."""
     ours = is_ours(label)
     weight = {"linewidth": 2.6, "zorder": 3} if ours else {"linewidth": 1.3}
     style = ({"marker": "o", "markersize": 3.5} if curve else {"linestyle": ""}) | weight | style
     axes.plot([rate for rate, _ in curve], [quality for _, quality in curve], label=label, **style)
 
 
-def _envelope(curves: Sequence[Curve]) -> tuple[Any, Any, Any]:
-    """Return rates that all curves reach, and the least and greatest quality there (straight lines over log rate)."""
-    ordered = [sorted(curve) for curve in curves]
-    rates = np.geomspace(max(c[0][0] for c in ordered), min(c[-1][0] for c in ordered), 60)
-    values = [np.interp(np.log(rates), np.log([r for r, _ in c]), [q for _, q in c]) for c in ordered]
-    return rates, np.min(values, axis=0), np.max(values, axis=0)
-
-
-def _figure(path: Path, panels: Sequence[tuple[str, Callable[[Any], None]]], invert: bool = False) -> None:
-    """Draw one panel beside the other over the rate, with one legend."""
+def save_panels(path: Path, panels: Sequence[Panel]) -> None:
+    """Draw one panel beside the other over the rate, with one legend. Raises UsageError as ``save_figure``."""
     figure = new_figure(4.2 * len(panels) + 3.0, 4.8)
-    for index, (quality, draw) in enumerate(panels):
-        axes = figure.add_subplot(1, len(panels), index + 1, xlabel=_RATE, ylabel=quality)
-        draw(axes)
+    legend: dict[str, Any] = {}
+    for index, panel in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), index + 1, xlabel=_RATE, ylabel=panel.quality)
+        panel.draw(axes)
         axes.grid(alpha=0.3)
-        if invert:
+        if panel.inverted:
             axes.invert_yaxis()
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", fontsize=8.5, frameon=False)
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            legend.setdefault(label, handle)  # a codec may have some of the metrics only
+    figure.legend(legend.values(), legend.keys(), loc="outside right upper", fontsize=8.5, frameon=False)
     save_figure(figure, path)
 
 

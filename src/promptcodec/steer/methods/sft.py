@@ -19,6 +19,8 @@ from promptcodec.steer.sites import StageInfo, stages, transform_config
 class SFT(Adapter, kind="sft"):
     """Conditions: scalars and maps beside the picture for g_a, beside y for h_a, scalars beside ŷ for g_s.
 
+    ``hyper`` False leaves h_a out: the sites that paper 000 names are the outputs of all Swin blocks, our stages, of
+    analysis and synthesis.
     ``residual`` takes residual blocks of two transforms each instead of single ones (published totals fit them).
     With no scalars and maps, TIC+SFT of paper 002: 8.30 million parameters in the encoder, 5.73 in the decoder.
     """
@@ -32,16 +34,19 @@ class SFT(Adapter, kind="sft"):
         maps: Sequence[str] = (),
         encoder: bool = True,
         decoder: bool = True,
+        hyper: bool = True,
         residual: bool = True,
     ) -> None:
+        options = {} if hyper else {"hyper": False}  # files and runs from before have no such option
         super().__init__(
-            base, name, scalars=list(scalars), maps=list(maps), encoder=encoder, decoder=decoder, residual=residual
-        )
+            base, name, scalars=list(scalars), maps=list(maps), encoder=encoder, decoder=decoder, residual=residual,
+            **options,
+        )  # fmt: skip
         self.scalars, self.maps = tuple(scalars), tuple(maps)
         self.signals = self.scalars if decoder else ()
         planes = len(self.scalars) + len(self.maps)
         self.analysis = _Half(base, "g_a", planes, residual) if encoder else None
-        self.hyper = _Half(base, "h_a", planes, residual) if encoder else None
+        self.hyper = _Half(base, "h_a", planes, residual) if encoder and hyper else None
         self.synthesis = _Half(base, "g_s", len(self.scalars), residual) if decoder else None
 
     @torch.no_grad()

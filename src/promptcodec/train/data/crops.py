@@ -53,10 +53,13 @@ class Cut:
 
 
 class CropSampler:
-    """Crops of ``patch`` x ``patch`` pixels, a pure function of the store's pictures and (seed, step)."""
+    """Crops of ``patch`` x ``patch`` pixels, a pure function of the store's pictures and (seed, step).
 
-    def __init__(self, store: Store, patch: int, min_scale: float, seed: int) -> None:
-        self.store, self.patch, self.min_scale, self.seed = store, patch, min_scale, seed
+    ``plain``: all at full scale and none flipped, at the same places.
+    """
+
+    def __init__(self, store: Store, patch: int, min_scale: float, seed: int, plain: bool = False) -> None:
+        self.store, self.patch, self.min_scale, self.seed, self.plain = store, patch, min_scale, seed, plain
 
     def batch(self, step: int, size: int, part: int = 0, parts: int = 1) -> Tensor:
         """Return every ``parts``-th crop from ``part`` on of a batch of ``size``.
@@ -92,6 +95,8 @@ class CropSampler:
         groups = rng.permutation(np.arange(size) + rng.integers(GROUPS)) % GROUPS
         corners = rng.random((size, 2))
         across, down = rng.random(size) < 0.5, rng.random(size) < 0.25
+        if self.plain:
+            scales, across, down = [1.0] * GROUPS, np.zeros_like(across), np.zeros_like(down)
         smallest = dict[int, int]()
         for group, picture in zip(groups.tolist(), chosen, strict=True):
             smallest[group] = min(smallest.get(group, 2**62), *shapes[picture])

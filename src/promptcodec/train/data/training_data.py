@@ -22,14 +22,23 @@ FIRST_STEP = -1 % 2**32  # no step of a run draws its crops
 class TrainingData:
     """Crops of ``patch`` x ``patch`` pixels of the pictures that ``open_store`` loads, functions of (seed, step).
 
-    ``min_scale``: how far half of the crops are scaled down. ``watch``: seconds between looks for new pictures.
+    ``min_scale``: how far half of the crops are scaled down; ``plain``: none is, and none is flipped. ``watch``:
+    seconds between looks for new pictures.
     """
 
     def __init__(
-        self, open_store: OpenStore, patch: int, min_scale: float, seed: int, watch: float = 0.0, say: Say = print
+        self,
+        open_store: OpenStore,
+        patch: int,
+        min_scale: float,
+        seed: int,
+        watch: float = 0.0,
+        say: Say = print,
+        plain: bool = False,
     ) -> None:
         self.patch, self.seed = patch, seed
         self._open_store, self._min_scale, self._watch_seconds, self._say = open_store, min_scale, watch, say
+        self._plain = plain
         self._state: dict[str, Any] | None = None
         self._samples = 0
 
@@ -37,7 +46,7 @@ class TrainingData:
     def sampler(self) -> CropSampler:
         """The crops."""
         store = self._open_store(self._state, self._samples)
-        return CropSampler(store, self.patch, self._min_scale, self.seed)
+        return CropSampler(store, self.patch, self._min_scale, self.seed, self._plain)
 
     @property
     def store(self) -> Store:

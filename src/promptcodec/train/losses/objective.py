@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,15 +12,16 @@ from promptcodec.model.base import CompressionModel, Quantisation
 from promptcodec.model.rate_distortion import RateDistortion, rate_distortion
 from promptcodec.train.losses.distortion import Distortion
 
+SampleWeights = Literal["sqrt-lambda", "equal"]
 BANDS = 3  # of the rate, low to high, that the figures tell apart
 
 
 class Objective(nn.Module):
     """Loss and figures of a batch.
 
-    lambda * distortion + bpp (facts of all five papers), each sample divided by sqrt(lambda): the division keeps high
-    rates from ruling the gradient, and with one lambda it is a constant factor. The loss of the prior's quantiles is
-    added: it has no parameter in common with the rest.
+    lambda * distortion + bpp (facts of all five papers). ``sample_weights``: ``sqrt-lambda`` divides each sample's by
+    sqrt(lambda), which keeps high rates from ruling the gradient, and with one lambda is a constant factor; ``equal``
+    takes them as they are. The loss of the prior's quantiles is added: it has no parameter in common with the rest.
     """
 
     def __init__(
@@ -29,8 +31,10 @@ class Objective(nn.Module):
         quantisation: Quantisation,
         fixed_lambda: float = 0.0,
         autocast: bool = False,
+        sample_weights: SampleWeights = "sqrt-lambda",
     ) -> None:
         super().__init__()
+        self.sample_weights = sample_weights
         self.model, self.distortion, self.quantisation = model, distortion, quantisation
         self.fixed_lambda, self.autocast = fixed_lambda, autocast
 
@@ -50,7 +54,9 @@ class Objective(nn.Module):
         else:
             rate_lambda = torch.full_like(result.bpp, self.fixed_lambda)
         distortion = self.distortion(out["x_hat"], x, result.mse)
-        losses = math.sqrt(0.01) / rate_lambda.sqrt() * (rate_lambda * distortion + result.bpp)
+        losses = rate_lambda * distortion + result.bpp
+        if self.sample_weights == "sqrt-lambda":
+            losses = losses * math.sqrt(0.01) / rate_lambda.sqrt()
         return losses.mean() + self.model.prior.quantile_loss(), figures(losses, result, q)
 
 

@@ -42,11 +42,12 @@ def look_loss(
 
 
 def single_objective_loss(
-    out: dict[str, Any], x: Tensor, rate_lambda: Tensor, distance: Distance, weight: float, stabiliser: float = 0.1
+    out: dict[str, Any], x: Tensor, rate_lambda: Tensor, distance: Distance, weight: float, stabiliser: float = 0.0
 ) -> Tensor:
     """Compute paper 000's baseline for one perceptual metric alone: R_λ bpp + weight d + stabiliser 0.01 MSE.
 
-    The paper adds the last term "for stability" and gives it no weight; ours is a tenth of its weight at look = 0.
+    The paper has the last term with LPIPS alone, against instability, and gives it no weight; recipes have a tenth of
+    its weight at look = 0.
     """
     measured = rate_distortion(out, x)
     psnr = stabiliser * PSNR_WEIGHT * measured.mse

@@ -34,8 +34,8 @@ class LossTerms:
     """What a run's recipe hands to its loss.
 
     ``distortion``: that of models. ``metric``: a perceptual one, which counts ``weight`` times. ``recogniser``: a
-    frozen one, whose ``level`` an adapter's ``transform`` from ŷ stands for, where it has one. ``psnr_weight`` and
-    ``machine_weight`` as in the recipe.
+    frozen one, whose ``level`` an adapter's ``transform`` from ŷ stands for, where it has one. ``stabiliser``: what the
+    squared error counts beside a single metric, of its weight at look 0. ``machine_weight`` as in the recipe.
     """
 
     distortion: Distortion
@@ -44,7 +44,7 @@ class LossTerms:
     recogniser: FeatureNetwork | None = None
     level: int | None = None
     transform: Callable[[Tensor], Tensor] | None = None
-    psnr_weight: float = 0.1
+    stabiliser: float = 0.0
     machine_weight: float = 1000.0
 
 
@@ -79,7 +79,7 @@ def _look(batch: LossInputs, terms: LossTerms) -> Tensor:
 def _single(batch: LossInputs, terms: LossTerms) -> Tensor:
     assert terms.metric is not None
     return equations.single_objective_loss(
-        batch.out, batch.x, batch.rate_lambda, terms.metric, terms.weight, terms.psnr_weight
+        batch.out, batch.x, batch.rate_lambda, terms.metric, terms.weight, terms.stabiliser
     )
 
 
