@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -31,10 +32,14 @@ MOST_FILES = 16  # adapters of a codec that stay in memory
 
 @dataclass(frozen=True)
 class StoredAdapter:
-    """An adapter as read from its file (float32, evaluation mode), and what identifies it in .ptc files."""
+    """An adapter as read from its file (float32, evaluation mode), and what identifies it in .ptc files.
+
+    ``training``: what its trainer noted about the loss, such as the recogniser and what its features counted.
+    """
 
     adapter: Adapter
     fingerprint: bytes
+    training: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def name(self) -> str:
@@ -56,8 +61,12 @@ def base_fingerprint(network: CompressionModel) -> str:
 
 
 @default_settings()
-def save_adapter(adapter: Adapter, network: CompressionModel, path: str | Path) -> None:
-    """Write ``adapter``, made for ``network``. Raises UsageError for weights that are not finite in half precision."""
+def save_adapter(
+    adapter: Adapter, network: CompressionModel, path: str | Path, training: dict[str, Any] | None = None
+) -> None:
+    """Write ``adapter``, made for ``network``, with notes on its training, which do not change its fingerprint.
+
+    Raises UsageError for weights that are not finite in half precision."""
     tensors = {name: _half(value) for name, value in adapter.state_dict().items()}
     for name, value in tensors.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
@@ -68,6 +77,8 @@ def save_adapter(adapter: Adapter, network: CompressionModel, path: str | Path) 
         "base": base_fingerprint(network),
         "base_name": network.config.name,
     }
+    if training:
+        metadata["training"] = json.dumps(training, sort_keys=True)
     metadata["fingerprint"] = _digest(tensors, metadata["about"] + metadata["base"]).hex()
     with atomic_write(Path(path), overwrite=True) as file:
         file.write(save(tensors, metadata))
@@ -100,7 +111,8 @@ def load_adapter(path: str | Path, network: CompressionModel, base: str | None =
     with about_to_load():
         adapter = kind(network.config, name=about["name"], **about["options"]).float()
     adapter.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
-    return StoredAdapter(adapter.eval().requires_grad_(False), fingerprint)
+    training = json.loads(metadata.get("training", "{}"))
+    return StoredAdapter(adapter.eval().requires_grad_(False), fingerprint, training)
 
 
 class LoadedAdapters:

@@ -37,6 +37,11 @@ DEFAULTS: dict[Task, str] = {"classify": "efficientnet-lite2", "detect": "yolox-
 """What a task is measured with where nothing is said."""
 
 
+def is_recogniser(name: str) -> bool:
+    """Tell whether a name is one for ``open_recogniser``, and not the path of a file of weights."""
+    return name in RECOGNISERS or (":" in name and not Path(name).is_file())
+
+
 def open_recogniser(name: str, folder: Path | None = None) -> Recogniser:
     """Open a recogniser by its name in RECOGNISERS, or a user's own: ``FILE.py:CLASS`` or ``MODULE:CLASS``, whose code
     is run.
