@@ -76,7 +76,9 @@ def test_levels_count_alike_and_as_much_as_the_squared_error() -> None:
     assert balance.scales.tolist() == pytest.approx([100 * power, 0.01 * power], rel=0.05)
     x_hat = torch.cat(crops).clamp(0, 0.9)
     levels = [balance.distance(features, x_hat, torch.cat(crops), level) for level in (0, 1)]
-    assert float(levels[0].mean()) == pytest.approx(float(levels[1].mean()), rel=0.5)  # 10^8 times as large without the scales
+    assert float(levels[0].mean()) == pytest.approx(
+        float(levels[1].mean()), rel=0.5
+    )  # 10^8 times as large without the scales
     # What the weight makes of the features' error is the squared error.
     x, y = crops[0].clamp(0, 0.95), crops[0].clamp(0, 0.95) + 0.02
     machine = balance.weight * balance.distance(features, y, x)

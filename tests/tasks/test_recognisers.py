@@ -13,11 +13,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from promptcodec.errors import UsageError
+from promptcodec.evaluate.tasks.truth import read_truth
+from promptcodec.evaluate.tasks.word_pictures import write_word_pictures
 from promptcodec.quality.reference_features import to_tensor
 from promptcodec.tasks.boxes import overlaps, suppress
 from promptcodec.tasks.efficientnet_lite import EfficientNetLite
 from promptcodec.tasks.framing import centre_crop, fit_longer, fit_shorter
-from promptcodec.tasks.recogniser import Classes, Objects
+from promptcodec.tasks.recogniser import Classes, Objects, Words
 from promptcodec.tasks.registry import open_recogniser
 from promptcodec.tasks.weight_files import WeightSource, fold_norms, rename
 from promptcodec.tasks.yolox import COCO_IDS, YoloxNano
@@ -204,3 +206,27 @@ def test_framing() -> None:
 def test_the_shared_detector_has_no_normalisations(shared: Path) -> None:
     names = load_file(shared / "data" / "networks" / "yolox_nano_coco.safetensors")
     assert set(names) == set(YoloxNano().state_dict())
+
+
+def test_words_over_photos_are_read(tmp_path: Path) -> None:
+    pytest.importorskip("rapidocr_onnxruntime", reason="needs rapidocr-onnxruntime, of the extra text")
+    photo = Path(__file__).parents[2] / "examples" / "photo.jpg"
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        write_word_pictures([photo], tmp_path / folder)
+    (picture,) = (tmp_path / "a").glob("*.png")
+    assert picture.read_bytes() == (tmp_path / "b" / picture.name).read_bytes()
+    with Image.open(picture) as image:
+        pixels = np.asarray(image)
+    reader = open_recogniser("rapidocr")
+    answer = reader.predict(to_tensor(reader.prepare(pixels)))
+    assert isinstance(answer, Words)
+    words = read_truth("read", [tmp_path / "a"])[picture.name]["lines"][0].split()
+    assert len(words) == len(answer.lines) == 5
+    assert sum(word in line for word, line in zip(words, answer.lines, strict=True)) >= 4
+    with pytest.raises(UsageError, match="has no gradients"):
+        reader.features(to_tensor(pixels))
+    small = tmp_path / "small.png"
+    Image.new("RGB", (100, 300)).save(small)
+    with pytest.raises(UsageError, match="100x300, too small for words"):
+        write_word_pictures([small], tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from promptcodec.batch import runtime
@@ -57,7 +58,11 @@ def run(
     results = RowsFile(output, TaskRow)
     if plan:
         opened = _open(kind, recognisers, networks)
-        rows = _measured(results, [Path(source) for source in sources], plan, opened, _sizes(coded_sizes), labels, kind)
+        paths, sizes = [Path(source) for source in sources], _sizes(coded_sizes)
+        if kind == "read":
+            sizes = sizes[-1:]  # the reader looks at pictures as they are: both sizes are one
+        with TemporaryDirectory() as prepared:
+            rows = _measured(results, paths, plan, opened, sizes, labels, kind, Path(prepared))
     elif not output.exists():
         raise UsageError(f"there is no results file {output}")
     else:
@@ -107,6 +112,7 @@ def _measured(
     sizes: Sequence[CodedSize],
     labels: Path | None,
     task: Task,
+    prepared: Path,
 ) -> list[TaskRow]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -115,9 +121,13 @@ def _measured(
     from promptcodec.evaluate.results import RowsFile
     from promptcodec.evaluate.tasks.measure import measure
     from promptcodec.evaluate.tasks.truth import read_truth
+    from promptcodec.evaluate.tasks.word_pictures import write_word_pictures
 
     assert isinstance(results, RowsFile)
     pictures, truth = find_pictures(sources), read_truth(task, sources, labels)
+    if task == "read" and not truth:
+        pictures = write_word_pictures(pictures, prepared)
+        truth = read_truth(task, [prepared])
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}", markup=False),

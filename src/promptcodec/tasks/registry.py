@@ -29,11 +29,33 @@ def _yolox_nano(name: str, folder: Path | None) -> Recogniser:
     return YoloxNano(SOURCE.find(name, folder))
 
 
+def _resnet(name: str, folder: Path | None) -> Recogniser:
+    from promptcodec.tasks.resnet import SOURCE, ResNet50
+
+    return ResNet50(SOURCE.find(name, folder))
+
+
+def _rcnn(name: str, folder: Path | None) -> Recogniser:
+    from promptcodec.tasks.rcnn import SOURCES, Rcnn
+
+    return Rcnn(name == "mask-rcnn", SOURCES[name].find(name, folder))
+
+
+def _rapidocr(name: str, folder: Path | None) -> Recogniser:
+    from promptcodec.tasks.rapidocr import RapidOcr
+
+    return RapidOcr()
+
+
 RECOGNISERS: dict[str, tuple[Task, Open]] = {
     **{f"efficientnet-lite{variant}": ("classify", _efficientnet_lite) for variant in range(5)},
+    "resnet50": ("classify", _resnet),
     "yolox-nano": ("detect", _yolox_nano),
+    "faster-rcnn": ("detect", _rcnn),
+    "mask-rcnn": ("detect", _rcnn),
+    "rapidocr": ("read", _rapidocr),
 }
-DEFAULTS: dict[Task, str] = {"classify": "efficientnet-lite2", "detect": "yolox-nano"}
+DEFAULTS: dict[Task, str] = {"classify": "efficientnet-lite2", "detect": "yolox-nano", "read": "rapidocr"}
 """What a task is measured with where nothing is said."""
 
 

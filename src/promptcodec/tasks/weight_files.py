@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from promptcodec.errors import UsageError
 from promptcodec.quality.networks import VARIABLE, networks_folder
 
+_COUNTER = "num_batches_tracked"  # of batches in training: plays no part here
 NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -84,14 +85,14 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path | str) ->
     """Load ``tensors`` into ``network``, in float32, and freeze it. Raises UsageError where they are those of another
     network.
     """
-    expected = network.state_dict()
+    expected = {name: tensor for name, tensor in network.state_dict().items() if not name.endswith(_COUNTER)}
     missing, foreign = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     shapes = [k for k in sorted(expected.keys() & tensors.keys()) if expected[k].shape != tensors[k].shape]
     for words, names in (("lacks", missing), ("has besides", foreign), ("has in another shape", shapes)):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise UsageError(f"{path} holds weights of another network: it {words} {names[0]}{more}")
-    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=False)
     network.eval().requires_grad_(False)
 
 
@@ -99,7 +100,7 @@ def rename(tensors: Mapping[str, Tensor], rules: Sequence[tuple[str, str]]) -> d
     """Rename all tensors by regular expressions, each rule after the one before; batch counters are left out."""
     renamed = {}
     for name, tensor in tensors.items():
-        if name.endswith("num_batches_tracked"):
+        if name.endswith(_COUNTER):
             continue
         for pattern, replacement in rules:
             name = re.sub(pattern, replacement, name)

@@ -26,7 +26,7 @@ def _scores(one: TaskTable) -> Table:
         f"originals {interval(one.original)}"
     )
     rows = table(title, 1, "codec", "setting", "bpp", "bytes", "score, 95 % interval", "to originals")
-    for column in rows.columns:
+    for column in rows.columns[1:]:  # where there is little room, names are wrapped and numbers are not
         column.no_wrap = True
     for label, points in one.curves.items():
         for point in points:

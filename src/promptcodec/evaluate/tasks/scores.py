@@ -92,16 +92,19 @@ def _precision_by_original(references: Sequence[Json], predictions: Sequence[Jso
 
 
 def _words(references: Sequence[Json], predictions: Sequence[Json]) -> Share:
-    """Score a picture by the share of its words that are read without a fault, in any order."""
+    """Score a picture by the share of its words that are read: each in a text of its own, which may hold more, such as
+    what the background is taken for.
+    """
     shares = []
     for reference, prediction in zip(references, predictions, strict=True):
-        words, read = (" ".join(one["lines"]).lower().split() for one in (reference, prediction))
+        words, texts = (" ".join(one["lines"]).lower().split() for one in (reference, prediction))
         right = 0
-        for word in words:
-            if word in read:
-                read.remove(word)
+        for word in sorted(words, key=len, reverse=True):  # the longest first: it may contain another
+            place = next((i for i, text in enumerate(texts) if word in text), None)
+            if place is not None:
+                texts.pop(place)
                 right += 1
-        shares.append(right / max(1, len(words)))
+        shares.append(right / len(words) if words else 1.0)
     return Share(np.array(shares))
 
 
