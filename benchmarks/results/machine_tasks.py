@@ -3,8 +3,8 @@
     python -m benchmarks.results.machine_tasks detect COCO_VAL --networks NETWORKS --rows detect.jsonl
     python -m benchmarks.results.machine_tasks classify IMAGENET --rows classify.jsonl
 
-Runs ``promptcodec eval --task`` at four settings a codec, which goes on where it was cut off: ROWS keeps every prediction
-and is too large for the repository. The summary stays in benchmarks/results/task-TASK.json, the figure in
+Runs ``promptcodec eval --task`` at four settings a codec, which goes on where it was cut off: the rows hold every
+prediction, and are too large for the repository. The summary stays in benchmarks/results/task-TASK.json, the figure in
 docs/figures/task-TASK.png; ``--table`` writes the stored summaries into docs/tasks.md without measuring.
 """
 

@@ -196,6 +196,10 @@ def test_features_are_balanced_once_and_kept(recipe, base, tmp_path) -> None:
     notes = load_adapter(tmp_path / "run" / "adapter.safetensors", second.averaged()).training
     assert notes["feature_scales"] == pytest.approx(balance.scales.tolist(), abs=1e-5)
     assert notes["machine_weight"] == pytest.approx(float(balance.weight), rel=1e-3)
+    file = tmp_path / "run" / "adapter.safetensors"
+    file.write_bytes(file.read_bytes().replace(b'"{\\"feature_scales', b'"[\\"feature_scales'))
+    with pytest.raises(ModelMismatchError, match="notes on training"):
+        load_adapter(file, second.averaged())
     stated = dataclasses.replace(changes, machine_weight=46.0, feature_scale="none")
     third = trained(stated, tmp_path / "third", 1).task.trained.balance
     assert (float(third.weight), third.scales.tolist()) == (46, [1, 1, 1])

@@ -111,8 +111,7 @@ def load_adapter(path: str | Path, network: CompressionModel, base: str | None =
     with about_to_load():
         adapter = kind(network.config, name=about["name"], **about["options"]).float()
     adapter.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
-    training = json.loads(metadata.get("training", "{}"))
-    return StoredAdapter(adapter.eval().requires_grad_(False), fingerprint, training)
+    return StoredAdapter(adapter.eval().requires_grad_(False), fingerprint, _training(metadata, path))
 
 
 class LoadedAdapters:
@@ -189,6 +188,17 @@ def adapter_class(kind: str) -> type[Adapter]:
 
 def _about(adapter: Adapter) -> str:
     return json.dumps({"kind": adapter.kind, "name": adapter.name, "options": adapter.options}, sort_keys=True)
+
+
+def _training(metadata: dict[str, str], path: str | Path) -> dict[str, Any]:
+    """Return the notes on its training, which no fingerprint covers. Raises ModelMismatchError for what are none."""
+    try:
+        training = json.loads(metadata.get("training", "{}"))
+    except (ValueError, RecursionError):
+        training = None
+    if not isinstance(training, dict):
+        raise ModelMismatchError(f"adapter file {path} is damaged: its notes on training are no JSON object")
+    return training
 
 
 def _half(value: Tensor) -> Tensor:
