@@ -9,8 +9,8 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src"
 FLOORS = (
-    "errors", "system", "bitstream", "picture", "quality", "model", "store", "codec", "steer", "importers", "api",
-    "array_reader", "torch_data", "ray_data", "evaluate", "train", "pillow", "serve", "batch", "cli", "__main__",
+    "errors", "system", "bitstream", "picture", "quality", "tasks", "model", "store", "codec", "steer", "importers",
+    "api", "array_reader", "torch_data", "ray_data", "evaluate", "train", "pillow", "serve", "batch", "cli", "__main__",
 )  # fmt: skip
 """Folders and modules right below ``promptcodec``, the lowest first; each imports from those before it only."""
 

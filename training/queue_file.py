@@ -11,6 +11,7 @@ from typing import Any
 
 from promptcodec.errors import UsageError
 from promptcodec.system.atomic import atomic_write
+from promptcodec.tasks.registry import is_recogniser
 from promptcodec.train.recipe import Recipe
 from promptcodec.train.recipe_file import flatten, load_recipe, merge_values
 
@@ -49,7 +50,8 @@ class QueuedRun:
             if run:
                 values[key] = str(weights)
         recipe = load_recipe(self.recipe, merge_values(values, overrides))
-        for path in filter(None, (recipe.features, recipe.feature_heads, *recipe.co_adapters)):
+        features = "" if is_recogniser(recipe.features) else recipe.features
+        for path in filter(None, (features, recipe.feature_heads, *recipe.co_adapters)):
             if not Path(path).is_file():
                 raise UsageError(
                     f"run {self.name} needs {path}, which is not there: put it in that place, as seen from the working "

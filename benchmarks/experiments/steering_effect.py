@@ -51,7 +51,7 @@ from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls
 from promptcodec.train.build import build_trainer
-from promptcodec.train.losses.steering import feature_distance
+from promptcodec.train.losses.feature_balance import FeatureBalance
 from promptcodec.train.recipe_file import load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,6 +75,7 @@ class Metrics:
         alex, heads = (networks / f"{n}.safetensors" for n in ("alexnet_features_torchvision", "lpips_v0.1_heads"))
         self.files = {"features": str(alex), "feature_heads": str(heads)}
         self.lpips, self.recogniser = FeatureDistance(alex, heads), FeatureNetwork(alex)
+        self.unscaled = FeatureBalance(len(self.recogniser.channels), "none")
 
     def __call__(self, name: str, x_hat: Tensor, x: Tensor, roi: Tensor) -> float:
         """x_hat and x: (1, 3, H, W) in [0, 1]."""
@@ -84,7 +85,7 @@ class Metrics:
             "psnr": lambda: mean_squared_error(x_hat, x) / 255**2,
             "roi-psnr": lambda: mean_squared_error(x_hat, x, roi) / roi.mean() / 255**2,
             "ms-ssim": lambda: 1 - ms_ssim(x_hat, x),
-            "features": lambda: feature_distance(self.recogniser, x_hat, x),
+            "features": lambda: self.unscaled.distance(self.recogniser, x_hat, x),
         }[name]()
         return -10 * math.log10(float(error))
 

@@ -1,11 +1,15 @@
 """Objectives against their equations, and random regions."""
 
+from functools import partial
+
+import pytest
 import torch
 from torch import Tensor
 
 from promptcodec.model.rate_distortion import rate_distortion
 from promptcodec.train.data.random_region import random_region
 from promptcodec.train.losses import steering as objectives
+from promptcodec.train.losses.feature_balance import FeatureBalance
 from promptcodec.train.losses.steering import look_loss, machine_loss, region_loss
 
 
@@ -49,12 +53,41 @@ def test_equations() -> None:
 
 def test_machine_loss_clamps_before_it_recognises() -> None:
     x, x_hat = torch.rand(2, 3, 8, 8), torch.full((2, 3, 8, 8), 1.5, requires_grad=True)
-    value = machine_loss(fake_out(x_hat), x, torch.full((2,), 0.0018), lambda p: [p, 2 * p])
+    distance = partial(FeatureBalance(2, "none").distance, lambda p: [p, 2 * p])
+    value = machine_loss(fake_out(x_hat), x, torch.full((2,), 0.0018), distance)
     level = (1 - x).square().flatten(1).mean(1)
     assert torch.allclose(value, 1.8 * (level + 4 * level) / 2 + 14 / 64)
     value.sum().backward()
     assert x_hat.grad is not None
     assert not x_hat.grad.any()
+
+
+def test_levels_count_alike_and_as_much_as_the_squared_error() -> None:
+    torch.manual_seed(2)
+    crops = [torch.rand(3, 3, 8, 8) for _ in range(3)]
+
+    def features(x: Tensor) -> list[Tensor]:
+        return [100 * x, 0.01 * x[:, :1, ::2, ::2]]
+
+    def reconstruct(x: Tensor) -> Tensor:
+        return x + 0.02
+
+    balance = FeatureBalance(2)
+    balance.measure(features, crops, reconstruct)
+    power = float(torch.cat(crops).square().mean().sqrt())
+    assert balance.scales.tolist() == pytest.approx([100 * power, 0.01 * power], rel=0.05)
+    x_hat = torch.cat(crops).clamp(0, 0.9)
+    levels = [balance.distance(features, x_hat, torch.cat(crops), level) for level in (0, 1)]
+    assert float(levels[0].mean()) == pytest.approx(
+        float(levels[1].mean()), rel=0.5
+    )  # 10^8 times as large without the scales
+    # What the weight makes of the features' error is the squared error.
+    x, y = crops[0].clamp(0, 0.95), crops[0].clamp(0, 0.95) + 0.02
+    machine = balance.weight * balance.distance(features, y, x)
+    assert float(machine.mean()) == pytest.approx(float(255**2 * (x - y).square().mean()), rel=0.1)
+    stated = FeatureBalance(2, "none", 7.0)
+    stated.measure(features, crops, reconstruct)
+    assert (stated.scales.tolist(), float(stated.weight)) == ([1, 1], 7)
 
 
 def test_random_regions() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny
+from recogniser import save_recogniser
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
@@ -221,6 +222,47 @@ def test_channel_selection_learns_its_transform(recipe, base, tmp_path) -> None:
     assert all(not torch.equal(v, start[k]) for k, v in trainer.task.trained.named_parameters() if "transform" in k)
     with pytest.raises(UsageError, match=r"gives 7 features, the recogniser's levels have \[4, 5, 6\]"):
         build_trainer(steered(recipe, base, adapter=select | {"features": 7}, **changes), tmp_path / "other")
+
+
+def test_features_are_balanced_once_and_kept(recipe, base, tmp_path) -> None:
+    """The constants are measured by the run that starts, kept by its checkpoint, and stored with the adapter."""
+    network = save_recogniser(tmp_path, 6)["features"]
+    changes = steered(recipe, base, adapter=RATE, objective="machine", features=network)
+    first = trained(changes, tmp_path / "run", 1)
+    balance = first.task.trained.balance
+    assert len(balance.scales) == 3
+    assert all(scale != 1 for scale in balance.scales)
+    first.train(max_seconds=0)
+    second = build_trainer(changes, tmp_path / "run", say=lambda _: None)
+    assert second.task.trained.balance.weight == 1
+    second.begin()
+    assert torch.equal(second.task.trained.balance.scales, balance.scales)
+    assert second.task.trained.balance.weight == balance.weight != 1
+    save_results(second, "0")
+    notes = load_adapter(tmp_path / "run" / "adapter.safetensors", second.averaged()).training
+    assert notes["feature_scales"] == pytest.approx(balance.scales.tolist(), abs=1e-5)
+    assert notes["machine_weight"] == pytest.approx(float(balance.weight), rel=1e-3)
+    file = tmp_path / "run" / "adapter.safetensors"
+    file.write_bytes(file.read_bytes().replace(b'"{\\"feature_scales', b'"[\\"feature_scales'))
+    with pytest.raises(ModelMismatchError, match="notes on training"):
+        load_adapter(file, second.averaged())
+    stated = dataclasses.replace(changes, machine_weight=46.0, feature_scale="none")
+    third = trained(stated, tmp_path / "third", 1).task.trained.balance
+    assert (float(third.weight), third.scales.tolist()) == (46, [1, 1, 1])
+    # On this base, the features' error counts as much as the squared error with which it was trained.
+    pictures, q = second.data.first_crops(16), torch.linspace(0, 1, 16)
+    x_hat = load_model(base).network(pictures, q)["x_hat"].clamp(0, 1)
+    squared = 255**2 * (x_hat - pictures).square().flatten(1).mean(1)
+    features = balance.weight * balance.distance(second.task.objective.terms.recogniser, x_hat, pictures)
+    assert (features / squared).log().mean().abs() < 0.7
+
+
+def test_machine_weight_is_a_number_or_measured() -> None:
+    assert read_recipe({"machine_weight": 46}, "r").machine_weight == 46.0
+    assert read_recipe({}, "r").machine_weight == "auto"
+    for value in ("much", -1, True, [1.0]):
+        with pytest.raises(UsageError, match="machine_weight is"):
+            read_recipe({"machine_weight": value}, "r")
 
 
 def test_a_run_on_another_base_is_refused(recipe, base, tmp_path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptcodec.batch import runtime
-from promptcodec.cli import completion, options
+from promptcodec.cli import completion, eval_task, options
 from promptcodec.cli.streams import say, say_record
 from promptcodec.errors import UsageError
 from promptcodec.system.printable import printable
@@ -65,7 +65,8 @@ def command(
         ),
     ] = None,
     networks: Annotated[
-        Path | None, typer.Option(help="Folder of the weights for LPIPS and DISTS; else PROMPTCODEC_NETWORKS.")
+        Path | None,
+        typer.Option(help="Folder of weights for LPIPS, DISTS and recognisers; else PROMPTCODEC_NETWORKS."),
     ] = None,
     masks: Annotated[
         Path | None, typer.Option(help="Folder of PNGs named as the pictures, white where the picture matters.")
@@ -90,6 +91,30 @@ def command(
         ),
     ] = None,
     families: options.Families = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task",
+            help="Measure what a recogniser still sees instead: classify, detect or read (docs/tasks.md). Labels lie "
+            "beside the pictures; without them, agreement with the originals is measured.",
+        ),
+    ] = None,
+    recognisers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--recogniser", help="Who looks, again for more: efficientnet-lite2, yolox-nano, FILE.py:CLASS, ..."
+        ),
+    ] = None,
+    coded_sizes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--coded-size",
+            help="input: code pictures at the size that the recogniser looks at; native: as they are. Both by default.",
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="File of labels for --task, where it does not lie beside the pictures.")
+    ] = None,
     method: Annotated[str, typer.Option(help="Of the Bjøntegaard differences: pchip, or the classic cubic.")] = "pchip",
     compressai: Annotated[
         Path | None, typer.Option(help="Folder into which every curve is written as CompressAI's result JSON.")
@@ -109,6 +134,19 @@ def command(
     from promptcodec.evaluate.summary import summarise
     from promptcodec.system.extras import import_extra
 
+    if task is not None:
+        refused = {"--metric": metrics, "--masks": masks, "--curve": curves, "--compressai": compressai,
+                   "--jobs": jobs > 1}  # fmt: skip
+        if unfit := [name for name, value in refused.items() if value]:
+            raise UsageError(f"{unfit[0]} does not go with --task")
+        names = options.names_of("--codec", codecs) or list(eval_task.DEFAULT_CODECS)
+        eval_task.run(
+            task, dataset or [], options.names_of("--recogniser", recognisers), coded_sizes or [], labels, networks,
+            [] if summary_only else plan(names, qualities or []), output, _anchors(anchors), threads, plot, as_json,
+        )  # fmt: skip
+        return
+    if recognisers or coded_sizes or labels is not None:
+        raise UsageError("--recogniser, --coded-size and --labels want a --task")
     metric, differences = _metric(plot_metric), _method(method)
     stored = [open_curve(name) for name in options.names_of("--curve", curves)]
     names = options.names_of("--codec", codecs) or list(DEFAULT_CODECS)
@@ -126,7 +164,7 @@ def command(
             rows = _stored_rows(results, pictures)
         else:
             judge = _judge(measures, networks, masks)
-            rows = _measured_rows(results, pictures, _plan(names, qualities or []), judge, masks, jobs)
+            rows = _measured_rows(results, pictures, plan(names, qualities or []), judge, masks, jobs)
 
     rows = as_curves(rows, joined)
     summary = summarise(rows, against, stored, differences)
@@ -232,7 +270,7 @@ def _stored_rows(results: ResultsFile, pictures: list[Path]) -> list[Row]:
 def _measured_rows(
     results: ResultsFile,
     pictures: list[Path],
-    plan: list[tuple[EvaluatedCodec, list[float]]],
+    codecs: list[tuple[EvaluatedCodec, list[float]]],
     judge: Judge,
     masks: Path | None,
     jobs: int,
@@ -254,18 +292,18 @@ def _measured_rows(
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    of_key = {codec.key(setting): codec for codec, settings in plan for setting in settings}
+    of_key = {codec.key(setting): codec for codec, settings in codecs for setting in settings}
     rows = {}
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("measuring", total=len(pictures) * sum(len(settings) for _, settings in plan))
-        for row in measure(pictures, plan, results, judge, mask_of, jobs):
+        task = progress.add_task("measuring", total=len(pictures) * sum(len(settings) for _, settings in codecs))
+        for row in measure(pictures, codecs, results, judge, mask_of, jobs):
             codec = of_key[row.key[0]]  # which rows of earlier runs may not say as they are opened now
             rows[row.key] = replace(row, spec=codec.spec, parameters=codec.parameters)  # pictures may lie there twice
             progress.update(task, advance=1, description=printable(f"{row.picture} {row.codec} {row.setting:g}"))
     return list(rows.values())
 
 
-def _plan(names: list[str], qualities: list[str]) -> list[tuple[EvaluatedCodec, list[float]]]:
+def plan(names: list[str], qualities: list[str]) -> list[tuple[EvaluatedCodec, list[float]]]:
     """Return the codecs with their settings: those given by name, else those given for all, else the codec's ladder."""
     from promptcodec.evaluate.codecs.registry import open_codec
 
@@ -275,13 +313,13 @@ def _plan(names: list[str], qualities: list[str]) -> list[tuple[EvaluatedCodec, 
         if equals and name not in names:
             raise UsageError(f"--quality {text}: {name!r} is not among the codecs {', '.join(names)}")
         settings_by_name.setdefault(name, []).append(_setting(text, value))
-    plan = []
+    settings_by_codec = []
     for name in names:
         codec = open_codec(name)
         shared = settings_by_name.get("") if codec.quality_scale else None
         settings = settings_by_name.get(name) or shared or codec.settings
-        plan.append((codec, list(dict.fromkeys(settings))))
-    return plan
+        settings_by_codec.append((codec, list(dict.fromkeys(settings))))
+    return settings_by_codec
 
 
 def _setting(text: str, value: str) -> float:

@@ -26,7 +26,7 @@ def command(
     results: Annotated[
         list[Path],
         typer.Argument(
-            help="Results of eval (.jsonl, or packed .json). accuracy: JSON files of "
+            help="Results of eval (.jsonl, or packed .json). accuracy: those of eval --task, or JSON files of "
             '{"quality": "top-1 (%)", "curves": {"NAME": [[bpp, quality], ...]}}. '
             "latency: results with the rates, then results with the times. training: folders of runs.",
             show_default=False,
@@ -78,9 +78,7 @@ def command(
         plot_training.draw(results, output, dataset, stored)
         return
     if kind == "accuracy":
-        accuracies, quality = _accuracies(results)
-        plots.accuracy_plot(accuracies, output, quality)
-        _print_differences(accuracies)
+        _plot_accuracy(results, selected, output)
         return
     if kind == "latency":
         if len(results) != 2:
@@ -118,6 +116,22 @@ def _against(rows: list[Row], anchor: str) -> Summary:
 
     measured = anchor in {row.codec for row in rows}
     return summarise(rows, [anchor] if measured else [], [] if measured else [open_curve(anchor)])
+
+
+def _plot_accuracy(files: list[Path], codecs: list[str], output: Path) -> None:
+    """Draw results of ``eval --task``, or curves from elsewhere, whose differences are printed."""
+    from promptcodec.evaluate.pages.plots import accuracy_plot, task_plot
+    from promptcodec.evaluate.results import RowsFile
+    from promptcodec.evaluate.tasks.rows import ORIGINAL, TaskRow
+    from promptcodec.evaluate.tasks.summary import summarise_task
+
+    if not all(path.suffix == ".jsonl" for path in files):
+        accuracies, quality = _accuracies(files)
+        accuracy_plot(accuracies, output, quality)
+        _print_differences(accuracies)
+        return
+    rows = [row for path in files for row in RowsFile(path, TaskRow)]
+    task_plot(summarise_task(row for row in rows if not codecs or row.codec in (*codecs, ORIGINAL)), output)
 
 
 def _print_differences(curves: dict[str, Curve]) -> None:

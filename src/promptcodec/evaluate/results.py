@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from promptcodec.errors import PromptcodecError, UsageError
 from promptcodec.evaluate.codecs.evaluated_codec import curve_key
@@ -65,21 +65,36 @@ class Row:
         return self.scores.get(name)
 
 
-class ResultsFile:
+class Measurement(Protocol):
+    """A row of a results file: a dataclass of JSON values, the first of which is ``codec``."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What was measured."""
+
+
+R = TypeVar("R", bound=Measurement)
+
+
+class RowsFile(Generic[R]):
     """Measurements on disk, appended one at a time, so that a later run measures only what is new."""
 
-    def __init__(self, path: Path) -> None:
-        """Read what is there; the file need not exist. Raises UsageError where it holds anything else."""
+    def __init__(self, path: Path, row_type: type[R]) -> None:
+        """Read what is there, rows of ``row_type``; the file need not exist. Raises UsageError where it holds anything
+        else.
+        """
         self.path = path
-        self._rows, self._valid_bytes, self._ends_line = _read(path)
+        self._rows, self._valid_bytes, self._ends_line = _read(path, row_type)
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[R]:
         return iter(self._rows.values())
 
-    def get(self, key: tuple[str, str]) -> Row | None:
+    def get(self, key: tuple[str, str]) -> R | None:
         return self._rows.get(key)
 
     def repair(self) -> None:
@@ -93,7 +108,7 @@ class ResultsFile:
                 file.write(b"\n")
         self._ends_line = True
 
-    def append(self, row: Row) -> None:
+    def append(self, row: R) -> None:
         """Write one row through to the file. Raises PromptcodecError where it cannot, such as on a full disk."""
         try:
             with self.path.open("a", encoding="utf-8") as file:
@@ -105,7 +120,14 @@ class ResultsFile:
         self._rows[row.key] = row
 
 
-def _read(path: Path) -> tuple[dict[tuple[str, str], Row], int, bool]:
+class ResultsFile(RowsFile[Row]):
+    """The measurements of ``promptcodec eval``."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, Row)
+
+
+def _read(path: Path, row_type: type[R]) -> tuple[dict[tuple[str, str], R], int, bool]:
     """Return the rows by key (the last of equals), bytes up to the last whole row, and whether these end a line."""
     try:
         data = path.read_bytes()
@@ -113,11 +135,11 @@ def _read(path: Path) -> tuple[dict[tuple[str, str], Row], int, bool]:
         return {}, 0, True
     except OSError as error:
         raise UsageError(f"cannot read the results {path}: {error.strerror}") from error
-    rows: dict[tuple[str, str], Row] = {}
+    rows: dict[tuple[str, str], R] = {}
     lines = data.splitlines(keepends=True)
     valid = 0
     for number, line in enumerate(lines, 1):
-        row = _parse(line)
+        row = _parse(line, row_type)
         if row is None:
             # Only a row that was being written may be cut short; a foreign file must not be truncated.
             if number == len(lines) and (rows or line.startswith(b'{"codec"'[: len(line)])):
@@ -128,11 +150,11 @@ def _read(path: Path) -> tuple[dict[tuple[str, str], Row], int, bool]:
     return rows, valid, not valid or data[valid - 1 : valid] == b"\n"
 
 
-def _parse(line: bytes) -> Row | None:
+def _parse(line: bytes, row_type: type[R]) -> R | None:
     try:
         values = json.loads(line)
-        known = {f.name for f in fields(Row)}  # rows of earlier releases lack the fields that have defaults
-        row = Row(**{name: value for name, value in values.items() if name in known})
+        known = {f.name for f in fields(row_type)}  # rows of earlier releases lack the fields that have defaults
+        row = row_type(**{name: value for name, value in values.items() if name in known})
         hash(row.key)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
+from typing import Any, Protocol, TypeVar
 
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.bdrate import Method, QualityDifference, RateDifference, bd_quality, bd_rate, quality_at
@@ -17,6 +18,22 @@ from promptcodec.evaluate.results import Row
 from promptcodec.quality.decibel import decibel_of_similarity
 
 RATES = (0.2, 0.3, 0.5, 0.75, 1.0)
+
+
+class OfCurve(Protocol):
+    """A row of any results: a point of a codec's curve."""
+
+    @property
+    def codec(self) -> str: ...
+
+    @property
+    def options(self) -> dict[str, Any]: ...
+
+    @property
+    def curve(self) -> str: ...
+
+
+R = TypeVar("R", bound=OfCurve)
 
 
 @dataclass(frozen=True)
@@ -134,18 +151,18 @@ def metrics_of(curves: dict[str, list[Row]]) -> list[str]:
     return [name for name in METRICS if name in IN_EVERY_ROW or any(row.metric(name) is not None for row in every)]
 
 
-def by_curve(rows: Iterable[Row]) -> dict[str, list[Row]]:
+def by_curve(rows: Iterable[R]) -> dict[str, list[R]]:
     """Return the rows by the label of their codec: its name, with a hash where a name has several models or options."""
-    curves: dict[str, list[Row]] = defaultdict(list)
+    curves: dict[str, list[R]] = defaultdict(list)
     for row in rows:
         curves[row.curve].append(row)
-    names: dict[str, list[Row]] = defaultdict(list)
+    names: dict[str, list[R]] = defaultdict(list)
     for members in curves.values():
         names[members[0].codec].append(members[0])
     return {_label(members[0], names[members[0].codec]): members for members in curves.values()}
 
 
-def _label(row: Row, namesakes: Sequence[Row]) -> str:
+def _label(row: OfCurve, namesakes: Sequence[OfCurve]) -> str:
     """Name a curve; of several with one name each with what tells it from the others: the model, if that does."""
     if len(namesakes) == 1:
         return row.codec

@@ -197,7 +197,7 @@ async def view_decoded(request: Request, service: Here, view: str) -> Response:
     """What the file decodes to: a PNG at its full size, with its metadata, as `promptcodec decode` writes it."""
     _, coded = service.pictures.view(view)
     look = coded.settings["look"] if coded.settings["kind"] == "ptc" else None
-    arguments = {"look": look, "settings": {}, "crop": None, "strip": False, "format": "png"}
+    arguments: dict[str, Any] = {"look": look, "settings": {}, "crop": None, "strip": False, "format": "png"}
     answer = await service.answer(request, service.coding, Job("decode", arguments, {"file": coded.blobs["file"]}))
     return Response(answer.blobs["picture"], media_type="image/png")
 

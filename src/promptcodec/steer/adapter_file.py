@@ -6,10 +6,11 @@ import copy
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -36,11 +37,13 @@ class StoredAdapter:
     """An adapter as read from its file (float32, evaluation mode), and what identifies it in .ptc files.
 
     ``base_lambda``: the trade-off at which a base of variable rate was kept in its training; 0 where it was not.
+    ``training``: what its trainer noted about the loss, such as the recogniser and what its features counted.
     """
 
     adapter: Adapter
     fingerprint: bytes
     base_lambda: float = 0.0
+    training: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def name(self) -> str:
@@ -71,10 +74,16 @@ def base_fingerprint(network: CompressionModel) -> str:
 
 
 @default_settings()
-def save_adapter(adapter: Adapter, network: CompressionModel, path: str | Path, base_lambda: float = 0.0) -> None:
-    """Write ``adapter``, made for ``network``. ``base_lambda``: see ``StoredAdapter``.
+def save_adapter(
+    adapter: Adapter,
+    network: CompressionModel,
+    path: str | Path,
+    base_lambda: float = 0.0,
+    training: dict[str, Any] | None = None,
+) -> None:
+    """Write ``adapter``, made for ``network``, with notes on its training, which do not change its fingerprint.
 
-    Raises UsageError for weights that are not finite in half precision.
+    ``base_lambda``: see ``StoredAdapter``. Raises UsageError for weights that are not finite in half precision.
     """
     tensors = {name: _half(value) for name, value in adapter.state_dict().items()}
     for name, value in tensors.items():
@@ -86,6 +95,8 @@ def save_adapter(adapter: Adapter, network: CompressionModel, path: str | Path, 
         "base": base_fingerprint(network),
         "base_name": network.config.name,
     }
+    if training:
+        metadata["training"] = json.dumps(training, sort_keys=True)
     metadata["fingerprint"] = _digest(tensors, metadata["about"] + metadata["base"]).hex()
     with atomic_write(Path(path), overwrite=True) as file:
         file.write(save(tensors, metadata))
@@ -118,7 +129,8 @@ def load_adapter(path: str | Path, network: CompressionModel, base: str | None =
     with about_to_load():
         adapter = kind(network.config, name=about["name"], **about["options"]).float()
     adapter.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
-    return StoredAdapter(adapter.eval().requires_grad_(False), fingerprint, about.get("base_lambda", 0.0))
+    base_lambda, training = about.get("base_lambda", 0.0), _training(metadata, path)
+    return StoredAdapter(adapter.eval().requires_grad_(False), fingerprint, base_lambda, training)
 
 
 class LoadedAdapters:
@@ -196,6 +208,17 @@ def adapter_class(kind: str) -> type[Adapter]:
 def _about(adapter: Adapter, base_lambda: float = 0.0) -> str:
     about: dict[str, object] = {"kind": adapter.kind, "name": adapter.name, "options": adapter.options}
     return json.dumps(about | ({"base_lambda": base_lambda} if base_lambda else {}), sort_keys=True)
+
+
+def _training(metadata: dict[str, str], path: str | Path) -> dict[str, Any]:
+    """Return the notes on its training, which no fingerprint covers. Raises ModelMismatchError for what are none."""
+    try:
+        training = json.loads(metadata.get("training", "{}"))
+    except (ValueError, RecursionError):
+        training = None
+    if not isinstance(training, dict):
+        raise ModelMismatchError(f"adapter file {path} is damaged: its notes on training are no JSON object")
+    return training
 
 
 def _half(value: Tensor) -> Tensor:

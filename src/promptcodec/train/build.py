@@ -18,6 +18,8 @@ from promptcodec.quality.lpips import FeatureDistance
 from promptcodec.quality.ms_ssim import ms_ssim
 from promptcodec.quality.networks import FeatureNetwork
 from promptcodec.steer.adapter_file import load_adapter
+from promptcodec.tasks.recogniser import Recogniser
+from promptcodec.tasks.registry import is_recogniser, open_recogniser
 from promptcodec.train.check import Base, check_base, check_recipe
 from promptcodec.train.data.control_sampler import ControlSampler
 from promptcodec.train.data.crops import Store
@@ -28,6 +30,7 @@ from promptcodec.train.data.training_data import TrainingData
 from promptcodec.train.loop import Trainer
 from promptcodec.train.losses import steering as equations
 from promptcodec.train.losses.distortion import Distortion
+from promptcodec.train.losses.feature_balance import FeatureBalance
 from promptcodec.train.losses.objective import Objective
 from promptcodec.train.losses.table import LOSSES, LossTerms
 from promptcodec.train.new_networks import new_adapter, new_model
@@ -127,12 +130,12 @@ def build_task(recipe: Recipe, device: torch.device, say: Say = print) -> Task:
 
 def _steering_task(recipe: Recipe, model: CompressionModel, device: torch.device, autocast: bool) -> SteeringTask:
     adapter = new_adapter(recipe, model)
-    steered = channels_last(Steered(model, adapter, recipe.train == "joint").to(device))
+    terms = _loss_terms(recipe, device)
+    steered = channels_last(Steered(model, adapter, recipe.train == "joint", terms.balance).to(device))
     co_adapters = [load_adapter(path, model).adapter.to(device) for path in recipe.co_adapters]
     adapters = co_adapters if adapter is None else [*co_adapters, adapter]
     scalars = {name for each in adapters for name in each.takes}
     maps = {name for each in adapters for name in each.maps}
-    terms = _loss_terms(recipe, device)
     transformed = adapter.options.get("features", 0) if adapter is not None and terms.recogniser is not None else 0
     levels = tuple(terms.recogniser.channels) if terms.recogniser is not None else ()
     takes_rate = adapter is not None and "rate" in adapter.takes
@@ -142,7 +145,7 @@ def _steering_task(recipe: Recipe, model: CompressionModel, device: torch.device
         terms = dataclasses.replace(terms, level=levels.index(transformed), transform=transform)
     objective = SteeredObjective(
         steered, LOSSES[recipe.objective], terms, recipe.quantisation, co_adapters, _fixed_q(recipe, model),
-        recipe.fixed_lambda, autocast, recipe.sample_weights,
+        recipe.fixed_lambda, autocast, (recipe.rates[0], recipe.rates[1]), recipe.sample_weights,
     )  # fmt: skip
     controls = ControlSampler(scalars, maps, recipe.patch, recipe.batch, recipe.seed, recipe.masks == "random")
     return SteeringTask(objective.to(device), controls, recipe.start, recipe.linear_start)
@@ -155,7 +158,7 @@ def _distortion(recipe: Recipe, device: torch.device) -> Distortion:
 
 def _loss_terms(recipe: Recipe, device: torch.device) -> LossTerms:
     """Return the terms that an adapter's loss measures reconstructions by, and their weights."""
-    weights = LossTerms(Distortion("mse"), machine_weight=recipe.machine_weight)
+    weights = LossTerms(Distortion("mse"))
     match LOSSES[recipe.objective].features:
         case "metric" if recipe.distortion == "ms-ssim":
             return dataclasses.replace(weights, metric=_ms_ssim_distance, weight=equations.MS_SSIM_WEIGHT)
@@ -165,9 +168,16 @@ def _loss_terms(recipe: Recipe, device: torch.device) -> LossTerms:
                 weights, metric=lpips, weight=equations.LPIPS_WEIGHT, stabiliser=recipe.psnr_weight
             )
         case "recogniser":
-            return dataclasses.replace(weights, recogniser=FeatureNetwork(recipe.features).to(device))
+            recogniser = _recogniser(recipe.features).to(device)
+            balance = FeatureBalance(len(recogniser.channels), recipe.feature_scale, recipe.machine_weight)
+            return dataclasses.replace(weights, recogniser=recogniser, balance=balance)
         case _:
             return dataclasses.replace(weights, distortion=_distortion(recipe, device))
+
+
+def _recogniser(name: str) -> FeatureNetwork | Recogniser:
+    """Open a chain of convolutions from a weight file, or a recogniser by its name."""
+    return open_recogniser(name) if is_recogniser(name) else FeatureNetwork(name)
 
 
 def _ms_ssim_distance(x_hat: Tensor, x: Tensor) -> Tensor:

@@ -44,9 +44,12 @@ class Recipe:
     divides the loss of each sample by √λ (of look and single, whose rate counts R_λ = 0.01 / λ, multiplies it by √λ),
     so that all rates count alike; ``equal`` takes losses as the papers write them.
     The metric of look and single is ms-ssim where ``distortion`` says so, else the distance in ``features``, which is
-    also machine's recogniser: its distance counts λ ``machine_weight`` (1000 in paper 002's code). On a frozen base of
-    variable rate that should be what makes it as large as λ 255² MSE, or adapters ask for another rate than q does, and
-    encoders that are frozen give it badly. ``rates``: ends of the rates in [0, 1] that are drawn, one a sample.
+    also machine's recogniser: a weight file, the name of a recogniser (``promptcodec.tasks.registry``), or
+    ``FILE.py:CLASS``, whose code is run. With ``feature_scale`` rms, each level of its features is divided by its root
+    mean square over the first crops (none: not, as in paper 002's code). Their distance counts λ ``machine_weight``
+    (1000 in that code). On a frozen base of variable rate it should be as large as λ 255² MSE, or adapters ask for
+    another rate than q does, and encoders that are frozen give it badly: ``auto`` measures that on the base. Both are
+    stored with the adapter. ``rates``: ends of the rates in [0, 1] that are drawn, one a sample.
     ``base_lambda``: the trade-off that a base of variable rate is fixed at. A base of one rate, or fixed at one, is
     trained for ``fixed_lambda``, or, where that is 0, for the trade-offs that the adapter's scalar ``rate`` stands for.
 
@@ -74,7 +77,8 @@ class Recipe:
     objective: str = "rate-distortion"
     psnr_weight: float = 0.1
     sample_weights: Literal["sqrt-lambda", "equal"] = "sqrt-lambda"
-    machine_weight: float = 1000.0
+    machine_weight: float | Literal["auto"] = "auto"
+    feature_scale: Literal["rms", "none"] = "rms"
     masks: Literal["random", "ones"] = "random"
     rates: tuple[float, ...] = (0.0, 1.0)
     base_lambda: float = 0.0
@@ -151,7 +155,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     ),
     "loss": (
         "objective", "distortion", "features", "feature_heads", "feature_weight", "psnr_weight", "sample_weights",
-        "machine_weight", "fixed_lambda", "base_lambda", "rates", "quantisation",
+        "machine_weight", "feature_scale", "fixed_lambda", "base_lambda", "rates", "quantisation",
     ),
     "adapter": ("adapter", "start_adapter", "neutral_start", "co_adapters", "masks"),
     "run": (

@@ -13,6 +13,7 @@ from promptcodec.errors import UsageError
 from promptcodec.model.inference.precision import PRECISIONS
 from promptcodec.train.check import check_recipe
 from promptcodec.train.losses.distortion import METRICS
+from promptcodec.train.losses.feature_balance import AUTO
 from promptcodec.train.losses.table import LOSSES
 from promptcodec.train.recipe import SECTIONS, Recipe
 from promptcodec.train.run.divergence import LOOK_EVERY
@@ -117,16 +118,17 @@ def _checked(field: dataclasses.Field[Any], value: Any, name: str) -> Any:
     written = value
     if isinstance(default, tuple):
         value = _listed(value, float if key == "rates" else str, f"{name}: {key}")
-    elif isinstance(default, float) and type(value) is int:
+    elif (key in _OR_A_NUMBER and type(value) in (int, float)) or (isinstance(default, float) and type(value) is int):
         value = float(value)
     elif type(value) is not type(default):
         raise UsageError(f"{name}: {key} is {value!r}, expected {type(default).__name__}")
-    if key in _RANGES and not _RANGES[key][0] <= value <= _RANGES[key][1]:
+    if key in _RANGES and not isinstance(value, str) and not _RANGES[key][0] <= value <= _RANGES[key][1]:
         low, high = _RANGES[key]
         expected = f"{low} or more" if math.isinf(high) else f"{low} to {high}"
         raise UsageError(f"{name}: {key} is {written}, expected {expected}")
-    if (choices := _CHOICES.get(key)) and value not in choices:
-        raise UsageError(f"{name}: {key} is {value!r}, expected one of {', '.join(choices)}")
+    if (choices := _CHOICES.get(key)) and value not in choices and not isinstance(value, float):
+        number = "a number or " if key in _OR_A_NUMBER else ""
+        raise UsageError(f"{name}: {key} is {value!r}, expected {number}one of {', '.join(choices)}")
     return value
 
 
@@ -142,12 +144,16 @@ def _listed(value: Any, kind: type, what: str) -> tuple[Any, ...]:
     return values
 
 
+_OR_A_NUMBER = ("machine_weight",)
+
 _CHOICES: dict[str, tuple[str, ...]] = {
     "train": ("model", "adapter", "joint"),
     "objective": tuple(LOSSES),
     "masks": ("random", "ones"),
     "crops": ("augmented", "plain"),
     "sample_weights": ("sqrt-lambda", "equal"),
+    "machine_weight": (AUTO,),
+    "feature_scale": ("rms", "none"),
     "quantisation": ("noise", "mixed", "round"),
     "distortion": METRICS,
     "precision": PRECISIONS,

@@ -21,5 +21,5 @@ def save_results(trainer: Trainer, version: str) -> list[Path]:
         save_model(base, files[-1], version)
     if adapter is not None:
         files.append(folder / "adapter.safetensors")
-        save_adapter(adapter, base, files[-1], trainer.run.recipe.base_lambda)
+        save_adapter(adapter, base, files[-1], trainer.run.recipe.base_lambda, trainer.task.notes())
     return files

@@ -14,20 +14,27 @@ from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.attached import Attached
 from promptcodec.steer.controls import Controls
 from promptcodec.train.losses import steering as equations
+from promptcodec.train.losses.feature_balance import FeatureBalance
 from promptcodec.train.losses.objective import SampleWeights, figures
 from promptcodec.train.losses.table import Loss, LossInputs, LossTerms
+
+_BALANCED_AT_ONCE = 4  # crops
 
 
 class Steered(nn.Module):
     """What a steered run trains: ``adapter``, and with ``joint`` the ``base`` as well.
 
+    ``balance``: what a recogniser's features count, constants that are kept with the weights.
+
     The base is kept outside the module in adapter training, so that its parameters are in no optimiser, average or
     checkpoint, and keep every bit; it stays in evaluation mode, without stochastic depth.
     """
 
-    def __init__(self, base: CompressionModel, adapter: Adapter | None, joint: bool) -> None:
+    def __init__(
+        self, base: CompressionModel, adapter: Adapter | None, joint: bool, balance: FeatureBalance | None = None
+    ) -> None:
         super().__init__()
-        self.adapter = adapter
+        self.adapter, self.balance = adapter, balance
         self._base: list[CompressionModel] = []
         if joint:
             self.base = base
@@ -45,8 +52,8 @@ class SteeredObjective(nn.Module):
 
     ``fixed_q``: the rate that a base of variable rate keeps, None where it follows the drawn one. A base of one rate,
     or one that keeps one, is trained for ``fixed_lambda``, or, where that is 0, for the trade-offs that the drawn rate
-    stands for. ``sample_weights``: ``sqrt-lambda`` scales each sample's loss so that its rate counts 0.1 / sqrt(λ), as
-    in ``Objective``; ``equal`` takes the losses as the papers state them.
+    stands for. ``rates``: ends of those that are drawn. ``sample_weights``: ``sqrt-lambda`` scales each sample's loss
+    so that its rate counts 0.1 / sqrt(λ), as in ``Objective``; ``equal`` takes the losses as the papers state them.
     """
 
     def __init__(
@@ -59,12 +66,13 @@ class SteeredObjective(nn.Module):
         fixed_q: float | None = None,
         fixed_lambda: float = 0.0,
         autocast: bool = False,
+        rates: tuple[float, float] = (0.0, 1.0),
         sample_weights: SampleWeights = "sqrt-lambda",
     ) -> None:
         super().__init__()
         self.steered, self.loss, self.terms, self.quantisation = steered, loss, terms, quantisation
         self.co_adapters, self.sample_weights = tuple(co_adapters), sample_weights
-        self.fixed_q, self.fixed_lambda, self.autocast = fixed_q, fixed_lambda, autocast
+        self.fixed_q, self.fixed_lambda, self.autocast, self.rates = fixed_q, fixed_lambda, autocast, rates
 
     def forward(
         self, x: Tensor, q: Tensor, controls: dict[str, Tensor], attached: Sequence[int] = ()
@@ -87,6 +95,28 @@ class SteeredObjective(nn.Module):
         if base.prior.quantiles.requires_grad:
             total = total + base.prior.quantile_loss()
         return total, figures(losses, rate_distortion(out, x), q)
+
+    @torch.no_grad()
+    def measure_balance(self, crops: Tensor) -> None:
+        """Set what features count, on crops (n, 3, H, W), if they are part of the loss: against what the base alone
+        makes of them, each at another rate.
+        """
+        balance, recogniser, base = self.steered.balance, self.terms.recogniser, self.steered.network
+        if balance is None or recogniser is None:
+            return
+        places = torch.linspace(*self.rates, len(crops)).to(crops)
+        rates = iter(places.split(_BALANCED_AT_ONCE))
+        was_training = base.training
+
+        def reconstruct(x: Tensor) -> Tensor:
+            q = next(rates)
+            base_q = None if base.gain is None else q if self.fixed_q is None else torch.full_like(q, self.fixed_q)
+            out: Tensor = base(x, base_q)["x_hat"]
+            return out
+
+        base.eval()
+        balance.measure(recogniser, crops.split(_BALANCED_AT_ONCE), reconstruct, self.terms.level)
+        base.train(was_training)
 
     def rate_lambda(self, q: Tensor) -> Tensor:
         """Return the trade-offs (B,) that the rates q (B,) are trained for."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from promptcodec.model.base import CompressionModel
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import base_fingerprint
+from promptcodec.tasks.recogniser import Recogniser
 from promptcodec.train.data.control_sampler import ControlSampler
 from promptcodec.train.data.training_data import TrainingData
 from promptcodec.train.start import start_afresh
@@ -20,6 +21,8 @@ from promptcodec.train.steered import Steered, SteeredObjective
 from promptcodec.train.task import BatchPart, FirstCrops, Weights
 from promptcodec.train.validation import Rows
 from promptcodec.train.validation_steered import validate_steered
+
+BALANCE_CROPS = 32
 
 
 class SteeringTask:
@@ -51,7 +54,10 @@ class SteeringTask:
 
     def begin(self, first_crops: FirstCrops) -> str:
         """Set the weights that a new run begins with; returns what they are, for people."""
-        return self._start or start_afresh(self.model, self._linear_start, first_crops)
+        source = self._start or start_afresh(self.model, self._linear_start, first_crops)
+        if self.trained.balance is not None:
+            self.objective.measure_balance(first_crops(BALANCE_CROPS))
+        return source
 
     def inputs(self, place: BatchPart, data: TrainingData) -> tuple[Any, ...]:
         """Draw controls for one part of a batch, and choose co-adapters: each takes part in half of the steps."""
@@ -61,6 +67,16 @@ class SteeringTask:
         objects = data.objects(place.step, place.batch, place.part, place.parts) if wants_objects else ()
         controls = self.controls.part(place.step, place.part, place.parts, device, objects)
         return controls, np.flatnonzero(draws < 0.5).tolist()
+
+    def notes(self) -> dict[str, Any]:
+        """Return the recogniser and what its features count, where it has a part in the loss."""
+        recogniser, balance = self.objective.terms.recogniser, self.trained.balance
+        if balance is None:
+            return {}
+        names = (
+            {"recogniser": recogniser.name, "weights": recogniser.weights} if isinstance(recogniser, Recogniser) else {}
+        )
+        return names | balance.described()
 
     def networks(self, weights: Weights) -> tuple[CompressionModel, Adapter | None]:
         """Make copies with ``weights`` in evaluation mode: the base, and the adapter if there is one."""

@@ -56,6 +56,9 @@ class Task(Protocol):
     def inputs(self, place: BatchPart, data: TrainingData) -> tuple[Any, ...]:
         """Draw what the objective takes besides pictures and rates."""
 
+    def notes(self) -> dict[str, Any]:
+        """Return what is stored with an adapter about the loss that it learned by, as values for JSON."""
+
     def networks(self, weights: Weights) -> tuple[CompressionModel, Adapter | None]:
         """Make copies with ``weights``, those of ``trained``, in evaluation mode: the model, and the adapter if any."""
 
@@ -98,6 +101,10 @@ class ModelTask:
     def inputs(self, place: BatchPart, data: TrainingData) -> tuple[Any, ...]:
         """Draw nothing: there are no controls."""
         return ()
+
+    def notes(self) -> dict[str, Any]:
+        """Return nothing: there is no adapter."""
+        return {}
 
     def networks(self, weights: Weights) -> tuple[CompressionModel, None]:
         """Make a copy with ``weights`` in evaluation mode."""

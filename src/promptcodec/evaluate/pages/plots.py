@@ -13,10 +13,12 @@ from promptcodec.evaluate.data.stored import StoredCurve
 from promptcodec.evaluate.metrics import METRICS
 from promptcodec.evaluate.results import Row
 from promptcodec.evaluate.summary import by_curve, is_ours, mean_points, quality_curve
+from promptcodec.evaluate.tasks.summary import TaskSummary, TaskTable
 from promptcodec.system.atomic import atomic_write
 from promptcodec.system.extras import import_extra
 
 _RATE = "bits per pixel"
+_RATES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0)  # marked on logarithmic scales
 _MOST_BPP = 2.0  # beyond it nobody looks, and the interesting part gets small
 
 
@@ -90,6 +92,38 @@ def accuracy_plot(curves: Mapping[str, Curve], path: Path, quality: str) -> None
     save_panels(path, [Panel(quality, _drawing(curves))])
 
 
+def task_plot(summary: TaskSummary, path: Path) -> None:
+    """Plot the scores of ``eval --task`` over the rate, a panel a recogniser, size and score, with 95 % intervals and
+    the score of the originals.
+
+    Raises UsageError as ``rd_plot``.
+    """
+    if not summary.tables:
+        raise UsageError("there are no scores to draw")
+    panels = []
+    for table in summary.tables:
+
+        def draw(axes: Any, table: TaskTable = table) -> None:
+            axes.axhline(table.original.value, color="0.4", linestyle="--", linewidth=1, label="originals")
+            for label, points in table.curves.items():
+                near = [point for point in points if point.bpp <= _MOST_BPP]
+                draw_line(axes, label, [(point.bpp, point.score.value) for point in near])
+                ends = [(point.score.low, point.score.high) for point in near]
+                if near and all(low is not None for low, _ in ends):
+                    low, high = zip(*ends, strict=True)
+                    colour = axes.get_lines()[-1].get_color()
+                    axes.fill_between([point.bpp for point in near], low, high, alpha=0.1, color=colour, linewidth=0)
+            axes.set_title(f"{table.recogniser}, coded at {table.coded_size} size, {table.pictures} pictures", size=8.5)
+            axes.set_xscale("log")
+            axes.set_xticks(_RATES, [f"{rate:g}" for rate in _RATES])
+            axes.set_xticks([], minor=True)
+            rates = [point.bpp for points in table.curves.values() for point in points if point.bpp <= _MOST_BPP]
+            axes.set_xlim(0.9 * min(rates, default=0.1), 1.1 * max(rates, default=1.0))
+
+        panels.append(Panel(f"{table.title} (%)", draw))
+    save_panels(path, panels, columns=3)
+
+
 def measured_curves(rows: Iterable[Row], metric: str) -> dict[str, Curve]:
     """Return the mean curves by label, in the metric's own direction, up to the largest rate worth drawing.
 
@@ -132,12 +166,17 @@ def draw_line(axes: Any, label: str, curve: Curve, **style: Any) -> None:
     axes.plot([rate for rate, _ in curve], [quality for _, quality in curve], label=label, **style)
 
 
-def save_panels(path: Path, panels: Sequence[Panel]) -> None:
-    """Draw one panel beside the other over the rate, with one legend. Raises UsageError as ``save_figure``."""
-    figure = new_figure(4.2 * len(panels) + 3.0, 4.8)
+def save_panels(path: Path, panels: Sequence[Panel], columns: int = 0) -> None:
+    """Draw the panels over the rate with one legend: one beside the other, or in rows of so many ``columns``.
+
+    Raises UsageError as ``save_figure``.
+    """
+    columns = min(columns or len(panels), len(panels))
+    rows = -(-len(panels) // columns)
+    figure = new_figure(4.2 * columns + 3.0, 4.8 * rows)
     legend: dict[str, Any] = {}
     for index, panel in enumerate(panels):
-        axes = figure.add_subplot(1, len(panels), index + 1, xlabel=_RATE, ylabel=panel.quality)
+        axes = figure.add_subplot(rows, columns, index + 1, xlabel=_RATE, ylabel=panel.quality)
         panel.draw(axes)
         axes.grid(alpha=0.3)
         if panel.inverted:

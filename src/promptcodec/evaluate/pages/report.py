@@ -24,7 +24,7 @@ def print_summary(summary: Summary, console: Console) -> None:
         console.print(printable(f"warning: {warning}"), markup=False, highlight=False, soft_wrap=True)
 
 
-def _table(title: str, left: int, *columns: str) -> Table:
+def table(title: str, left: int, *columns: str) -> Table:
     """Return the first ``left`` columns hold words, the others numbers."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
@@ -32,28 +32,28 @@ def _table(title: str, left: int, *columns: str) -> Table:
     return table
 
 
-def _word(name: str) -> Text:
+def word(name: str) -> Text:
     """Return a name, which may be that of a file, without what rich or a terminal would take for markup."""
     return Text(printable(name))
 
 
 def _curves(summary: Summary) -> Table:
     title = f"Means over {summary.pictures} pictures"
-    table = _table(title, 1, "codec", "setting", "pictures", "bpp", "PSNR dB", "MS-SSIM", "encode s", "decode s")
+    rows = table(title, 1, "codec", "setting", "pictures", "bpp", "PSNR dB", "MS-SSIM", "encode s", "decode s")
     for label, points in summary.curves.items():
         for point in points:
             similarity = "-" if point.ms_ssim is None else f"{point.ms_ssim:.4f}"
             quality = (f"{point.bpp:.4f}", f"{point.psnr:.2f}", similarity)
             seconds = (f"{point.encode_s:.3f}", f"{point.decode_s:.3f}")
-            table.add_row(_word(label), f"{point.setting:g}", str(point.pictures), *quality, *seconds)
-        table.add_section()
-    return table
+            rows.add_row(word(label), f"{point.setting:g}", str(point.pictures), *quality, *seconds)
+        rows.add_section()
+    return rows
 
 
 def _bd_rates(summary: Summary) -> Table:
     title = "Bjøntegaard differences: rate in % (negative: fewer bits), quality in the metric's unit (MS-SSIM in dB)"
-    table = _table(title, 3, "codec", "anchor", "metric", "pictures", "BD-rate", "overlap", "BD-quality", "overlap")
-    for column in table.columns[:3]:
+    rows = table(title, 3, "codec", "anchor", "metric", "pictures", "BD-rate", "overlap", "BD-quality", "overlap")
+    for column in rows.columns[:3]:
         column.no_wrap = True
     for entry in summary.bd_rates:
         result, quality = entry.result, entry.quality
@@ -61,18 +61,18 @@ def _bd_rates(summary: Summary) -> Table:
         difference = "-" if quality.quality is None else f"{quality.quality:+.3f}"
         pictures = "stored" if entry.pictures is None else str(entry.pictures)
         cells = (pictures, percent, f"{result.overlap:.0%}", difference, f"{quality.overlap:.0%}")
-        table.add_row(_word(entry.codec), _word(entry.anchor), entry.metric, *cells)
-    return table
+        rows.add_row(word(entry.codec), word(entry.anchor), entry.metric, *cells)
+    return rows
 
 
 def _equal_rates(summary: Summary) -> Table:
     title = "PSNR at equal rate"
-    table = _table(title, 2, "codec", "against", "bpp", "comparable pictures", "better on", "mean difference dB")
+    rows = table(title, 2, "codec", "against", "bpp", "comparable pictures", "better on", "mean difference dB")
     for entry in summary.equal_rates:
         difference = "-" if entry.psnr_difference is None else f"{entry.psnr_difference:+.2f}"
         cells = (f"{entry.bpp:g}", str(entry.comparable), str(entry.better), difference)
-        table.add_row(_word(entry.codec), _word(entry.anchor), *cells)
-    return table
+        rows.add_row(word(entry.codec), word(entry.anchor), *cells)
+    return rows
 
 
 def _bd_rate_warnings(summary: Summary) -> list[str]:

@@ -281,7 +281,7 @@ class DepthwiseMixer(nn.Module):
         return depthwise(self.conv, x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
-def depthwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
+def depthwise(conv: nn.Module, x: Tensor) -> Tensor:
     """Return ``conv(x)`` of (B, C, H, W), whose gradients are quickest with channels last.
 
     Under autocast in float32 all the same: in bfloat16 it takes twice as long, its weights' gradient five times.

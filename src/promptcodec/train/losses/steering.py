@@ -90,18 +90,22 @@ def quality_loss(out: dict[str, Any], x: Tensor, rate_lambda: Tensor) -> Tensor:
 
 
 def machine_loss(
-    out: dict[str, Any], x: Tensor, rate_lambda: Tensor, features: Features, scale: float = 1000.0
+    out: dict[str, Any], x: Tensor, rate_lambda: Tensor, distance: Distance, weight: float | Tensor = 1000.0
 ) -> Tensor:
-    """Compute paper 002's eq. 3: scale λ d + bpp, with the distance in a frozen recogniser's features.
+    """Compute paper 002's eq. 3: weight λ d + bpp, with the distance in a frozen recogniser's features.
 
-    Of its code: 1000.
+    Of its code: 1000. X_hat is clamped before it is recognised.
     """
-    distance = feature_distance(features, out["x_hat"], x)
-    return scale * rate_lambda * distance + rate_distortion(out, x).bpp
+    return weight * rate_lambda * distance(out["x_hat"].clamp(0, 1), x) + rate_distortion(out, x).bpp
 
 
 def transformed_loss(
-    out: dict[str, Any], x: Tensor, rate_lambda: Tensor, transformed: Tensor, target: Tensor, scale: float = 1000.0
+    out: dict[str, Any],
+    x: Tensor,
+    rate_lambda: Tensor,
+    transformed: Tensor,
+    target: Tensor,
+    weight: float | Tensor = 1000.0,
 ) -> Tensor:
     """Compute ``machine_loss`` for features ``transformed`` from ŷ without a picture between, against the recogniser's
     ``target`` of one level (channel selection, Liu et al. 2022).
@@ -110,16 +114,4 @@ def transformed_loss(
     """
     size = min(transformed.shape[2], target.shape[2]), min(transformed.shape[3], target.shape[3])
     transformed, target = (F.adaptive_avg_pool2d(t.float(), size) for t in (transformed, target))
-    return scale * rate_lambda * (transformed - target).square().flatten(1).mean(1) + rate_distortion(out, x).bpp
-
-
-def feature_distance(features: Features, x_hat: Tensor, x: Tensor) -> Tensor:
-    """Return the mean squared difference a level, then the mean of the levels, (B,).
-
-    X_hat is clamped before it is recognised.
-    """
-    with torch.no_grad():
-        target = features(x)
-    features_of_x_hat = features(x_hat.clamp(0, 1))
-    levels = [(a - b).square().flatten(1).mean(1) for a, b in zip(features_of_x_hat, target, strict=True)]
-    return torch.stack(levels).mean(0)
+    return weight * rate_lambda * (transformed - target).square().flatten(1).mean(1) + rate_distortion(out, x).bpp

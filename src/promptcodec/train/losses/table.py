@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -13,8 +14,10 @@ from promptcodec.model.rate_distortion import rate_distortion
 from promptcodec.quality.networks import FeatureNetwork
 from promptcodec.steer.controls import Controls
 from promptcodec.steer.methods.song import quality_to_lambda
+from promptcodec.tasks.recogniser import Recogniser
 from promptcodec.train.losses import steering as equations
 from promptcodec.train.losses.distortion import Distortion
+from promptcodec.train.losses.feature_balance import FeatureBalance
 
 Features = Literal["", "metric", "distortion", "recogniser"]
 
@@ -34,18 +37,18 @@ class LossTerms:
     """What a run's recipe hands to its loss.
 
     ``distortion``: that of models. ``metric``: a perceptual one, which counts ``weight`` times. ``recogniser``: a
-    frozen one, whose ``level`` an adapter's ``transform`` from ŷ stands for, where it has one. ``stabiliser``: what the
-    squared error counts beside a single metric, of its weight at look 0. ``machine_weight`` as in the recipe.
+    frozen one, whose ``level`` an adapter's ``transform`` from ŷ stands for, where it has one, and whose levels count
+    as ``balance`` says. ``stabiliser``: what the squared error counts beside a single metric, of its weight at look 0.
     """
 
     distortion: Distortion
     metric: equations.Distance | None = None
     weight: float = 1.0
-    recogniser: FeatureNetwork | None = None
+    recogniser: FeatureNetwork | Recogniser | None = None
+    balance: FeatureBalance | None = None
     level: int | None = None
     transform: Callable[[Tensor], Tensor] | None = None
     stabiliser: float = 0.0
-    machine_weight: float = 1000.0
 
 
 @dataclass(frozen=True)
@@ -100,12 +103,14 @@ def _quality(batch: LossInputs, _: LossTerms) -> Tensor:
 
 
 def _machine(batch: LossInputs, terms: LossTerms) -> Tensor:
-    out, x, recogniser = batch.out, batch.x, terms.recogniser
+    out, x, recogniser, balance = batch.out, batch.x, terms.recogniser, terms.balance
     assert recogniser is not None
+    assert balance is not None
     if terms.level is None or terms.transform is None:
-        return equations.machine_loss(out, x, batch.rate_lambda, recogniser, terms.machine_weight)
-    transformed, target = terms.transform(out["y_hat"]), recogniser(x)[terms.level]
-    return equations.transformed_loss(out, x, batch.rate_lambda, transformed, target, terms.machine_weight)
+        distance = partial(balance.distance, recogniser)
+        return equations.machine_loss(out, x, batch.rate_lambda, distance, balance.weight)
+    transformed, target = terms.transform(out["y_hat"]), recogniser(x)[terms.level] / balance.scales[terms.level]
+    return equations.transformed_loss(out, x, batch.rate_lambda, transformed, target, balance.weight)
 
 
 LOSSES: dict[str, Loss] = {

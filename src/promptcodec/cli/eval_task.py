@@ -1,0 +1,145 @@
+"""``promptcodec eval --task``: measure what recognisers still see in coded pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from promptcodec.batch import runtime
+from promptcodec.cli.streams import say_record
+from promptcodec.errors import UsageError
+from promptcodec.system.printable import printable
+
+if TYPE_CHECKING:
+    from promptcodec.evaluate.codecs.evaluated_codec import EvaluatedCodec
+    from promptcodec.evaluate.tasks.rows import CodedSize, TaskRow
+    from promptcodec.tasks.recogniser import Recogniser, Task
+
+DEFAULT_CODECS = ("promptcodec", "jpeg", "webp", "avif", "jpegxl")
+
+
+def run(
+    task: str,
+    sources: Sequence[str],
+    recognisers: Sequence[str],
+    coded_sizes: Sequence[str],
+    labels: Path | None,
+    networks: Path | None,
+    plan: Sequence[tuple[EvaluatedCodec, Sequence[float]]],
+    output: Path,
+    anchors: list[str] | None,
+    threads: int,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure what is new of ``plan``, print scores, intervals and comparisons, and draw them into ``plot``; with an
+    empty plan, only what the results hold.
+
+    Raises UsageError for what does not exist, PromptcodecError where a codec fails.
+    """
+    from rich.console import Console
+
+    from promptcodec.evaluate.pages.task_report import print_task_summary
+    from promptcodec.evaluate.results import RowsFile
+    from promptcodec.evaluate.tasks.rows import TaskRow
+    from promptcodec.evaluate.tasks.summary import summarise_task
+    from promptcodec.system.extras import import_extra
+
+    kind = _task(task)
+    runtime.prepare(threads)
+    import_extra("scipy.interpolate", "scipy")  # not after hours of measuring
+    if kind == "detect":
+        import_extra("pycocotools.mask", "pycocotools", "tasks")
+    if plot is not None:
+        import_extra("matplotlib.figure", "matplotlib")
+    results = RowsFile(output, TaskRow)
+    if plan:
+        opened = _open(kind, recognisers, networks)
+        paths, sizes = [Path(source) for source in sources], _sizes(coded_sizes)
+        if kind == "read":
+            sizes = sizes[-1:]  # the reader looks at pictures as they are: both sizes are one
+        with TemporaryDirectory() as prepared:
+            rows = _measured(results, paths, plan, opened, sizes, labels, kind, Path(prepared))
+    elif not output.exists():
+        raise UsageError(f"there is no results file {output}")
+    else:
+        rows = [row for row in results if row.task == kind and (not recognisers or row.recogniser in recognisers)]
+    summary = summarise_task(rows, anchors)
+    if plot is not None:
+        from promptcodec.evaluate.pages.plots import task_plot
+
+        task_plot(summary, plot)
+    if as_json:
+        say_record("eval", "task_summary", asdict(summary))
+    else:
+        print_task_summary(summary, Console())
+
+
+def _task(name: str) -> Task:
+    if name == "classify":
+        return "classify"
+    if name == "detect":
+        return "detect"
+    if name == "read":
+        return "read"
+    raise UsageError(f"--task is classify, detect or read, not {name!r}")
+
+
+def _sizes(names: Sequence[str]) -> list[CodedSize]:
+    sizes: list[CodedSize] = ["input", "native"]
+    if unknown := [name for name in names if name not in sizes]:
+        raise UsageError(f"--coded-size is input or native, not {unknown[0]!r}")
+    return [size for size in sizes if not names or size in names]
+
+
+def _open(task: Task, names: Sequence[str], networks: Path | None) -> list[Recogniser]:
+    from promptcodec.tasks.registry import DEFAULTS, open_recogniser
+
+    opened = [open_recogniser(name, networks) for name in dict.fromkeys(names or [DEFAULTS[task]])]
+    if others := [recogniser for recogniser in opened if recogniser.task != task]:
+        raise UsageError(f"{others[0].name} is for the task {others[0].task}, not {task}")
+    return opened
+
+
+def _measured(
+    results: object,
+    sources: list[Path],
+    plan: Sequence[tuple[EvaluatedCodec, Sequence[float]]],
+    recognisers: Sequence[Recogniser],
+    sizes: Sequence[CodedSize],
+    labels: Path | None,
+    task: Task,
+    prepared: Path,
+) -> list[TaskRow]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from promptcodec.evaluate.data.datasets import find_pictures
+    from promptcodec.evaluate.results import RowsFile
+    from promptcodec.evaluate.tasks.measure import measure
+    from promptcodec.evaluate.tasks.truth import read_truth
+    from promptcodec.evaluate.tasks.word_pictures import write_word_pictures
+
+    assert isinstance(results, RowsFile)
+    pictures, truth = find_pictures(sources), read_truth(task, sources, labels)
+    if task == "read" and not truth:
+        pictures = write_word_pictures(pictures, prepared)
+        truth = read_truth(task, [prepared])
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    each = 1 + sum(len(settings) for _, settings in plan)
+    rows = {}
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("measuring", total=len(pictures) * len(sizes) * len(recognisers) * each)
+        for row in measure(pictures, plan, recognisers, sizes, results, truth):
+            rows[row.key] = row  # the same picture may lie in the set twice
+            progress.update(bar, advance=1, description=printable(f"{row.picture} {row.codec} {row.setting:g}"))
+    return list(rows.values())

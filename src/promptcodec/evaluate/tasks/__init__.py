@@ -1,0 +1,1 @@
+"""Codecs by what recognisers still see in their pictures."""

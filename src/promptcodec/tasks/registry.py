@@ -1,0 +1,116 @@
+"""Which recognisers there are by name, and how a user's own is opened."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+from promptcodec.errors import UsageError
+from promptcodec.tasks.recogniser import Recogniser, Task
+
+Open = Callable[[str, Path | None], Recogniser]
+
+
+def _efficientnet_lite(name: str, folder: Path | None) -> Recogniser:
+    from promptcodec.tasks.efficientnet_lite import EfficientNetLite, source
+
+    variant = int(name[-1])
+    return EfficientNetLite(variant, source(variant).find(name, folder))
+
+
+def _yolox_nano(name: str, folder: Path | None) -> Recogniser:
+    from promptcodec.tasks.yolox import SOURCE, YoloxNano
+
+    return YoloxNano(SOURCE.find(name, folder))
+
+
+def _resnet(name: str, folder: Path | None) -> Recogniser:
+    from promptcodec.tasks.resnet import SOURCE, ResNet50
+
+    return ResNet50(SOURCE.find(name, folder))
+
+
+def _rcnn(name: str, folder: Path | None) -> Recogniser:
+    from promptcodec.tasks.rcnn import SOURCES, Rcnn
+
+    return Rcnn(name == "mask-rcnn", SOURCES[name].find(name, folder))
+
+
+def _rapidocr(name: str, folder: Path | None) -> Recogniser:
+    from promptcodec.tasks.rapidocr import RapidOcr
+
+    return RapidOcr()
+
+
+RECOGNISERS: dict[str, tuple[Task, Open]] = {
+    **{f"efficientnet-lite{variant}": ("classify", _efficientnet_lite) for variant in range(5)},
+    "resnet50": ("classify", _resnet),
+    "yolox-nano": ("detect", _yolox_nano),
+    "faster-rcnn": ("detect", _rcnn),
+    "mask-rcnn": ("detect", _rcnn),
+    "rapidocr": ("read", _rapidocr),
+}
+DEFAULTS: dict[Task, str] = {"classify": "efficientnet-lite2", "detect": "yolox-nano", "read": "rapidocr"}
+"""What a task is measured with where nothing is said."""
+
+
+def is_recogniser(name: str) -> bool:
+    """Tell whether a name is one for ``open_recogniser``, and not the path of a file of weights."""
+    return name in RECOGNISERS or (":" in name and not Path(name).is_file())
+
+
+def open_recogniser(name: str, folder: Path | None = None) -> Recogniser:
+    """Open a recogniser by its name in RECOGNISERS, or a user's own: ``FILE.py:CLASS`` or ``MODULE:CLASS``, whose code
+    is run.
+
+    ``folder``: of weight files, before installed packages. Raises UsageError for unknown names, missing weights, and
+    classes that are no ``Recogniser``.
+    """
+    if name in RECOGNISERS:
+        recogniser = RECOGNISERS[name][1](name, folder)
+        recogniser.name = name
+        return recogniser
+    place, colon, class_name = name.rpartition(":")
+    if not colon:
+        raise UsageError(
+            f"there is no recogniser {name!r} (known: {', '.join(RECOGNISERS)}; your own: FILE.py:CLASS or "
+            "MODULE:CLASS)"
+        )
+    module = _run_file(Path(place)) if place.endswith(".py") else _import(place)
+    cls = getattr(module, class_name, None)
+    if not inspect.isclass(cls) or not issubclass(cls, Recogniser):
+        raise UsageError(f"{place} has no class {class_name} that derives from promptcodec.tasks.recogniser.Recogniser")
+    recogniser = cls()
+    recogniser.eval().requires_grad_(False)
+    recogniser.name = recogniser.name or f"{Path(place).stem}:{class_name}"
+    recogniser.weights = recogniser.weights or _fingerprint(recogniser)
+    return recogniser
+
+
+def _run_file(path: Path) -> ModuleType:
+    spec = spec_from_file_location(path.stem, path) if path.is_file() else None
+    if spec is None or spec.loader is None:
+        raise UsageError(f"there is no file {path} with a recogniser")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise UsageError(f"the module {name!r} of a recogniser cannot be imported: {error}") from error
+
+
+def _fingerprint(recogniser: Recogniser) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(recogniser.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().float().numpy().tobytes())
+    return digest.hexdigest()[:16]
