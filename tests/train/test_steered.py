@@ -335,3 +335,14 @@ def test_recipes_that_make_no_sense(changes, message) -> None:
 def test_runs_that_make_no_sense(changes, message, recipe, base, tmp_path) -> None:
     with pytest.raises(UsageError, match=message):
         build_trainer(steered(recipe, base, **changes), tmp_path / "run", say=lambda _: None)
+
+
+def test_features_of_a_recogniser_by_name(recipe, base, tmp_path) -> None:
+    example = Path(__file__).parents[2] / "examples" / "own_recogniser.py"
+    changes = {"adapter": RATE, "objective": "machine", "features": f"{example}:TwoScales"}
+    trainer = trained(steered(recipe, base, **changes), tmp_path / "run", 2)
+    notes = trainer.task.notes()
+    assert (notes["recogniser"], len(notes["feature_scales"])) == ("own_recogniser:TwoScales", 2)
+    assert not any("fine" in name for name in trainer.state()["model"])  # the recogniser is no part of what is kept
+    with pytest.raises(UsageError, match="has no class Nothing"):
+        build_trainer(steered(recipe, base, **changes | {"features": f"{example}:Nothing"}), tmp_path / "other")
