@@ -53,8 +53,10 @@ class AdapterLibrary:
         adapters = self._taking(self.load(request.adapters), request.settings, request.maps)
         steps = {stored.base_step: stored for stored in adapters if stored.base_step is not None}
         if len(steps) > 1:
-            told = " and ".join(f"{s.name} at λ = {s.base_lambda:g}" for s in steps.values())
-            raise UsageError(f"these adapters were trained at different rates of the base: {told}; take those of one")
+            trained = " and ".join(f"{s.name} at λ = {s.base_lambda:g}" for s in steps.values())
+            raise UsageError(
+                f"these adapters were trained at different rates of the base: {trained}; take those of one"
+            )
         carried = "rate" not in request.settings and any("rate" in stored.adapter.takes for stored in adapters)
         return next(iter(steps), None), carried
 

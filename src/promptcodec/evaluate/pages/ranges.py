@@ -85,8 +85,8 @@ def _methods(rows: Sequence[Row], metric: str) -> list[Method]:
         methods.setdefault(key, {})[setting] = curves[label]
     several = {name for name in names.values() if list(names.values()).count(name) > 1}
     return [
-        Method(_name(key, names[key], several), dict(sorted(found.items(), key=lambda item: _order(item[0]))))
-        for key, found in methods.items()
+        Method(_name(key, names[key], several), dict(sorted(settings.items(), key=lambda item: _order(item[0]))))
+        for key, settings in methods.items()
     ]
 
 
