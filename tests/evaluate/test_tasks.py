@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
+from promptcodec.cli import eval_task
 from promptcodec.errors import UsageError
-from promptcodec.evaluate.codecs.registry import open_codec
+from promptcodec.evaluate.codecs.registry import open_codec, peers
 from promptcodec.evaluate.results import RowsFile
 from promptcodec.evaluate.tasks.average_precision import AveragePrecision
 from promptcodec.evaluate.tasks.measure import measure
@@ -27,6 +26,9 @@ from promptcodec.evaluate.tasks.summary import summarise_task
 from promptcodec.evaluate.tasks.truth import read_truth
 from promptcodec.tasks.recogniser import Objects
 from promptcodec.tasks.registry import open_recogniser
+
+coco = pytest.importorskip("pycocotools.coco", reason="needs pycocotools, of the extra tasks")
+cocoeval = pytest.importorskip("pycocotools.cocoeval")
 
 Run = Callable[..., tuple[int, str, str]]
 EXAMPLE = f"{Path(__file__).parents[2]}/examples/own_recogniser.py:TwoScales"
@@ -66,7 +68,7 @@ def by_pycocotools(truths: list[dict[str, Any]], predictions: list[dict[str, Any
     def sides(box: list[float]) -> list[float]:
         return [box[0], box[1], box[2] - box[0], box[3] - box[1]]
 
-    reference = COCO()
+    reference = coco.COCO()
     annotations = [
         {"image_id": n, "category_id": c, "bbox": sides(b), "area": 1.0, "iscrowd": 0}
         for n, one in enumerate(truths)
@@ -84,7 +86,7 @@ def by_pycocotools(truths: list[dict[str, Any]], predictions: list[dict[str, Any
             for n, one in enumerate(predictions)
             for b, s, c in zip(one["boxes"], one["scores"], one["categories"], strict=True)
         ]
-        evaluation = COCOeval(reference, reference.loadRes(detections), "bbox")
+        evaluation = cocoeval.COCOeval(reference, reference.loadRes(detections), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -243,6 +245,13 @@ def test_what_makes_no_sense(options: list[str], message: str, pictures: Path, t
     assert code == 2
     assert message in error.replace("\n", " ")
     assert not (tmp_path / "r").exists()
+
+
+def test_vvc_is_measured_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for installed in (True, False):
+        monkeypatch.setattr(eval_task, "find_spec", lambda _, installed=installed: installed or None)
+        assert ("vvc" in eval_task.default_codecs()) == installed
+        assert all(name == "promptcodec" or name in peers() for name in eval_task.default_codecs())
 
 
 def test_labels_that_are_none(tmp_path: Path) -> None:

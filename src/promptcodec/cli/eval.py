@@ -139,7 +139,7 @@ def command(
                    "--jobs": jobs > 1}  # fmt: skip
         if unfit := [name for name, value in refused.items() if value]:
             raise UsageError(f"{unfit[0]} does not go with --task")
-        names = options.names_of("--codec", codecs) or list(eval_task.DEFAULT_CODECS)
+        names = options.names_of("--codec", codecs) or eval_task.default_codecs()
         eval_task.run(
             task, dataset or [], options.names_of("--recogniser", recognisers), coded_sizes or [], labels, networks,
             [] if summary_only else plan(names, qualities or []), output, _anchors(anchors), threads, plot, as_json,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     from promptcodec.tasks.recogniser import Recogniser, Task
 
 DEFAULT_CODECS = ("promptcodec", "jpeg", "webp", "avif", "jpegxl")
+_WITH_PEERS = ("vvc",)
+
+
+def default_codecs() -> list[str]:
+    """Return the codecs that are measured where none is named: VVC too, where its encoder is installed."""
+    return [*DEFAULT_CODECS, *(_WITH_PEERS if find_spec("imageio_ffmpeg") else ())]
 
 
 def run(
