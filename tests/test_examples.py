@@ -87,4 +87,5 @@ def test_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("program", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_programs_are_short_and_tested(program: Path) -> None:
     assert len(program.read_text(encoding="utf-8").splitlines()) < 50
-    assert f'run("{program.name}"' in Path(__file__).read_text(encoding="utf-8")
+    tests = (path.read_text(encoding="utf-8") for path in Path(__file__).parent.rglob("test_*.py"))
+    assert any(program.name in text for text in tests)
