@@ -51,7 +51,7 @@ class AdapterLibrary:
         Raises UsageError where they were trained at different ones, and as ``attach``.
         """
         adapters = self._taking(self.load(request.adapters), request.settings, request.maps)
-        steps = {stored.base_step: stored for stored in adapters if stored.base_step is not None}
+        steps = {stored.base_step: stored for stored in adapters if stored.base_lambda}
         if len(steps) > 1:
             trained = " and ".join(f"{s.name} at λ = {s.base_lambda:g}" for s in steps.values())
             raise UsageError(
