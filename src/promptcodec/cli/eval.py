@@ -11,9 +11,9 @@ import typer
 
 from promptcodec.batch import runtime
 from promptcodec.cli import completion, eval_task, options
+from promptcodec.cli.progress import measuring
 from promptcodec.cli.streams import say, say_record
 from promptcodec.errors import UsageError
-from promptcodec.system.printable import printable
 
 if TYPE_CHECKING:
     from promptcodec.evaluate.bdrate import Method
@@ -276,30 +276,18 @@ def _measured_rows(
     jobs: int,
 ) -> list[Row]:
     """Measure what is new, with a progress bar on a terminal, and return the rows of this plan."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from promptcodec.evaluate.data.datasets import find_masks
     from promptcodec.evaluate.runner import measure
 
     if not pictures:
         raise UsageError("no pictures: name a folder or picture files")
     mask_of = None if masks is None else find_masks(masks, pictures)
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    of_key = {codec.key(setting): codec for codec, settings in codecs for setting in settings}
+    by_key = {codec.key(setting): codec for codec, settings in codecs for setting in settings}
+    total = len(pictures) * sum(len(settings) for _, settings in codecs)
     rows = {}
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("measuring", total=len(pictures) * sum(len(settings) for _, settings in codecs))
-        for row in measure(pictures, codecs, results, judge, mask_of, jobs):
-            codec = of_key[row.key[0]]  # which rows of earlier runs may not say as they are opened now
-            rows[row.key] = replace(row, spec=codec.spec, parameters=codec.parameters)  # pictures may lie there twice
-            progress.update(task, advance=1, description=printable(f"{row.picture} {row.codec} {row.setting:g}"))
+    for row in measuring(measure(pictures, codecs, results, judge, mask_of, jobs), total):
+        codec = by_key[row.key[0]]  # which rows of earlier runs may not say as they are opened now
+        rows[row.key] = replace(row, spec=codec.spec, parameters=codec.parameters)  # pictures may lie there twice
     return list(rows.values())
 
 

@@ -10,9 +10,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from promptcodec.batch import runtime
+from promptcodec.cli.progress import measuring
 from promptcodec.cli.streams import say_record
 from promptcodec.errors import UsageError
-from promptcodec.system.printable import printable
 
 if TYPE_CHECKING:
     from promptcodec.evaluate.codecs.evaluated_codec import EvaluatedCodec
@@ -121,9 +121,6 @@ def _measured(
     task: Task,
     prepared: Path,
 ) -> list[TaskRow]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from promptcodec.evaluate.data.datasets import find_pictures
     from promptcodec.evaluate.results import RowsFile
     from promptcodec.evaluate.tasks.measure import measure
@@ -135,18 +132,8 @@ def _measured(
     if task == "read" and not truth:
         pictures = write_word_pictures(pictures, prepared)
         truth = read_truth(task, [prepared])
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
     each = 1 + sum(len(settings) for _, settings in plan)
-    rows = {}
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("measuring", total=len(pictures) * len(sizes) * len(recognisers) * each)
-        for row in measure(pictures, plan, recognisers, sizes, results, truth):
-            rows[row.key] = row  # the same picture may lie in the set twice
-            progress.update(bar, advance=1, description=printable(f"{row.picture} {row.codec} {row.setting:g}"))
-    return list(rows.values())
+    rows = measure(pictures, plan, recognisers, sizes, results, truth)
+    total = len(pictures) * len(sizes) * len(recognisers) * each
+    # The same picture may lie in the set twice.
+    return list({row.key: row for row in measuring(rows, total)}.values())

@@ -1,15 +1,22 @@
-"""A progress bar for people at a terminal who have waited two seconds; nothing for anybody else."""
+"""Progress bars for people at a terminal; of files only after two seconds, and nothing for anybody else."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Iterator
 from threading import Lock, Timer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from promptcodec.system.informing import only_informs
+from promptcodec.system.printable import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+    from promptcodec.evaluate.results import Row
+    from promptcodec.evaluate.tasks.rows import TaskRow
+
+    AnyRow = TypeVar("AnyRow", Row, TaskRow)
 
 DELAY = 2.0  # seconds
 _guarded = only_informs("the progress bar")
@@ -87,3 +94,17 @@ class ProgressBar:
             progress.start()
             self._progress = progress
             self._update()
+
+
+def measuring(rows: Iterable[AnyRow], total: int) -> Iterator[AnyRow]:
+    """Yield the rows of a measurement as they come, under a bar at a terminal that counts them up to ``total``."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("measuring", total=total)
+        for row in rows:
+            yield row
+            progress.update(bar, advance=1, description=printable(f"{row.picture} {row.codec} {row.setting:g}"))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.metrics import METRICS
@@ -58,12 +59,10 @@ def bd_bars(summary: Summary, codec: str, path: Path) -> None:
         first = first or axes
         percents = {e.anchor: e.result.percent or 0.0 for e in entries if e.metric == metric}
         values = [percents.get(anchor, 0.0) for anchor in anchors]
-        bars = axes.barh(anchors, values, color=["tab:green" if value < 0 else "tab:red" for value in values])
         texts = [f"{percents[anchor]:+.0f}" if anchor in percents else "" for anchor in anchors]
-        axes.bar_label(bars, texts, padding=2, fontsize=8)
-        axes.axvline(0, color="black", linewidth=0.8)
+        colours = ["tab:green" if value < 0 else "tab:red" for value in values]
+        _draw_bars(axes, anchors, values, texts, colours, named=index == 0)
         axes.margins(x=0.2)
-        axes.tick_params(labelsize=8, labelleft=index == 0)
     assert first is not None
     first.invert_yaxis()
     save_figure(figure, path)
@@ -95,15 +94,23 @@ def storage_bars(summary: Summary, anchor: str, path: Path) -> None:
             values = {codec: summary.parameters[codec] / 1e6 for codec in codecs if codec in summary.parameters}
             colours = ["tab:blue"] * len(codecs)
             form = "{:.2f}"
-        bars = axes.barh(codecs, [values.get(codec) or 0.0 for codec in codecs], color=colours)
         texts = ["–" if (value := values.get(codec)) is None else form.format(value) for codec in codecs]
-        axes.bar_label(bars, texts, padding=2, fontsize=8)
-        axes.axvline(0, color="black", linewidth=0.8)
+        _draw_bars(axes, codecs, [values.get(codec) or 0.0 for codec in codecs], texts, colours, named=index == 0)
         axes.margins(x=0.25)
-        axes.tick_params(labelsize=8, labelleft=index == 0)
     assert first is not None
     first.invert_yaxis()
     save_figure(figure, path)
+
+
+def _draw_bars(
+    axes: Any, names: Sequence[str], lengths: Sequence[float], texts: Sequence[str], colours: Sequence[str], named: bool
+) -> None:
+    """Draw a panel of horizontal bars from zero with a text at the end of each; ``named``: whether their names stand
+    at the left.
+    """
+    axes.bar_label(axes.barh(names, lengths, color=colours), texts, padding=2, fontsize=8)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.tick_params(labelsize=8, labelleft=named)
 
 
 def latency_plot(measured: Mapping[str, Speed], anchor: str, path: Path) -> None:
