@@ -51,9 +51,9 @@ def fit(points: Sequence[tuple[int, float]]) -> PowerLaw:
     return PowerLaw(float(np.exp(offset)), float(-slope))
 
 
-def left_out(points: Sequence[tuple[int, float]]) -> list[PowerLaw]:
-    """The laws of all points but one each."""
-    return [fit([*points[:i], *points[i + 1 :]]) for i in range(len(points))]
+def shortened(points: Sequence[tuple[int, float]]) -> list[PowerLaw]:
+    """The laws that the first half of the points gave, and each later one added."""
+    return [fit(points[:count]) for count in range(max(3, len(points) // 2), len(points) + 1)]
 
 
 def rates(run: str, dataset: str) -> Points:
@@ -102,7 +102,7 @@ def main() -> None:
     options = parser.parse_args()
     nano, trunk, decayed = (rates(run, options.dataset) for run in ("nano", "small", "small-decayed"))
     settled = [point for point in trunk if point[0] > options.skip]
-    law, others = fit(settled), left_out(settled)
+    law, others = fit(settled), shortened(settled)
     rows: list[Sequence[object]] = [[f"{crops:,}", percent(rate), percent(law.at(crops))] for crops, rate in trunk]
     rows += [[f"{crops:,}, learning rate fallen to zero", percent(rate), "-"] for crops, rate in decayed]
     for crops in options.crops:
@@ -111,7 +111,8 @@ def main() -> None:
     text = (
         f"Rate of `small` at equal PSNR against `nano` 0.5 on the validation crops. The law is fitted to the "
         f"{len(settled)} rows after {options.skip:,} crops, at a constant learning rate: rate ∝ crops^−{law.b:.4f}; in "
-        "brackets the range of the laws with any one of the rows left out.\n\n"
+        "brackets what the first half of these rows predicted, and each later one added: how far the law has moved, "
+        "not how far it may yet.\n\n"
     )
     replace_marked(PAGE, "rate-law", text + table(["crops of `small`", "measured", "power law"], rows))
     draw(nano, trunk, decayed, law, max(options.crops))

@@ -116,17 +116,30 @@ def busy_share(ends: list[tuple[float, ShardRecord]]) -> float:
 
 
 def page_table(runs: list[dict[str, Any]]) -> str:
-    """Medians over the turns of each engine, and the long run."""
+    """Medians over the turns of each engine, and the long run; what each turn was of local's of the same turn."""
     *turns, level = runs
-    head = ["engine", "pictures", "a second", "of local's", "busy", "start, seconds", "MiB early", "MiB at the end"]
+    head = [
+        "engine",
+        "pictures",
+        "a second",
+        "of local's, turn by turn",
+        "busy",
+        "start, seconds",
+        "MiB early",
+        "MiB at the end",
+    ]
     numbers = [key for key in runs[0] if key != "engine"]
     medians = {
         engine: {key: statistics.median(run[key] for run in turns if run["engine"] == engine) for key in numbers}
         for engine in ENGINES
     } | {"ray, for long": level}
-    local = medians["local"]["a_second"]
+    speeds = {engine: [run["a_second"] for run in turns if run["engine"] == engine] for engine in ENGINES}
+    shares = {
+        engine: ", ".join(f"{100 * own / local:.0f}" for own, local in zip(each, speeds["local"], strict=True)) + " %"
+        for engine, each in speeds.items()
+    }
     body = [
-        [engine, f"{m['pictures']:,.0f}", f"{m['a_second']:.1f}", f"{100 * m['a_second'] / local:.0f} %",
+        [engine, f"{m['pictures']:,.0f}", f"{m['a_second']:.1f}", shares.get(engine, ""),
          *([f"{100 * m['busy']:.1f} %", f"{m['start_s']:.1f}", f"{m['first_mib']:.0f}", f"{m['last_mib']:.0f}"]
            if m["busy"] else ["", f"{m['start_s']:.1f}", "", ""])]
         for engine, m in medians.items()

@@ -23,6 +23,7 @@ class Made(EvaluatedCodec):
 
     def __init__(self, extremes, whole):
         self.extremes, self.whole_settings, self.calls = extremes, whole, 0
+        self.quality_scale = whole
 
     def check(self, quality):
         pass
@@ -46,10 +47,11 @@ def test_closest_setting(size):
     assert reached == pytest.approx(min(max(size, 1360), 901_000), rel=0.01)
 
 
-def test_closest_setting_of_qualities_that_are_no_whole_numbers(photo):
+@pytest.mark.parametrize("quality", [37.3, 83.1])
+def test_closest_setting_of_qualities_that_are_no_whole_numbers(photo, quality):
     codec = open_codec("promptcodec:nano")
-    size = len(codec.encode(photo, 37.3))
-    assert closest_setting(codec, photo, size) == pytest.approx(37.3, abs=0.6)
+    size = len(codec.encode(photo, quality))
+    assert closest_setting(codec, photo, size) == pytest.approx(quality, abs=0.6)
 
 
 def test_real_codecs_come_close(photo):
@@ -99,12 +101,12 @@ def test_command(tmp_path, photo, monkeypatch, capsys):
     assert code == 0
     assert "vs ours" in said.out
     assert run("--codec", "nonsense", "--overwrite")[0] == 2
-    region = ("--roi", "20,20,64,64", "--look", 1, "--adapter", "region", "--adapter", "look")
+    region = ("--roi", "20,20,64,64", "--look", 1, "--adapter", "look")  # the package has a region
     steered = ("--codec", "promptcodec:nano+look@look=0", "--target-size", "5k", "--json", "--overwrite")
     code, said = run(*region, *steered)
     assert code == 0
     rows = [json.loads(line) for line in said.out.splitlines()]
-    assert [row["codec"] for row in rows] == ["promptcodec:nano+region+look@look=1", "promptcodec:nano+look@look=0"]
+    assert [row["codec"] for row in rows] == ["promptcodec:nano+look+region@look=1", "promptcodec:nano+look@look=0"]
     assert rows[1]["bytes"] == pytest.approx(rows[0]["bytes"], rel=0.02)
     assert 4900 <= rows[0]["bytes"] <= 5000
     assert rows[0]["scores"]["psnr_inside"] > rows[1]["scores"]["psnr_inside"] + 0.5

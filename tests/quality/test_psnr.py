@@ -44,14 +44,14 @@ def test_weighted_psnr(photo):
     worse = photo.copy()
     worse[:, :100] ^= 1
     assert weighted_psnr(photo, worse, mask) == pytest.approx(psnr(photo[:, :100], worse[:, :100]))
-    assert weighted_psnr(photo, worse, mask, 0, 1) == CEILING
+    assert weighted_psnr(photo, worse, mask, (0, 1)) == CEILING
     full = np.full_like(mask, 255)
     assert weighted_psnr(photo, worse, full) == pytest.approx(psnr(photo, worse))
-    assert weighted_psnr(photo, worse, full, 0, 1) is None
+    assert weighted_psnr(photo, worse, full, (0, 1)) is None
     # Pixels count, not regions: 100 columns of weight 0.8 and the others of 0.2.
     errors = [10 ** (-psnr(a, b) / 10) for a, b in ((photo[:, :100], worse[:, :100]), (photo[:, 100:], worse[:, 100:]))]
     inside, outside = 0.8 * 100, 0.2 * (photo.shape[1] - 100)
     expected = (inside * errors[0] + outside * errors[1]) / (inside + outside)
-    assert weighted_psnr(photo, worse, mask, 0.8, 0.2) == pytest.approx(-10 * np.log10(expected), abs=1e-3)
+    assert weighted_psnr(photo, worse, mask, (0.8, 0.2)) == pytest.approx(-10 * np.log10(expected), abs=1e-3)
     with pytest.raises(ImageError, match="mask"):
         weighted_psnr(photo, worse, mask[1:])

@@ -125,9 +125,9 @@ def test_another_quality_is_refused(codec, files, photo):
     data = codec.encode(photo, **steered)
     assert unpack(data).header.q == STEP
     assert data == codec.encode(photo, 100 * STEP / Q_STEPS, **steered)
-    with pytest.raises(UsageError, match=r"quality 50 is not one for these adapters: .* on nano at quality 42\.6"):
+    with pytest.raises(UsageError, match=r"quality 50 cannot be used with these adapters: .* on nano at quality 42\.6"):
         codec.encode(photo, 50, **steered)
-    with pytest.raises(UsageError, match="the target is not one for these adapters"):
+    with pytest.raises(UsageError, match="the target cannot be used with these adapters"):
         codec.encode(photo, target=Target("size", 4000), **steered)
     with pytest.raises(UsageError, match=r"different rates of the base: fixed at λ = 0.0067 and other at λ = 0.025"):
         codec.encode(photo, adapters=[files / "fixed", files / "other"], settings={"look": 0.5})

@@ -85,6 +85,8 @@ def test_the_queue_has_every_run_of_the_figures() -> None:
         assert (run.start, recipe.fixed_lambda, recipe.patch) == (base, float(rate), 256), name
         assert (recipe.crops, recipe.quantisation) == ("plain", "noise"), name
 
+    for rate in lambdas:
+        is_trained(f"tic-{rate}", "base-stage1", rate)
     for before in lambdas:  # 001, Table 1: six λ0 to five rates each
         for rate in set(lambdas) - {before}:
             name = f"lpm-{rate}" if before == "0.0067" else f"lpm-from-{before}-{rate}"
@@ -92,6 +94,7 @@ def test_the_queue_has_every_run_of_the_figures() -> None:
     for share in ("0.5", "0.1", "0.01"):  # Fig. 8
         for rate in lambdas:
             assert dict(runs[f"tic-{rate}-share-{share}"].changes)["share"] == float(share)
+            is_trained(f"tic-{rate}-share-{share}", "base-stage1", rate)
             if rate != "0.0067":
                 is_trained(f"lpm-{rate}-share-{share}", "tic-0.0067", rate)
     for rate in lambdas[:4]:  # 000: the four R_λ

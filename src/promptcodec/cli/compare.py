@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,7 @@ from promptcodec.system.special_files import is_stream
 
 if TYPE_CHECKING:
     from promptcodec.bitstream.tiling import Rect
+    from promptcodec.codec.adapters import AdapterSource
     from promptcodec.evaluate.codecs.evaluated_codec import EvaluatedCodec
     from promptcodec.evaluate.compare import Contender
     from promptcodec.evaluate.data.datasets import PictureFile
@@ -84,7 +86,7 @@ def command(
     check_crop(area, pixels)  # not after a minute of encoding
     mask = None if roi is None else options.mask_of(roi, *pixels.shape[:2])
     controls = dict(options.settings_of(look, set_))
-    ours = OurCodec(model, _adapters(adapter, mask is not None, controls), controls)
+    ours = OurCodec(model, _adapters(model, adapter or (), controls, mask is not None), controls)
     setting = ours.settings[0] if len(ours.settings) == 1 else DEFAULT_QUALITY
     setting = setting if quality is None else quality
     ours.check(setting)
@@ -102,11 +104,17 @@ def command(
         say(f"crops: {output}")
 
 
-def _adapters(named: list[str] | None, region: bool, controls: dict[str, float]) -> list[str]:
-    """Return the adapters, and where none is named those in the package for a region and for the look."""
-    if named:
-        return [str(name) for name in named]
-    return [*(["region"] if region else []), *(["look"] if "look" in controls else [])]
+def _adapters(
+    model: str | None, named: Sequence[str], controls: Mapping[str, float], region: bool
+) -> Sequence[AdapterSource]:
+    """Return the adapters that ``encode`` would attach: those named, and of the package what none of them takes."""
+    from promptcodec.api import load
+    from promptcodec.codec.adapters import Request
+    from promptcodec.steer.library import AdapterLibrary
+
+    settings = {name: value for name, value in controls.items() if name != "effort"}
+    library, maps = load(model).adapters, {"roi": 1.0} if region else {}
+    return library.taking(Request(tuple(named), settings, maps)) if isinstance(library, AdapterLibrary) else named
 
 
 def _judge(region: bool) -> Judge:

@@ -136,7 +136,7 @@ def command(
 
     if task is not None:
         refused = {"--metric": metrics, "--masks": masks, "--curve": curves, "--compressai": compressai,
-                   "--jobs": jobs > 1}  # fmt: skip
+                   "--jobs": jobs > 1, "--family": families}  # fmt: skip
         if unfit := [name for name, value in refused.items() if value]:
             raise UsageError(f"{unfit[0]} does not go with --task")
         names = options.names_of("--codec", codecs) or eval_task.default_codecs()
@@ -146,7 +146,7 @@ def command(
         )  # fmt: skip
         return
     if recognisers or coded_sizes or labels is not None:
-        raise UsageError("--recogniser, --coded-size and --labels want a --task")
+        raise UsageError("--recogniser, --coded-size and --labels need --task")
     metric, differences = _metric(plot_metric), _method(method)
     stored = [open_curve(name) for name in options.names_of("--curve", curves)]
     names = options.names_of("--codec", codecs) or list(DEFAULT_CODECS)
@@ -166,7 +166,7 @@ def command(
             judge = _judge(measures, networks, masks)
             rows = _measured_rows(results, pictures, plan(names, qualities or []), judge, masks, jobs)
 
-    rows = as_curves(rows, joined)
+    rows = as_curves(rows, joined, set(against or ()))
     summary = summarise(rows, against, stored, differences)
     if compressai is not None:
         _export(summary, compressai)
@@ -286,7 +286,7 @@ def _measured_rows(
     total = len(pictures) * sum(len(settings) for _, settings in codecs)
     rows = {}
     for row in measuring(measure(pictures, codecs, results, judge, mask_of, jobs), total):
-        codec = by_key[row.key[0]]  # which rows of earlier runs may not say as they are opened now
+        codec = by_key[row.key[0]]  # rows of earlier runs may lack these, or state another path
         rows[row.key] = replace(row, spec=codec.spec, parameters=codec.parameters)  # pictures may lie there twice
     return list(rows.values())
 

@@ -86,7 +86,8 @@ def command(
         points = speeds(read_rows(results[0]), read_rows(results[1]), open_curve(anchor))
         figures.latency_plot(points, anchor, output)
         return
-    rows = as_curves([row for path in results for row in read_rows(path)], read_families(families or []))
+    measured = [row for path in results for row in read_rows(path)]
+    rows = as_curves(measured, read_families(families or []), {*selected, anchor})
     if kind == "bars":
         summary = summarise(rows, stored=stored)
         ours = selected or [label for label in summary.curves if is_ours(label)]

@@ -106,8 +106,9 @@ class AdapterLibrary(Protocol):
         """
 
     def rate_of(self, request: Request) -> tuple[int | None, bool]:
-        """Return the rate step of the base at which the adapters of ``request`` were trained, None where that is no
-        matter, and whether one of them carries the rate, as a scalar ``rate`` that the request leaves open.
+        """Return the rate step of the base at which the adapters of ``request`` were trained, None if they were trained
+        at every rate or the base has only one, and whether one of them carries the rate, as a scalar ``rate`` that the
+        request leaves open.
 
         Raises UsageError where they were trained at different ones, and as ``attach``.
         """

@@ -84,15 +84,17 @@ class Codec:
         """Encode ``image`` (path, file object, bytes, PIL image, NumPy array or tensor) into a .ptc file.
 
         ``quality``: 0 (smallest) to 100 (best), 50 by default; or a ``target``, whose quality is searched: the picture
-        is analysed once. ``strip`` leaves out EXIF and XMP; ``source_hash`` (8 bytes) is stored for programs that
-        compare.
+        is analysed once, or for each trial if an adapter that acts in the analysis takes the rate. ``strip`` leaves out
+        EXIF and XMP; ``source_hash`` (8 bytes) is stored for programs that compare.
 
         ``adapters``: files, or names of those in the package, in the order in which they act; what no given adapter
         takes goes to one of the package that does. ``settings``: scalars by name, in [0, 1]; ``look`` is the one of
         that name. ``maps``: maps by name, each a grey picture or array (H, W) of any size, ``x,y,w,h`` in pixels, a
         number for everywhere, or a tensor (1, 1, H, W) in [0, 1]; ``roi``, what matters most, is the one of that name.
-        Quality and ``target`` set the base's rate, or, where an adapter takes the setting ``rate``, which is then left
-        out, that one: of a base of one rate, or with adapters that were trained at one, that alone, else both.
+        ``quality`` and ``target`` set the rate of the base. If an attached adapter takes the scalar ``rate`` and
+        ``settings`` does not give it, they set that scalar: in place of the base's rate if the base has only one, or if
+        the adapters were trained at one; otherwise together with it. Adapters that were trained at one rate and take
+        no ``rate`` accept no other quality.
 
         ``effort``: 0 to 10, how much time may be spent for a smaller file, see ``Effort``; a target is searched without
         it first, then the quality is corrected. Pictures whose networks would take more than ``memory`` bytes at once,

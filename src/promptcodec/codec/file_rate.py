@@ -57,7 +57,7 @@ class FileRate:
         if target is not None or (quality is not None and position != self.base_step):
             value = f"{quality:g} " if quality is not None else ""
             raise UsageError(
-                f"the {what} {value}is not one for these adapters: they were trained on {name} at quality "
+                f"the {what} {value}cannot be used with these adapters: they were trained on {name} at quality "
                 f"{quality_of(self.base_step):.6g}, and none of them carries another rate; leave the {what} out, or "
                 "train adapters for it"
             )

@@ -56,7 +56,7 @@ class KeptLatents:
 
 
 class FileMaker:
-    """Makes the files of one call, which differ in their rate alone, and decodes them again."""
+    """Makes the files of one call, which differ in rate and in what adapters signal of it, and decodes them again."""
 
     def __init__(
         self, decoder: Decoder, header: Header, metadata: Metadata, preview: Preview | None,
@@ -132,7 +132,8 @@ class PictureEncoder:
     def analyse(
         self, request: Request, progress: Progress | None = None, earlier: KeptLatents | None = None
     ) -> KeptLatents:
-        """Latents for ``encode`` without an effort, at any rate; those of ``earlier`` if they are the same.
+        """Latents for ``encode`` without an effort, at any rate, or at quality 50 alone if an adapter in the analysis
+        carries the rate; those of ``earlier`` if they are the same.
 
         Raises as ``encode`` does.
         """

@@ -65,9 +65,12 @@ def closest_setting(codec: EvaluatedCodec, pixels: Pixels, size: int) -> float:
         return low
     for _ in range(_BISECTIONS):
         # Qualities are halved as they are, rates and distances, which span decades, on a logarithmic scale.
-        middle = math.sqrt(low * high) if min(low, high) > 0 else (low + high) / 2
         if codec.whole_settings:
             middle = (low + high) // 2
+        elif codec.quality_scale or min(low, high) <= 0:
+            middle = (low + high) / 2
+        else:
+            middle = math.sqrt(low * high)
         if middle in (low, high):
             break
         length = bytes_at(middle)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from statistics import fmean
@@ -40,14 +40,17 @@ def read_families(texts: Sequence[str]) -> list[Family]:
     return [Family(name, tuple(members)) for name, members in patterns.items()]
 
 
-def as_curves(rows: Iterable[Row], families: Sequence[Family] = ()) -> list[Row]:
+def as_curves(rows: Iterable[Row], families: Sequence[Family] = (), apart: Collection[str] = frozenset()) -> list[Row]:
     """Return the rows with each family as one codec, in place of its members, whose settings are numbered by their
     rate.
 
     Codecs that differ in the control ``rate`` alone and were measured at one setting each need no family: they are one
-    curve, over 100 times that rate. Raises UsageError for a pattern that fits no codec.
+    curve, over 100 times that rate, unless their names are in ``apart``. Raises UsageError for a pattern that fits no
+    codec.
     """
-    curves = by_curve(_over_the_rate(rows))
+    rows = list(rows)
+    left_apart = [row for row in rows if row.codec in apart]
+    curves = by_curve(left_apart + _over_the_rate(row for row in rows if row.codec not in apart))
     joined: dict[str, dict[tuple[str, float], list[Row]]] = defaultdict(dict)
     members: set[str] = set()
     for family in families:

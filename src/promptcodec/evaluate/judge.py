@@ -38,7 +38,7 @@ class Judge:
         scores = {name: measure(reference, decoded) for name, measure in self._measures.items()}
         for name, weights in _MASK_WEIGHTS.items():
             if name in self.names:
-                scores[name] = None if mask is None else weighted_psnr(reference, decoded, mask, *weights)
+                scores[name] = None if mask is None else weighted_psnr(reference, decoded, mask, weights)
         return scores
 
     def _open(self, name: str) -> Measure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -160,6 +161,10 @@ class Gain:
     lambda_min: float
     lambda_max: float
     levels: int = 7
+
+    def rate_of(self, rate_lambda: float) -> float:
+        """Return q for a trade-off above 0, in [0, 1] for those that were trained: the inverse of ``rate_lambda``."""
+        return math.log(rate_lambda / self.lambda_min) / math.log(self.lambda_max / self.lambda_min)
 
 
 @dataclass(frozen=True)

@@ -33,15 +33,16 @@ def psnr_yuv(reference: Pixels, decoded: Pixels) -> float:
 
 
 def weighted_psnr(
-    reference: Pixels, decoded: Pixels, mask: Mask, inside: float = 1.0, outside: float = 0.0
+    reference: Pixels, decoded: Pixels, mask: Mask, weights: tuple[float, float] = (1.0, 0.0)
 ) -> float | None:
-    """Compute PSNR in dB with every pixel's error weighted: by ``inside`` where the mask (H, W) is 255, by ``outside``
-    where it is 0, in proportion between.
+    """Compute PSNR in dB with every pixel's error weighted: by the first of ``weights``, neither of which is negative,
+    where the mask (H, W) is 255, by the second where it is 0, in proportion between.
 
-    None where all weights are 0. Raises ImageError for a mask of another size.
+    At most ``decibel.CEILING``; None where all weights are 0. Raises ImageError for a mask of another size.
     """
     if mask.shape != reference.shape[:2]:
         raise ImageError(f"the mask has shape {mask.shape}, its picture {reference.shape[:2]}")
+    inside, outside = weights
     weight = inside * mask.astype(np.float64) + outside * (255.0 - mask)
     if not weight.any():
         return None

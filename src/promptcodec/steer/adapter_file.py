@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import math
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib import import_module
@@ -19,6 +18,7 @@ from torch import Tensor
 from promptcodec.bitstream.contents import Q_STEPS
 from promptcodec.errors import ModelMismatchError, OtherBaseError, UsageError
 from promptcodec.model.base import CompressionModel
+from promptcodec.model.config import Gain
 from promptcodec.model.inference.defaults import about_to_load, default_settings
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.kinds import BUILT_IN, PARAMETER_FREE
@@ -56,8 +56,7 @@ class StoredAdapter:
         gain = self.adapter.base.gain
         if gain is None or not self.base_lambda:
             return None
-        q = math.log(self.base_lambda / gain.lambda_min) / math.log(gain.lambda_max / gain.lambda_min)
-        return round(q * Q_STEPS)
+        return round(gain.rate_of(self.base_lambda) * Q_STEPS)
 
     @cached_property
     def exact(self) -> Adapter:
@@ -129,8 +128,8 @@ def load_adapter(path: str | Path, network: CompressionModel, base: str | None =
     with about_to_load():
         adapter = kind(network.config, name=about["name"], **about["options"]).float()
     adapter.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
-    base_lambda, training = about.get("base_lambda", 0.0), _training(metadata, path)
-    return StoredAdapter(adapter.eval().requires_grad_(False), fingerprint, base_lambda, training)
+    base_lambda = _base_lambda(about, network.config.gain, path)
+    return StoredAdapter(adapter.eval().requires_grad_(False), fingerprint, base_lambda, _training(metadata, path))
 
 
 class LoadedAdapters:
@@ -208,6 +207,19 @@ def adapter_class(kind: str) -> type[Adapter]:
 def _about(adapter: Adapter, base_lambda: float = 0.0) -> str:
     about: dict[str, object] = {"kind": adapter.kind, "name": adapter.name, "options": adapter.options}
     return json.dumps(about | ({"base_lambda": base_lambda} if base_lambda else {}), sort_keys=True)
+
+
+def _base_lambda(about: dict[str, Any], gain: Gain | None, path: str | Path) -> float:
+    """Return the trade-off of the base that the adapter was trained at, 0 for none. Raises ModelMismatchError for one
+    that the base does not have.
+    """
+    value = about.get("base_lambda", 0.0)
+    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
+    if fits and value and gain is not None:
+        fits = 0 <= round(gain.rate_of(value) * Q_STEPS) <= Q_STEPS
+    if not fits:
+        raise ModelMismatchError(f"adapter file {path} is damaged: its base has no rate at lambda {value!r}")
+    return float(value)
 
 
 def _training(metadata: dict[str, str], path: str | Path) -> dict[str, Any]:

@@ -44,13 +44,21 @@ class AdapterLibrary:
         """
         return replace(request, maps={k: region_map(source, height, width) for k, source in request.maps.items()})
 
+    def taking(self, request: Request) -> tuple[StoredAdapter, ...]:
+        """Return the adapters that ``request`` names, and those of the package for what none of them takes.
+
+        Raises UsageError for settings and maps that no adapter takes, ModelMismatchError as ``load``.
+        """
+        return self._taking(self.load(request.adapters), request.settings, request.maps)
+
     def rate_of(self, request: Request) -> tuple[int | None, bool]:
-        """Return the rate step of the base at which the adapters that ``request`` takes were trained, None where that
-        is no matter, and whether one of them carries the rate, as a scalar ``rate`` that the request leaves open.
+        """Return the rate step of the base at which the adapters that ``request`` takes were trained, None if they
+        were trained at every rate or the base has only one, and whether one of them carries the rate, as a scalar
+        ``rate`` that the request leaves open.
 
         Raises UsageError where they were trained at different ones, and as ``attach``.
         """
-        adapters = self._taking(self.load(request.adapters), request.settings, request.maps)
+        adapters = self.taking(request)
         steps = {stored.base_step: stored for stored in adapters if stored.base_lambda}
         if len(steps) > 1:
             trained = " and ".join(f"{s.name} at λ = {s.base_lambda:g}" for s in steps.values())
@@ -70,7 +78,7 @@ class AdapterLibrary:
         package; ModelMismatchError for adapters that are not those of this base.
         """
         height, width = rgb.shape[:2]
-        adapters = self._taking(self.load(request.adapters), request.settings, request.maps)
+        adapters = self.taking(request)
         scalars = {name: constant(value) for name, value in request.settings.items()}
         steps = any(isinstance(stored.adapter, QuantisationStep) for stored in adapters)
         if steps and "step" not in request.settings and effort.level > 0:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -186,10 +185,10 @@ def _ms_ssim_distance(x_hat: Tensor, x: Tensor) -> Tensor:
 
 def _fixed_q(recipe: Recipe, base: CompressionModel) -> float | None:
     """Return the rate that a base of variable rate is kept at, None where it follows the drawn one."""
-    gain = base.gain
+    gain = base.config.gain
     if gain is None or not recipe.base_lambda:
         return None
-    return math.log(recipe.base_lambda / gain.lambda_min) / math.log(gain.lambda_max / gain.lambda_min)
+    return gain.rate_of(recipe.base_lambda)
 
 
 def _nobody_listens(_: str) -> None:

@@ -15,7 +15,7 @@ from promptcodec import __version__
 from promptcodec.api import load
 from promptcodec.bitstream.container import unpack
 from promptcodec.bitstream.contents import Q_STEPS
-from promptcodec.codec.adapters import Request
+from promptcodec.codec.adapters import AdapterSource, Request
 from promptcodec.codec.codec import Codec
 from promptcodec.codec.file_rate import FileRate, quality_of
 from promptcodec.errors import UsageError
@@ -43,10 +43,11 @@ class OurCodec(EvaluatedCodec):
     whole_settings = False
 
     def __init__(
-        self, model: str | None = None, adapters: Sequence[str] = (), controls: Mapping[str, float] | None = None
-    ) -> None:
-        """Take ``model``: name or path, None for the default; ``adapters``: files, or names of those in the package;
-        ``controls``: scalars by name, and ``effort``.
+        self, model: str | None = None, adapters: Sequence[AdapterSource] = (),
+        controls: Mapping[str, float] | None = None,
+    ) -> None:  # fmt: skip
+        """Take ``model``: name or path, None for the default; ``adapters``: files, names of those in the package, or
+        loaded ones; ``controls``: scalars by name, and ``effort``.
 
         Adapters that take a region of interest get the picture's mask. Raises ModelMismatchError where there is no
         such model and for adapters of another one, UsageError for controls that no adapter takes.
@@ -97,16 +98,23 @@ class OurCodec(EvaluatedCodec):
         return data
 
     def setting_for(self, rgb: Pixels, target: Target) -> float:
-        """Return the quality at which ``encode`` hits the target. Raises TargetError where there is none."""
+        """Return the quality at which ``encode`` hits the target.
+
+        Raises TargetError where there is none, UsageError where the files do not tell.
+        """
         data = self._codec.encode(
-            Image.fromarray(rgb), target=target, adapters=self._adapters, settings=self._controls, roi=self._roi(rgb)
-        )
+            Image.fromarray(rgb), target=target, adapters=self._adapters, settings=self._controls, roi=self._roi(rgb),
+            effort=self._effort,
+        )  # fmt: skip
         file = unpack(data)
-        if not self._rate.carried:
+        if self._rate.base_step is None:
             return quality_of(file.header.q)
         records = {record.fingerprint: record.signal for record in file.adapters}
-        read = (s.adapter.read(records[s.fingerprint]).scalars for s in self._adapters if s.fingerprint in records)
-        return 100 * next(float(scalars["rate"]) for scalars in read if "rate" in scalars)
+        read = [s.adapter.read(records[s.fingerprint]).scalars for s in self._adapters if s.fingerprint in records]
+        rates = [float(scalars["rate"]) for scalars in read if "rate" in scalars]
+        if not rates:
+            raise UsageError(f"{self.name} states no rate in its files: give a quality in place of a target")
+        return 100 * rates[0]
 
     def inputs(self, rgb: Pixels, quality: float) -> tuple[CompressionModel, Tensor, Tensor | None, Steerer | None]:
         """Return the networks, and what they take to make of a picture (H, W, 3) what ``encode`` makes, without an

@@ -57,7 +57,10 @@ export class Viewer extends EventTarget {
   fit() {
     const [width, height] = this.size;
     const { clientWidth, clientHeight } = this.stage;
-    if (!width || !clientWidth) return void this.apply(); // which hides the handle where nothing is shown
+    if (!width || !clientWidth) {
+      this.apply(); // hides the handle where nothing is shown
+      return;
+    }
     const margin = clientWidth < 600 ? 8 : 24;
     const above = clientHeight < 500 ? 8 : ABOVE;
     const room = [clientWidth - 2 * margin, clientHeight - above - BELOW];
