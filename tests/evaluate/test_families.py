@@ -48,6 +48,13 @@ def test_rates_that_were_measured_at_several_qualities_stay_curves_of_their_own(
     assert as_curves(one) == one
 
 
+def test_one_rate_of_an_adapter_can_be_picked():
+    rows = at_rates("promptcodec:x+gains")
+    picked = "promptcodec:x+gains@rate=0.5"
+    assert [row.codec for row in as_curves(rows, (), {picked}) if row.codec == picked] == [picked]
+    assert len(by_curve(as_curves(rows, (), {picked}))) == 2
+
+
 def test_models_of_one_rate_each_are_a_family():
     rows = members(*["promptcodec:tic+lpm"] * 5) + members(*["promptcodec:tic"] * 5, factor=2, tic=True)
     joined = as_curves(rows, [Family("lpm", ("promptcodec:tic+lpm*",)), Family("tic", ("promptcodec:tic@*",))])

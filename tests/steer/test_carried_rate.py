@@ -1,6 +1,7 @@
 """The rate of files whose adapters carry it, or were trained at one rate of their base."""
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import promptcodec
 from promptcodec.bitstream.container import unpack
 from promptcodec.bitstream.contents import Q_STEPS
 from promptcodec.codec.search import Target
-from promptcodec.errors import UsageError
+from promptcodec.errors import ModelMismatchError, UsageError
 from promptcodec.evaluate.codecs.registry import open_codec
 from promptcodec.model.base import CompressionModel
 from promptcodec.quality.psnr import psnr
@@ -139,3 +140,26 @@ def test_a_carried_rate_makes_one_curve_of_the_evaluation(files, photo):
     assert len(carried.encode(photo, 20)) < len(carried.encode(photo, 80))
     assert fixed.settings == pytest.approx((100 * STEP / Q_STEPS,))
     assert fixed.decode(fixed.encode(photo, fixed.settings[0])).shape == photo.shape
+
+
+def test_verified_in_tiles_and_from_two_threads_files_are_the_same(codec, files, photo):
+    """``prompts`` act in the analysis: every rate has latents of its own."""
+    adapters = [files / "prompts"]
+    expected = {quality: codec.encode(photo, quality, adapters=adapters) for quality in (20, 80)}
+    assert codec.encode(photo, 20, adapters=adapters, verify=True) == expected[20]
+    with pytest.warns(UserWarning, match="are too few"):
+        tiled = codec.encode(np.tile(photo, (2, 2, 1)), 20, adapters=adapters, memory=2**20, verify=True)
+    assert unpack(tiled).header.tile_width == 256
+    assert signalled(tiled) == signalled(expected[20])
+    analysed = codec.analysed(photo, adapters=adapters)
+    with ThreadPoolExecutor(2) as threads:
+        for _ in range(3):
+            assert dict(zip((20, 80), threads.map(analysed.encode, (20, 80)), strict=True)) == expected
+
+
+@pytest.mark.parametrize("base_lambda", [-1.0, 1e9, "x", True])
+def test_a_rate_that_the_base_does_not_have_is_damage(codec, files, tmp_path, base_lambda):
+    network = codec.backend.network
+    save_adapter(gain_units(network.config), network, tmp_path / "bad", base_lambda)
+    with pytest.raises(ModelMismatchError, match="its base has no rate at lambda"):
+        load_adapter(tmp_path / "bad", network)
