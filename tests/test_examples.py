@@ -88,4 +88,4 @@ def test_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_programs_are_short_and_tested(program: Path) -> None:
     assert len(program.read_text(encoding="utf-8").splitlines()) < 50
     tests = (path.read_text(encoding="utf-8") for path in Path(__file__).parent.rglob("test_*.py"))
-    assert any(program.name in text for text in tests)
+    assert any(f'run("{program.name}"' in text or f"{program.name}:" in text for text in tests)

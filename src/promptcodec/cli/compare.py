@@ -14,6 +14,7 @@ from promptcodec.cli import completion, options
 from promptcodec.cli.streams import say, say_record
 from promptcodec.codec.search import DEFAULT_QUALITY
 from promptcodec.errors import UsageError
+from promptcodec.evaluate.metrics import REGION
 from promptcodec.system.printable import printable
 from promptcodec.system.special_files import is_stream
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from promptcodec.evaluate.judge import Judge
     from promptcodec.quality.pixels import Pixels
 
-_INSIDE = ("psnr_inside", "psnr_outside")
 DEFAULT_PEERS = ("jpeg", "webp", "jpeg2000", "jpegxl", "avif", "avif-psnr", "heic")
 
 
@@ -44,7 +44,7 @@ def command(
     model: options.ModelName = None,
     adapter: options.Adapters = None,
     roi: Annotated[
-        str | None, typer.Option("--roi", help="What matters most: a picture, white where it does, or x,y,w,h.")
+        str | None, typer.Option("--roi", help="Region that matters most: a picture, white where it does, or x,y,w,h.")
     ] = None,
     look: options.Look = None,
     set_: options.Set = None,
@@ -123,7 +123,7 @@ def _judge(region: bool) -> Judge:
 
     from promptcodec.evaluate.judge import Judge
 
-    return Judge([*(["ssimulacra2"] if find_spec("ssimulacra2") else []), *(_INSIDE if region else ())])
+    return Judge([*(["ssimulacra2"] if find_spec("ssimulacra2") else []), *(REGION if region else ())])
 
 
 def _peers(names: list[str]) -> list[EvaluatedCodec]:
@@ -153,7 +153,7 @@ def _print(contenders: list[Contender]) -> None:
     title = Text(printable(f"{ours.picture}, {ours.width}x{ours.height}"))  # no markup in a name
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=0)
     table.add_column("codec", no_wrap=True)
-    region = [name for name in _INSIDE if ours.metric(name) is not None]
+    region = [name for name in REGION if ours.metric(name) is not None]
     heads = {"psnr_inside": "inside", "psnr_outside": "outside"}
     scored = ("psnr", *region, "ms_ssim", "ssimulacra2")
     known = ("PSNR", *(heads[name] for name in region), "MS-SSIM", "SSIMU2")
@@ -177,7 +177,7 @@ def _draw(output: Path, file: PictureFile, pixels: Pixels, contenders: list[Cont
     original = (f"{len(file.data):,} bytes", f"{ours.width}x{ours.height} pixels", "")
     tiles = [Tile(pixels, "original", original)]
     for row, decoded in ((c.row, c.pixels) for c in contenders):
-        known = [name for name in (*_INSIDE, "ms_ssim", "ssimulacra2") if row.metric(name) is not None]
+        known = [name for name in (*REGION, "ms_ssim", "ssimulacra2") if row.metric(name) is not None]
         structure = [f"{METRICS[name].title} {METRICS[name].text(row.metric(name))}" for name in known]
         lines = (f"{row.bytes:,} bytes, {row.bpp:.3f} bpp", f"PSNR {row.psnr:.2f} dB", *structure)
         tiles.append(Tile(decoded, row.codec, lines, accent=row is ours))

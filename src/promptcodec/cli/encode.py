@@ -27,7 +27,9 @@ Quality = Annotated[
 ]
 Roi = Annotated[
     str | None,
-    typer.Option("--roi", help="What matters most: a grey picture of any size (white matters), or x,y,w,h in pixels."),
+    typer.Option(
+        "--roi", help="Region that matters most: a grey picture of any size (white matters), or x,y,w,h in pixels."
+    ),
 ]
 Preview = Annotated[
     bool | None,

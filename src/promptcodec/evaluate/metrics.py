@@ -47,4 +47,5 @@ OPTIONAL = {
 """Metrics that ``eval --metric`` adds: the measure of each is in ``judge``."""
 
 METRICS = IN_EVERY_ROW | OPTIONAL
+REGION = ("psnr_inside", "psnr_outside")  # of a picture with one region
 MASKED = frozenset(name for name, metric in METRICS.items() if metric.masked)

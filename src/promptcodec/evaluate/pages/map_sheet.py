@@ -14,6 +14,7 @@ from promptcodec.evaluate.codecs.ours import OurCodec
 from promptcodec.evaluate.data.datasets import PictureFile
 from promptcodec.evaluate.judge import Judge
 from promptcodec.evaluate.map_model import Map, attention_maps, bit_allocation, channel_bits, strongest_channel
+from promptcodec.evaluate.metrics import REGION
 from promptcodec.evaluate.pages.plots import new_figure, save_figure
 from promptcodec.evaluate.results import Row
 from promptcodec.evaluate.runner import measure_one
@@ -71,7 +72,7 @@ def column(
     Raises PromptcodecError where the codec fails on the picture, UsageError where nothing can be mapped.
     """
     rgb = picture.pixels()
-    judge = Judge([] if mask is None else ["psnr_inside", "psnr_outside"])
+    judge = Judge([] if mask is None else REGION)
     masked = None if mask is None else ("", mask)
     row, pixels = measure_one(codec, setting, picture, rgb, judge, masked)
     return Column(row, pixels, {kind: MAPS[kind][1](codec, rgb, setting) for kind in kinds})

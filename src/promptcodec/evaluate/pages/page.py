@@ -258,9 +258,9 @@ def _storage(page: _Page, path: Path, results: Results) -> list[str]:
     summary = summarise(results.rows, [anchor] if measured else [], stored)
     rows = []
     for label in dict.fromkeys(e.codec for e in summary.bd_rates):
-        of = {e.metric: e.result.percent for e in summary.bd_rates if e.codec == label}
+        percents = {e.metric: e.result.percent for e in summary.bd_rates if e.codec == label}
         size = summary.parameters.get(label)
-        cells = [_cell(of.get(metric), "+.1f") for metric in ("psnr", "ms_ssim")]
+        cells = [_cell(percents.get(metric), "+.1f") for metric in ("psnr", "ms_ssim")]
         rows.append([label, *cells, "-" if size is None else f"{size / 1e6:.2f}"])
     caption = f"{results.title}: BD-rates against {anchor}, and parameters stored"
     command = f"storage {path} --anchor {anchor}"
