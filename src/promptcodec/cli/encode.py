@@ -28,7 +28,7 @@ Quality = Annotated[
 Roi = Annotated[
     str | None,
     typer.Option(
-        "--roi", help="Region that matters most: a grey picture of any size (white matters), or x,y,w,h in pixels."
+        "--roi", help="Region that matters most: a grey picture of any size, white matters, or x,y,w,h."
     ),
 ]
 Preview = Annotated[
