@@ -27,9 +27,7 @@ Quality = Annotated[
 ]
 Roi = Annotated[
     str | None,
-    typer.Option(
-        "--roi", help="Region that matters most: a grey picture of any size, white matters, or x,y,w,h."
-    ),
+    typer.Option("--roi", help="Region that matters most: a grey picture of any size, white matters, or x,y,w,h."),
 ]
 Preview = Annotated[
     bool | None,
