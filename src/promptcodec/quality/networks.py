@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -68,12 +69,13 @@ class FeatureNetwork(nn.Module):
 
     ``path``: a safetensors file with torchvision's names (``features.N.weight`` and ``.bias``), in any precision.
     ``pool``: in place of the maximum that the network was trained with. Raises UsageError where the file is missing or
-    something else.
+    something else. ``name`` and ``weights``: the name of the file, and 16 hexadecimal digits of its SHA-256.
     """
 
     def __init__(self, path: str | Path, pool: nn.Module | None = None) -> None:
         super().__init__()
         tensors = read_tensors(path)
+        self.name, self.weights = Path(path).name, hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
         self.places = sorted(int(m[1]) for k in tensors if (m := re.fullmatch(r"features\.(\d+)\.weight", k)))
         if not self.places or tensors[f"features.{self.places[0]}.weight"].shape[1] != 3:
             raise UsageError(f"{path} holds no chain of convolutions named features.N.weight over RGB")

@@ -80,7 +80,9 @@ class EfficientNetLite(Recogniser):
         return centre_crop(pixels, round(self.side / SHOWN), self.side, Image.Resampling.BICUBIC)
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """Compute the last block of each resolution, from 1/4 to 1/32."""
+        """Compute the last block of each resolution of x (B, 3, H, W) in [0, 1]: four levels (B, C, h, w), from 1/4 to
+        1/32 of its sides, rounded up.
+        """
         levels = []
         x = self.stem(2 * x - 1)
         for index, block in enumerate(self.blocks):
@@ -90,7 +92,7 @@ class EfficientNetLite(Recogniser):
         return levels
 
     def predict(self, x: Tensor) -> Classes:
-        """Classify a picture."""
+        """Return the five likeliest classes of one picture, x (1, 3, H, W) in [0, 1]."""
         with torch.no_grad():
             logits = self.classifier(self.head(self.features(x)[-1]).mean((2, 3)))
             probabilities, ranking = logits.softmax(1)[0].topk(5)

@@ -75,9 +75,8 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
     """
     try:
         data = path.read_bytes()
-        tensors = (
-            load(data) if path.suffix == ".safetensors" else torch.load(io.BytesIO(data), "cpu", weights_only=True)
-        )
+        saved = io.BytesIO(data)
+        tensors = load(data) if path.suffix == ".safetensors" else torch.load(saved, "cpu", weights_only=True)
     except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError) as error:
         raise UsageError(f"the weights {path} cannot be read: {str(error).partition(chr(10))[0]}") from None
     for key in ("model", "state_dict"):

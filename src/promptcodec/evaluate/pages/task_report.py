@@ -11,7 +11,7 @@ from promptcodec.system.printable import printable
 
 
 def print_task_summary(summary: TaskSummary, console: Console) -> None:
-    """Print a table of scores and one of comparisons for each recogniser, size and score, then every warning, also those of comparisons."""
+    """Print a table of scores and one of comparisons for each recogniser, size and score, then all warnings."""
     for one in summary.tables:
         console.print(_scores(one))
         if one.comparisons:

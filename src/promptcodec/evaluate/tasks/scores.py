@@ -53,8 +53,8 @@ class _At:
 class Score:
     """Describes a score, and computes it from one reference and one prediction a picture.
 
-    ``labelled``: whether the reference is what labels say; else it is the prediction on the original. ``masks``: whether
-    it compares outlines of objects, which not all labels and not all detectors have.
+    ``labelled``: whether the reference is what labels say; else it is the prediction on the original. ``masks``:
+    whether it compares outlines of objects, which not all labels and not all detectors have.
     """
 
     title: str
