@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.marked import replace_marked
+from benchmarks.marked import replace_marked, split_marked
 
 RESULTS = Path(__file__).parent
 DOCS = RESULTS.parents[1] / "docs"
+PAGE = DOCS / "tasks.md"
 LADDER = {  # quality, quantiser or distance, from few bits to many
     "promptcodec": (0, 15, 30, 50), "jpeg": (5, 10, 20, 40), "webp": (0, 15, 40, 70), "avif": (10, 22, 35, 50),
     "jpegxl": (15, 9, 5, 2.5), "vvc": (46, 41, 36, 31),
@@ -45,6 +46,7 @@ RUNS = {
 
 def measure(task: str, pictures: Path, rows: Path, networks: Path | None) -> None:
     """Measure what ROWS lacks, draw the figure, and keep the summary."""
+    split_marked(PAGE, task)  # not after hours of measuring
     run = RUNS[task]
     command = [sys.executable, "-m", "promptcodec", "eval", str(pictures), "--task", task, "--threads", "1",
                "--coded-size", run.coded_size, "-o", str(rows), "--json",
@@ -61,17 +63,19 @@ def measure(task: str, pictures: Path, rows: Path, networks: Path | None) -> Non
 
 
 def write_table() -> None:
-    """Write what is stored into docs/tasks.md."""
+    """Write the tasks that have a stored summary into docs/tasks.md."""
     for task, run in RUNS.items():
         stored = RESULTS / f"task-{task}.json"
         if stored.exists():
             tables = json.loads(stored.read_text("utf-8"))["tables"]
             lines = [line for table in tables if table["score"] in run.scores for line in _table(table)]
-            replace_marked(DOCS / "tasks.md", task, "\n".join(lines))
+            replace_marked(PAGE, task, "\n".join(lines))
 
 
 def _table(table: dict[str, Any]) -> list[str]:
-    """Return a score's table: a row a codec, a column a setting, and the comparison with ours."""
+    """Return a score's table: a row a codec, its settings, and the comparison with ours; below it, what the comparisons
+    warn of.
+    """
     ours = next(label for label in table["curves"] if label.startswith("promptcodec"))
     against = {entry["anchor"]: entry for entry in table["comparisons"] if entry["codec"] == ours}
     lines = [
@@ -83,9 +87,21 @@ def _table(table: dict[str, Any]) -> list[str]:
     ]
     for label, points in table["curves"].items():
         cells = ", ".join(f"{p['bpp']:.2f}: {p['score']['value']:.1f}" for p in points)
-        entry = against.get(label, {"rate": None, "accuracy": None})
-        lines.append(f"| {label} | {cells} | {_with_error(entry['rate'], ' %')} | {_with_error(entry['accuracy'])} |")
-    return [*lines, ""]
+        entry = against.get(label, {"rate": None, "accuracy": None, "warnings": []})
+        mark = " \\*" if entry["warnings"] else ""
+        rate, accuracy = _with_error(entry["rate"], " %"), _with_error(entry["accuracy"])
+        lines.append(f"| {label} | {cells} | {rate}{mark} | {accuracy}{mark} |")
+    return [*lines, "", *_footnote(against)]
+
+
+def _footnote(against: dict[str, dict[str, Any]]) -> list[str]:
+    """Return a line of the comparisons' warnings, each with the anchors that it is about."""
+    anchors: dict[str, list[str]] = {}
+    for anchor, entry in against.items():
+        if entry["warnings"]:
+            anchors.setdefault("; ".join(entry["warnings"]), []).append(anchor)
+    text = ". ".join(f"Against {', '.join(names)}: {warning}" for warning, names in anchors.items())
+    return [f"\\* {text}.", ""] if text else []
 
 
 def _with_error(estimate: dict[str, float | None] | None, unit: str = "") -> str:

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from promptcodec.cli import eval_task
 from promptcodec.errors import UsageError
 from promptcodec.evaluate.codecs.registry import open_codec, peers
+from promptcodec.evaluate.pages.task_report import print_task_summary
 from promptcodec.evaluate.results import RowsFile
 from promptcodec.evaluate.tasks.average_precision import AveragePrecision
 from promptcodec.evaluate.tasks.measure import measure
@@ -116,13 +118,58 @@ def test_masks() -> None:
     box, score, category = np.array([[0, 0, 15, 20]], np.float32), np.array([0.9], np.float32), np.array([7])
     exact, wrong = (to_json(Objects(box, score, category, [mask]), 60, 40) for mask in (left, ~left))
     assert exact["masks"][0]["size"] == [40, 60]
-    outline = {"boxes": [[0, 0, 30, 40]], "categories": [7], "shapes": [[[0, 0, 30, 0, 30, 40, 0, 40]]]}
+    outline = {"boxes": [[0, 0, 30, 40]], "categories": [7], "shapes": [OUTLINE]}
     truths = [outline, outline]
     score_of = SCORES["detect"]["mask_map"].compute
     assert score_of(truths, [exact, exact]).of_samples(np.ones((1, 2)))[0] == pytest.approx(100)
     assert score_of(truths, [wrong, wrong]).of_samples(np.ones((1, 2)))[0] == 0
+    nothing = {"boxes": [], "scores": [], "categories": []}
+    assert 0 < score_of(truths, [exact, nothing]).of_samples(np.ones((1, 2)))[0] < 60
     agreement = SCORES["detect"]["mask_agreement"].compute
     assert agreement([exact, exact], [exact, exact]).of_samples(np.ones((1, 2)))[0] == pytest.approx(100)
+
+
+OUTLINE = [[0, 0, 30, 0, 30, 40, 0, 40]]
+
+
+def detected(codec: str, shapes: list[Any], score: float = 0.9, picture: int = 0) -> TaskRow:
+    """One object with a mask, and what the labels say of it: its outline, None where they have none; or no object."""
+    mask = np.zeros((20, 30), bool)
+    mask[:, :15] = True
+    values = np.array([[0, 0, 15, 20]], np.float32), np.array([score], np.float32), np.array([7])
+    truth = {"boxes": [[0, 0, 30, 40]] * len(shapes), "categories": [7] * len(shapes), "crowd": [0] * len(shapes),
+             "shapes": shapes} if codec == ORIGINAL else None  # fmt: skip
+    prediction = to_json(Objects(*values, [mask]), 60, 40)
+    return replace(row(codec, 0, picture, [1], 0.1), task="detect", prediction=prediction, truth=truth)
+
+
+def test_labels_without_outlines_have_no_masks() -> None:
+    rows = [detected(codec, [None]) for codec in (ORIGINAL, "jpeg")]
+    assert [table.score for table in summarise_task(rows).tables] == [
+        "box_map", "box_map50", "agreement", "mask_agreement"
+    ]  # fmt: skip
+    for picture, shapes in ((1, [OUTLINE]), (2, [])):  # one without objects lacks no outlines
+        rows += [detected(codec, shapes, picture=picture) for codec in (ORIGINAL, "jpeg")]
+    summary = summarise_task(rows)
+    pictures = {table.score: table.pictures for table in summary.tables}
+    assert (pictures["box_map"], pictures["mask_map"], pictures["mask_agreement"]) == (3, 2, 3)
+    assert summary.warnings == ["r, native size: mask_map: only 2 of 3 pictures have outlines"]
+
+
+def test_nothing_to_find_is_said() -> None:
+    """Scores that no picture defines are no tables of values that are not numbers."""
+    rows = [detected(codec, [], score=0.2) for codec in (ORIGINAL, "jpeg")]  # no label, no sure detection
+    summary = summarise_task(rows)
+    assert summary.tables == []
+    assert summary.warnings == [
+        f"r, native size: {name}: there is nothing to find"
+        for name in ("box_map", "box_map50", "mask_map", "agreement", "mask_agreement")
+    ]
+    nothing = {"boxes": [], "scores": [], "categories": []}
+    summary = summarise_task([replace(row, prediction=nothing) for row in rows])
+    assert summary.warnings == [
+        f"r, native size: {name}: there is nothing to find" for name in ("box_map", "box_map50", "agreement")
+    ]
 
 
 def row(codec: str, setting: float, picture: int, ranking: list[int], bpp: float, truth: int | None = None) -> TaskRow:
@@ -158,7 +205,19 @@ def test_scores_and_intervals_by_hand() -> None:
     assert comparison.rate is not None
     # Both see alike at half the rate. What a sample changes, it changes for both: the paired error is nothing.
     assert (comparison.rate.value, comparison.rate.error) == (pytest.approx(-50), pytest.approx(0, abs=1e-6))
-    assert comparison.accuracy is None or comparison.accuracy.value > 0
+    assert comparison.accuracy is None  # the cheapest of one costs what the dearest of the other does
+
+
+def test_warnings_of_comparisons_are_printed() -> None:
+    rows = [row(ORIGINAL, 0, i, [5, 6], 0) for i in range(20)]
+    for codec, rate in (("promptcodec:x", 0.1), ("jpeg", 0.2)):
+        for setting, right in ((10, 12), (20, 12), (30, 18)):  # the second costs more and is no better
+            rows += [row(codec, setting, i, [5, 6] if i < right else [6, 5], rate * setting / 10) for i in range(20)]
+    console = Console(file=io.StringIO(), width=200)
+    print_task_summary(summarise_task(rows), console)
+    assert isinstance(console.file, io.StringIO)
+    expected = "warning: r, native size: agreement: promptcodec:x against jpeg: 1 points of the anchor are no better"
+    assert expected in console.file.getvalue()
 
 
 def test_what_is_incomplete_is_said() -> None:
@@ -227,6 +286,10 @@ def test_command(pictures: Path, tmp_path: Path, run: Run) -> None:
     assert (record["verb"], record["record"]) == ("eval", "task_summary")
     assert {table["coded_size"] for table in record["tables"]} == {"input", "native"}
     assert record["tables"][0]["curves"]["jpeg"][0]["score"]["value"] >= 0
+    summary = ["eval", "--task", "classify", "--summary-only", "-o", output, "--json", "--recogniser"]
+    assert run(*summary, EXAMPLE)[:2] == (0, printed)
+    code, _, error = run(*summary, "resnet50")
+    assert (code, "no results to summarise" in error) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -234,10 +297,11 @@ def test_command(pictures: Path, tmp_path: Path, run: Run) -> None:
     [
         (["--task", "drive"], "--task is classify, detect or read"),
         (["--task", "classify", "--coded-size", "half"], "--coded-size is input or native"),
+        (["--task", "detect", "--recogniser", "resnet50"], "resnet50 is for the task classify, not detect"),
         (["--task", "detect", "--recogniser", EXAMPLE], "is for the task classify, not detect"),
         (["--task", "classify", "--recogniser", EXAMPLE, "--labels", "none.csv"], "no file of labels none.csv"),
         (["--task", "classify", "--metric", "dists"], "--metric does not go with --task"),
-        (["--recogniser", EXAMPLE], "want a --task"),
+        (["--recogniser", EXAMPLE], "need --task"),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense(options: list[str], message: str, pictures: Path, tmp_path: Path, run: Run) -> None:
@@ -262,6 +326,8 @@ def test_labels_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no instances in COCO's format"):
         read_truth("detect", [tmp_path])
     assert read_truth("read", [tmp_path]) == {}
+    (tmp_path / "labels.csv").write_text("file,class_index\ndeep/a.png,3\na.png,3\n")
+    assert read_truth("classify", [tmp_path]) == {"a.png": {"class": 3}}  # without folders, as in COCO's format
     (tmp_path / "instances.json").write_text(json.dumps({
         "images": [{"id": 1, "file_name": "deep/a.jpg"}],
         "annotations": [{"image_id": 1, "bbox": [1, 2, 3, 4], "category_id": 5}],
@@ -269,3 +335,23 @@ def test_labels_that_are_none(tmp_path: Path) -> None:
     assert read_truth("detect", [tmp_path]) == {
         "a.jpg": {"boxes": [[1, 2, 4, 6]], "categories": [5], "crowd": [0], "shapes": [None]}
     }
+
+
+def test_labels_that_name_other_pictures(pictures: Path, tmp_path: Path, run: Run) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "1.png").write_bytes((pictures / "2.png").read_bytes())
+    (other / "labels.csv").write_text("file,class_index\n1.png,7\n")
+    command = ["eval", "--task", "classify", "--recogniser", EXAMPLE, "--codec", "jpeg", "-o", tmp_path / "r"]
+    code, _, error = run(*command, pictures, other)
+    assert code == 2
+    assert "the labels say two things of 1.png" in " ".join(error.split())
+    (other / "labels.csv").unlink()
+    code, _, error = run(*command, pictures, other)
+    assert code == 2
+    assert "2 different pictures are called 1.png" in " ".join(error.split())
+    (tmp_path / "mine.csv").write_text("file,class_index\nabsent.png,7\n")
+    code, _, error = run(*command, pictures, "--labels", tmp_path / "mine.csv")
+    assert code == 2
+    assert "name none of the pictures" in " ".join(error.split())
+    assert not (tmp_path / "r").exists()

@@ -91,7 +91,7 @@ def test_torchvision_s_detector_files(newer: bool, tmp_path: Path) -> None:
     assert all(mask.shape == (96, 128) for mask in found.masks)
     assert (np.diff(found.scores) <= 0).all()
     assert set(found.categories) <= set(range(1, 91))
-    with pytest.raises(UsageError, match="has besides masks"):
+    with pytest.raises(UsageError, match="also has masks"):
         Rcnn(path=tmp_path / "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth")  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Training of adapters, alone and jointly with their base, by recipes."""
 
 import dataclasses
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -241,11 +242,17 @@ def test_features_are_balanced_once_and_kept(recipe, base, tmp_path) -> None:
     save_results(second, "0")
     notes = load_adapter(tmp_path / "run" / "adapter.safetensors", second.averaged()).training
     assert notes["feature_scales"] == pytest.approx(balance.scales.tolist(), abs=1e-5)
+    assert notes["recogniser"] == "features.safetensors"
+    assert notes["weights"] == hashlib.sha256(Path(network).read_bytes()).hexdigest()[:16]
     assert notes["machine_weight"] == pytest.approx(float(balance.weight), rel=1e-3)
     file = tmp_path / "run" / "adapter.safetensors"
     file.write_bytes(file.read_bytes().replace(b'"{\\"feature_scales', b'"[\\"feature_scales'))
     with pytest.raises(ModelMismatchError, match="notes on training"):
         load_adapter(file, second.averaged())
+    before = first.state()
+    before["model"] = {name: value for name, value in before["model"].items() if not name.startswith("balance.")}
+    with pytest.raises(UsageError, match="begun before features were scaled: start afresh"):
+        second.restore(before)
     stated = dataclasses.replace(changes, machine_weight=46.0, feature_scale="none")
     third = trained(stated, tmp_path / "third", 1).task.trained.balance
     assert (float(third.weight), third.scales.tolist()) == (46, [1, 1, 1])
@@ -260,6 +267,8 @@ def test_features_are_balanced_once_and_kept(recipe, base, tmp_path) -> None:
 def test_machine_weight_is_a_number_or_measured() -> None:
     assert read_recipe({"machine_weight": 46}, "r").machine_weight == 46.0
     assert read_recipe({}, "r").machine_weight == "auto"
+    with pytest.raises(UsageError, match=r"machine_weight is \[1\], expected a number or auto"):
+        read_recipe({"machine_weight": [1]}, "r")
     for value in ("much", -1, True, [1.0]):
         with pytest.raises(UsageError, match="machine_weight is"):
             read_recipe({"machine_weight": value}, "r")

@@ -102,7 +102,7 @@ def command(
     recognisers: Annotated[
         list[str] | None,
         typer.Option(
-            "--recogniser", help="Who looks, again for more: efficientnet-lite2, yolox-nano, FILE.py:CLASS, ..."
+            "--recogniser", help="Recogniser; repeat for several: efficientnet-lite2, yolox-nano, FILE.py:CLASS, ..."
         ),
     ] = None,
     coded_sizes: Annotated[

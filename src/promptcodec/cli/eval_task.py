@@ -7,7 +7,7 @@ from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast, get_args
 
 from promptcodec.batch import runtime
 from promptcodec.cli.progress import measuring
@@ -16,6 +16,7 @@ from promptcodec.errors import UsageError
 
 if TYPE_CHECKING:
     from promptcodec.evaluate.codecs.evaluated_codec import EvaluatedCodec
+    from promptcodec.evaluate.results import RowsFile
     from promptcodec.evaluate.tasks.rows import CodedSize, TaskRow
     from promptcodec.tasks.recogniser import Recogniser, Task
 
@@ -54,6 +55,7 @@ def run(
     from promptcodec.evaluate.tasks.rows import TaskRow
     from promptcodec.evaluate.tasks.summary import summarise_task
     from promptcodec.system.extras import import_extra
+    from promptcodec.tasks.registry import label
 
     kind = _task(task)
     runtime.prepare(threads)
@@ -73,7 +75,8 @@ def run(
     elif not output.exists():
         raise UsageError(f"there is no results file {output}")
     else:
-        rows = [row for row in results if row.task == kind and (not recognisers or row.recogniser in recognisers)]
+        labels_of = [label(name) for name in recognisers]
+        rows = [row for row in results if row.task == kind and (not labels_of or row.recogniser in labels_of)]
     summary = summarise_task(rows, anchors)
     if plot is not None:
         from promptcodec.evaluate.pages.plots import task_plot
@@ -86,12 +89,11 @@ def run(
 
 
 def _task(name: str) -> Task:
-    if name == "classify":
-        return "classify"
-    if name == "detect":
-        return "detect"
-    if name == "read":
-        return "read"
+    from promptcodec.tasks.recogniser import Task
+
+    for task in get_args(Task):
+        if name == task:
+            return cast("Task", task)
     raise UsageError(f"--task is classify, detect or read, not {name!r}")
 
 
@@ -105,14 +107,11 @@ def _sizes(names: Sequence[str]) -> list[CodedSize]:
 def _open(task: Task, names: Sequence[str], networks: Path | None) -> list[Recogniser]:
     from promptcodec.tasks.registry import DEFAULTS, open_recogniser
 
-    opened = [open_recogniser(name, networks) for name in dict.fromkeys(names or [DEFAULTS[task]])]
-    if others := [recogniser for recogniser in opened if recogniser.task != task]:
-        raise UsageError(f"{others[0].name} is for the task {others[0].task}, not {task}")
-    return opened
+    return [open_recogniser(name, networks, task) for name in dict.fromkeys(names or [DEFAULTS[task]])]
 
 
 def _measured(
-    results: object,
+    results: RowsFile[TaskRow],
     sources: list[Path],
     plan: Sequence[tuple[EvaluatedCodec, Sequence[float]]],
     recognisers: Sequence[Recogniser],
@@ -122,16 +121,15 @@ def _measured(
     prepared: Path,
 ) -> list[TaskRow]:
     from promptcodec.evaluate.data.datasets import find_pictures
-    from promptcodec.evaluate.results import RowsFile
     from promptcodec.evaluate.tasks.measure import measure
-    from promptcodec.evaluate.tasks.truth import read_truth
+    from promptcodec.evaluate.tasks.truth import check_names, read_truth
     from promptcodec.evaluate.tasks.word_pictures import write_word_pictures
 
-    assert isinstance(results, RowsFile)
     pictures, truth = find_pictures(sources), read_truth(task, sources, labels)
     if task == "read" and not truth:
         pictures = write_word_pictures(pictures, prepared)
         truth = read_truth(task, [prepared])
+    check_names(pictures, truth, labels)
     each = 1 + sum(len(settings) for _, settings in plan)
     rows = measure(pictures, plan, recognisers, sizes, results, truth)
     total = len(pictures) * len(sizes) * len(recognisers) * each

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -23,15 +24,26 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the pictures that
 
 
 def networks_folder(folder: Path | None = None) -> Path | None:
-    """Find the folder of weight files: ``folder``, that in the variable PROMPTCODEC_NETWORKS, or the user's cache.
+    """Find the folder of weight files: the one that is named, or else the user's cache; None where there is neither.
 
-    None where there is none. Raises UsageError for a folder that was named and does not exist.
+    Raises UsageError for a folder that was named and does not exist.
+    """
+    return named_folder(folder) or cache_folder()
+
+
+def named_folder(folder: Path | None = None) -> Path | None:
+    """Return ``folder``, or that in the variable PROMPTCODEC_NETWORKS; None where none is named.
+
+    Raises UsageError where it does not exist.
     """
     named = folder or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
-    if named is not None:
-        if not named.is_dir():
-            raise UsageError(f"there is no folder {named} with the networks of the perceptual metrics")
-        return named
+    if named is not None and not named.is_dir():
+        raise UsageError(f"there is no folder of networks {named}")
+    return named
+
+
+def cache_folder() -> Path | None:
+    """Return the folder of networks in the user's cache, None where there is none."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "promptcodec" / "networks"
     return cache if cache.is_dir() else None
 
@@ -57,12 +69,13 @@ class FeatureNetwork(nn.Module):
 
     ``path``: a safetensors file with torchvision's names (``features.N.weight`` and ``.bias``), in any precision.
     ``pool``: in place of the maximum that the network was trained with. Raises UsageError where the file is missing or
-    something else.
+    something else. ``name`` and ``weights``: the name of the file, and 16 hexadecimal digits of its SHA-256.
     """
 
     def __init__(self, path: str | Path, pool: nn.Module | None = None) -> None:
         super().__init__()
         tensors = read_tensors(path)
+        self.name, self.weights = Path(path).name, hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
         self.places = sorted(int(m[1]) for k in tensors if (m := re.fullmatch(r"features\.(\d+)\.weight", k)))
         if not self.places or tensors[f"features.{self.places[0]}.weight"].shape[1] != 3:
             raise UsageError(f"{path} holds no chain of convolutions named features.N.weight over RGB")

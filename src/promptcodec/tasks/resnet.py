@@ -71,11 +71,13 @@ class ResNet50(Recogniser):
         return centre_crop(pixels, SIDE, SIDE, Image.Resampling.BILINEAR)
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """Compute the outputs of the four stages, which the paper's loss compares."""
+        """Compute the outputs of the four stages, which the paper's loss compares, of x (B, 3, H, W) in [0, 1]:
+        (B, 256, h, w) at 1/4 to (B, 2048, h, w) at 1/32 of its sides.
+        """
         return self.body(normalised(x))  # type: ignore[no-any-return]
 
     def predict(self, x: Tensor) -> Classes:
-        """Classify a picture."""
+        """Return the five likeliest classes of one picture, x (1, 3, H, W) in [0, 1]."""
         with torch.no_grad():
             probabilities, ranking = self.fc(self.features(x)[-1].mean((2, 3))).softmax(1)[0].topk(5)
         return Classes(tuple(ranking.tolist()), tuple(probabilities.tolist()))

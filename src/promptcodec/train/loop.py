@@ -174,6 +174,12 @@ class Trainer:
         try:
             self._relearn(state)
         except RuntimeError:
+            lacking = self.task.trained.state_dict().keys() - state["model"].keys()
+            if lacking and all(name.startswith("balance.") for name in lacking):
+                raise UsageError(
+                    f"{self.run.folder} holds a run that was begun before features were scaled{changes}: start afresh, "
+                    "in another folder"
+                ) from None
             raise UsageError(
                 f"{self.run.folder} holds a run of other networks than this recipe's{changes}: "
                 "give the recipe that it was made with, or another folder"

@@ -47,9 +47,9 @@ class Recipe:
     also machine's recogniser: a weight file, the name of a recogniser (``promptcodec.tasks.registry``), or
     ``FILE.py:CLASS``, whose code is run. With ``feature_scale`` rms, each level of its features is divided by its root
     mean square over the first crops (none: not, as in paper 002's code). Their distance counts λ ``machine_weight``
-    (1000 in that code). On a frozen base of variable rate it should be as large as λ 255² MSE, or adapters ask for
-    another rate than q does, and encoders that are frozen give it badly: ``auto`` measures that on the base. Both are
-    stored with the adapter. ``rates``: ends of the rates in [0, 1] that are drawn, one a sample.
+    (1000 in that code); ``auto`` measures what makes it as large as λ 255² MSE on the base, so that q keeps its meaning
+    as well as one constant allows. Both are stored with the adapter. ``rates``: ends of the rates in [0, 1] that are
+    drawn, one a sample.
     ``base_lambda``: the trade-off that a base of variable rate is fixed at. A base of one rate, or fixed at one, is
     trained for ``fixed_lambda``, or, where that is 0, for the trade-offs that the adapter's scalar ``rate`` stands for.
 

@@ -121,7 +121,8 @@ def _checked(field: dataclasses.Field[Any], value: Any, name: str) -> Any:
     elif (key in _OR_A_NUMBER and type(value) in (int, float)) or (isinstance(default, float) and type(value) is int):
         value = float(value)
     elif type(value) is not type(default):
-        raise UsageError(f"{name}: {key} is {value!r}, expected {type(default).__name__}")
+        expected = f"a number or {default}" if key in _OR_A_NUMBER else type(default).__name__
+        raise UsageError(f"{name}: {key} is {value!r}, expected {expected}")
     if key in _RANGES and not isinstance(value, str) and not _RANGES[key][0] <= value <= _RANGES[key][1]:
         low, high = _RANGES[key]
         expected = f"{low} or more" if math.isinf(high) else f"{low} to {high}"

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from promptcodec.model.base import CompressionModel
 from promptcodec.steer.adapter import Adapter
 from promptcodec.steer.adapter_file import base_fingerprint
-from promptcodec.tasks.recogniser import Recogniser
 from promptcodec.train.data.control_sampler import ControlSampler
 from promptcodec.train.data.training_data import TrainingData
 from promptcodec.train.start import start_afresh
@@ -69,14 +68,13 @@ class SteeringTask:
         return controls, np.flatnonzero(draws < 0.5).tolist()
 
     def notes(self) -> dict[str, Any]:
-        """Return the recogniser and what its features count, where it has a part in the loss."""
+        """Return the recogniser, by its name or that of its weight file and by a fingerprint of its weights, and what
+        its features count, where it has a part in the loss.
+        """
         recogniser, balance = self.objective.terms.recogniser, self.trained.balance
-        if balance is None:
+        if balance is None or recogniser is None:
             return {}
-        names = (
-            {"recogniser": recogniser.name, "weights": recogniser.weights} if isinstance(recogniser, Recogniser) else {}
-        )
-        return names | balance.described()
+        return {"recogniser": recogniser.name, "weights": recogniser.weights} | balance.described()
 
     def networks(self, weights: Weights) -> tuple[CompressionModel, Adapter | None]:
         """Make copies with ``weights`` in evaluation mode: the base, and the adapter if there is one."""

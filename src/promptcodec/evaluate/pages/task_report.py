@@ -11,12 +11,18 @@ from promptcodec.system.printable import printable
 
 
 def print_task_summary(summary: TaskSummary, console: Console) -> None:
-    """Print a table of scores and one of comparisons for each recogniser, size and score, then every warning."""
+    """Print a table of scores and one of comparisons for each recogniser, size and score, then all warnings."""
     for one in summary.tables:
         console.print(_scores(one))
         if one.comparisons:
             console.print(_comparisons(one))
-    for warning in summary.warnings:
+    compared = [
+        f"{one.recogniser}, {one.coded_size} size: {one.score}: {entry.codec} against {entry.anchor}: {warning}"
+        for one in summary.tables
+        for entry in one.comparisons
+        for warning in entry.warnings
+    ]
+    for warning in [*summary.warnings, *compared]:
         console.print(printable(f"warning: {warning}"), markup=False, highlight=False, soft_wrap=True)
 
 

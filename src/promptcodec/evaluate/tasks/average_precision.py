@@ -104,11 +104,11 @@ def _category(evaluation: Any, index: int, pictures: int) -> _Category | None:
         present[place] = int((np.asarray(entry["gtIgnore"]) == 0).sum())
     if not present.any():
         return None
-    scores = np.concatenate([np.asarray(entry["dtScores"], float)[:_MOST] for _, entry in matched])
+    scores = np.concatenate([np.asarray(entry["dtScores"], float) for _, entry in matched])
     order = np.argsort(-scores, kind="mergesort")
-    hits = np.concatenate([entry["dtMatches"][:, :_MOST] for _, entry in matched], axis=1)[:, order] != 0
-    ignored = np.concatenate([entry["dtIgnore"][:, :_MOST] for _, entry in matched], axis=1)[:, order] != 0
-    picture = np.concatenate([np.full(min(len(e["dtScores"]), _MOST), place) for place, e in matched]).astype(np.int64)
+    hits = np.concatenate([entry["dtMatches"] for _, entry in matched], axis=1)[:, order] != 0
+    ignored = np.concatenate([entry["dtIgnore"] for _, entry in matched], axis=1)[:, order] != 0
+    picture = np.concatenate([np.full(len(e["dtScores"]), place) for place, e in matched]).astype(np.int64)
     return _Category(picture[order], hits & ~ignored, ~hits & ~ignored, present)
 
 
@@ -117,7 +117,7 @@ def _matched(truths: Sequence[dict[str, Any]], predictions: Sequence[dict[str, A
     evaluator = import_extra("pycocotools.cocoeval", "pycocotools", "tasks").COCOeval
     categories = sorted({c for one in (*truths, *predictions) for c in one["categories"]})
     annotations = [
-        {"id": 0, "image_id": place, "category_id": category, "iscrowd": crowd, "bbox": _sides(box),
+        {"image_id": place, "category_id": category, "iscrowd": crowd, "bbox": _sides(box),
          "area": (box[2] - box[0]) * (box[3] - box[1]), **({"segmentation": outline} if outline else {})}
         for place, truth in enumerate(truths)
         for box, category, crowd, outline in zip(
@@ -131,13 +131,12 @@ def _matched(truths: Sequence[dict[str, Any]], predictions: Sequence[dict[str, A
         for place, one in enumerate(predictions)
         for i, (box, score, category) in enumerate(zip(one["boxes"], one["scores"], one["categories"], strict=True))
     ]  # fmt: skip
-    for number, annotation in enumerate(annotations, 1):
-        annotation["id"] = number  # from one on: a match with number zero counts as none
     reference = coco()
     sizes = [one["masks"][0]["size"] if one.get("masks") else (0, 0) for one in predictions]
     reference.dataset = {
         "images": [{"id": place, "height": size[0], "width": size[1]} for place, size in enumerate(sizes)],
-        "annotations": annotations,
+        # From one on: a match with number zero counts as none.
+        "annotations": [{"id": number, **annotation} for number, annotation in enumerate(annotations, 1)],
         "categories": [{"id": category} for category in categories],
     }
     with contextlib.redirect_stdout(io.StringIO()):  # it reports progress

@@ -53,12 +53,14 @@ class _At:
 class Score:
     """Describes a score, and computes it from one reference and one prediction a picture.
 
-    ``labelled``: whether the reference is what labels say; else it is the prediction on the original.
+    ``labelled``: whether the reference is what labels say; else it is the prediction on the original. ``masks``:
+    whether it compares outlines of objects, which not all labels and not all detectors have.
     """
 
     title: str
     labelled: bool
     compute: Callable[[Sequence[Json], Sequence[Json]], Sampled]
+    masks: bool = False
 
 
 def _among(references: Sequence[Json], predictions: Sequence[Json], first: int) -> Share:
@@ -117,10 +119,10 @@ SCORES: dict[Task, dict[str, Score]] = {
     "detect": {
         "box_map": Score("box mAP", True, _precision),
         "box_map50": Score("box mAP at overlap 0.5", True, _precision_at_half),
-        "mask_map": Score("mask mAP", True, partial(_precision, shape="segm")),
+        "mask_map": Score("mask mAP", True, partial(_precision, shape="segm"), masks=True),
         "agreement": Score("box mAP, detections on the original as truth", False, _precision_by_original),
         "mask_agreement": Score(
-            "mask mAP, masks on the original as truth", False, partial(_precision_by_original, shape="segm")
+            "mask mAP, masks on the original as truth", False, partial(_precision_by_original, shape="segm"), masks=True
         ),
     },
     "read": {

@@ -13,7 +13,7 @@ from promptcodec.errors import UsageError
 from promptcodec.evaluate.bdrate import bd_quality, bd_rate
 from promptcodec.evaluate.summary import by_curve, is_ours
 from promptcodec.evaluate.tasks.rows import ORIGINAL, CodedSize, TaskRow
-from promptcodec.evaluate.tasks.scores import SCORES, Sampled, Score
+from promptcodec.evaluate.tasks.scores import SCORES, Score
 
 Floats = NDArray[np.float64]
 
@@ -124,15 +124,25 @@ def _tables(rows: Sequence[TaskRow], anchors: Sequence[str] | None) -> tuple[lis
         return [], warnings
     tables = []
     for name, score in SCORES[rows[0].task].items():
-        known = [sha for sha in pictures if not score.labelled or originals[sha].truth is not None]
-        if name.startswith("mask"):
-            known = [] if not any(originals[sha].prediction.get("masks") for sha in known) else known
+        if score.masks and not any(originals[sha].prediction.get("masks") for sha in pictures):
+            continue
+        known = [originals[sha] for sha in pictures if not score.labelled or _has_labels(originals[sha], score.masks)]
         if not known:
             continue
         if len(known) < len(pictures):
-            warnings.append(f"{name}: only {len(known)} of {len(pictures)} pictures have labels")
-        tables.append(_table(name, score, [originals[sha] for sha in known], present, settings, anchors))
+            labels = "outlines" if score.masks else "labels"
+            warnings.append(f"{name}: only {len(known)} of {len(pictures)} pictures have {labels}")
+        table = _table(name, score, known, present, settings, anchors)
+        if table is None:
+            warnings.append(f"{name}: there is nothing to find")
+        else:
+            tables.append(table)
     return tables, warnings
+
+
+def _has_labels(original: TaskRow, masks: bool) -> bool:
+    """Tell whether a picture has labels; with ``masks``, an outline for each object of them."""
+    return original.truth is not None and (not masks or all(original.truth["shapes"]))
 
 
 def _table(
@@ -142,11 +152,14 @@ def _table(
     present: dict[str, dict[tuple[str, float], TaskRow]],
     settings: dict[str, list[float]],
     anchors: Sequence[str] | None,
-) -> TaskTable:
+) -> TaskTable | None:
+    """Score all codecs on pictures that all of them have; None where the references hold nothing to find."""
     references = [(row.truth if score.labelled else row.prediction) or {} for row in originals]
     counts = _bootstrap(len(originals))
     whole = np.vstack([np.ones((1, len(originals))), counts])  # first all pictures, then the samples of them
-    scored = _scored(score.compute(references, [row.prediction for row in originals]), whole)
+    scored = score.compute(references, [row.prediction for row in originals]).of_samples(whole)
+    if np.isnan(scored[0]):
+        return None
     curves: dict[str, list[TaskPoint]] = {}
     sampled: dict[str, tuple[Floats, Floats]] = {}
     for label, rows in present.items():
@@ -155,7 +168,7 @@ def _table(
             members = [rows[row.sha256, setting] for row in originals]
             bpp = np.array([row.bpp for row in members])
             rates.append(whole @ bpp / whole.sum(1))
-            values.append(_scored(score.compute(references, [row.prediction for row in members]), whole))
+            values.append(score.compute(references, [row.prediction for row in members]).of_samples(whole))
             points.append(
                 TaskPoint(
                     setting,
@@ -172,10 +185,6 @@ def _table(
         first.recogniser, first.weights, first.coded_size, name, score.title, len(originals), _estimate(scored), curves,
         [_compare(codec, anchor, sampled) for codec, anchor in _pairs(list(curves), anchors)],
     )  # fmt: skip
-
-
-def _scored(score: Sampled, counts: Floats) -> Floats:
-    return score.of_samples(counts)
 
 
 def _pairs(labels: Sequence[str], anchors: Sequence[str] | None) -> list[tuple[str, str]]:

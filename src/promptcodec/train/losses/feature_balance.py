@@ -54,7 +54,10 @@ class FeatureBalance(nn.Module):
             self.weight.fill_(float(torch.cat(ratios).mean().exp()))
 
     def distance(self, features: Features, x_hat: Tensor, x: Tensor, level: int | None = None) -> Tensor:
-        """Compute the mean square of the scaled differences a level, then the mean of the levels, or of one, (B,)."""
+        """Compute the mean square of the scaled differences a level, then the mean of the levels, or of one, (B,).
+
+        ``x_hat``, ``x``: (B, 3, H, W) in [0, 1], which the caller clamps. Gradients reach ``x_hat`` alone.
+        """
         with torch.no_grad():
             target = features(x)
         levels = [
