@@ -355,8 +355,9 @@ def test_interrupted_while_starting():
     time.sleep(0.08)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode in (1, -signal.SIGINT)  # the latter while Python itself starts
-    assert process.returncode != 1 or len(error_lines(err.decode())) == 1
+    # While Python itself starts, on a slow machine, it ends by the signal, or says where it was, which is not with us.
+    assert process.returncode in (1, -signal.SIGINT)
+    assert process.returncode != 1 or len(error_lines(err.decode())) == 1 or b"promptcodec" not in err
 
 
 def test_skip_existing_looks_at_the_arithmetic(run, folder):
