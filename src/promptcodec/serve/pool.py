@@ -272,13 +272,17 @@ class Pool:
                         "memory; other requests are not affected, and this one may be sent again")
             )  # fmt: skip
             return False
+        # What an allocation that failed leaves behind, in pieces, may be too much for the next job.
+        short_of_memory = answer.facts.get("error") == MemoryError.__name__
+        if short_of_memory:
+            self._telemetry.worker_ended("memory")
         if job.answer.done():
-            return True
+            return not short_of_memory
         if "error" in answer.facts:
             job.fail(problem_of(answer.facts["error"], answer.facts["message"]))
         else:
             job.answer.set_result(answer)
-        return True
+        return not short_of_memory
 
     async def _exchange(self, process: _Process, job: Job, known: bool) -> Message:
         loop = asyncio.get_running_loop()

@@ -27,7 +27,7 @@ class Telemetry:
             registry=self._registry,
         )  # fmt: skip
         self._ended = Counter(
-            f"{prefix}_workers_ended", "Workers that were replaced: over time, or ended by something else.", ["reason"],
+            f"{prefix}_workers_ended", "Workers that were replaced: over time, short of memory, or ended.", ["reason"],
             registry=self._registry,
         )  # fmt: skip
 
