@@ -42,7 +42,10 @@ def run(settings: Settings, host: str, port: int, tell: Callable[[str, int], Non
 def _listener(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=256)
+        listener = socket.create_server((host, port), family=family, backlog=256)
+        # asyncio lets answers leave at once, rather than 40 ms later with an acknowledgement, where it is told that the
+        # protocol is TCP, which ``create_server`` leaves open.
+        return socket.socket(listener.family, listener.type, socket.IPPROTO_TCP, fileno=listener.detach())
     except OSError as error:
         raise UsageError(
             f"cannot listen at {host} port {port}: {error.strerror or error}; give another --host or --port "
