@@ -65,9 +65,10 @@ def deviations(results: dict[str, Any]) -> str:
     for name, row in results["deviations"].items():
         worst = {key: max(setting[key] for setting in row.values() if isinstance(setting, dict))
                  for key in ("inside", "bin", "mean")}  # fmt: skip
-        narrowest = min(margins["bin_margin"] / worst["bin"], margins["mean_margin"] / worst["mean"])
+        # Contextual means are no part of the exact path: no deviation of theirs, and no margin.
+        reached = [margins[f"{key}_margin"] / worst[key] for key in ("bin", "mean") if worst[key]]
         rows.append([_named(results, name), len(row["units"]), row.get("latents", 4),
-                     *(f"{value:.0e}" for value in worst.values()), f"{narrowest:,.0f}"])  # fmt: skip
+                     *(_magnitude(value) for value in worst.values()), f"{min(reached):,.0f}"])  # fmt: skip
     return table(["model", "intermediates", "latents z", "worst inside (relative)", "at the end: log σ (bins)", "μ",
                   "margin / deviation"], rows)  # fmt: skip
 
@@ -75,7 +76,8 @@ def deviations(results: dict[str, Any]) -> str:
 def perturbed(results: dict[str, Any]) -> str:
     rows = [
         [_named(results, name), f"{row['latents']:,}", f"{row['elements']:,}", f"{row['noise_most']:.0e}",
-         f"{row['bin_moved']:.0e}", f"{row['mean_moved']:.0e}", f"{row['largest_mean']:,.0f}",
+         f"{row['bin_moved']:.0e}", _magnitude(row["mean_moved"]),
+         f"{row['largest_mean']:,.0f}" if row["largest_mean"] else "–",
          f"{1000 / row['margin_used']:,.0f}", row["mismatches"]]
         for name, row in results["perturbed"].items()
     ]  # fmt: skip
@@ -101,6 +103,10 @@ def _platform_rows(rows: dict[str, Any]) -> Iterator[list[object]]:
                f"{row['agree']} of {row['models']} models" + f" ({row['note']})" * bool(row["note"]),
                f"{row['largest_difference']:.0e}"]  # fmt: skip
     yield ["GPU (CUDA)", "", "", "", "", "", "not run", ""]
+
+
+def _magnitude(value: float) -> str:
+    return f"{value:.0e}" if value else "–"
 
 
 def _named(results: dict[str, Any], name: str) -> str:
