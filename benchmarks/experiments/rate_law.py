@@ -2,8 +2,9 @@
 
     python -m benchmarks.experiments.rate_law [--crops 150000 300000 650000 1300000]
 
-Reads the logs of ``nano`` and of the trunk of ``small`` in benchmarks/results/training/ (``nano``, ``small``, and
-``small-decayed`` for branches whose learning rate has fallen to zero). Rates are BD-rates against the last ``nano`` on
+Reads the logs of ``nano`` and of the trunk of ``small`` in benchmarks/results/training/ (``nano``, ``small``,
+``small-decayed`` for branches whose learning rate has fallen to zero, and ``small-resumed`` for the trunk that goes on
+from the end of such a branch). Rates are BD-rates against the last ``nano`` on
 the validation crops. The law is rate = a * crops ** -b, least squares on logarithms over the trunk's rows after
 ``--skip`` crops; its range is that of the laws with any one row left out. Writes docs/figures/small-training.png and
 the table in docs/training.md.
@@ -28,6 +29,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LOGS, PAGE = ROOT / "benchmarks" / "results" / "training", ROOT / "docs" / "training.md"
 FIGURE = ROOT / "docs" / "figures" / "small-training.png"
 CROPS_A_SECOND = {"nano": 9.3, "small": 4.4}  # 256 x 256, one core of an x86-64 server with AMX, 16 a step
+
+RESUMED_AT = 66_000  # crops behind the weights that ``small-resumed`` began with, those of small 0.1
 
 Points = list[tuple[int, float]]  # crops, and the rate at equal PSNR, that of the reference being 1
 
@@ -71,7 +74,7 @@ def percent(rate: float) -> str:
     return f"{100 * (rate - 1):+.1f} %"
 
 
-def draw(nano: Points, trunk: Points, decayed: Points, law: PowerLaw, last: int) -> None:
+def draw(nano: Points, trunk: Points, decayed: Points, resumed: Points, law: PowerLaw, last: int) -> None:
     """On the left over crops, on the right over processor seconds, both since the first crop of ``nano``."""
     figure = new_figure(10, 4.2)
     before = nano[-1][0]
@@ -85,10 +88,14 @@ def draw(nano: Points, trunk: Points, decayed: Points, law: PowerLaw, last: int)
         if decayed:
             axes.plot([start + n * a_crop[1] for n, _ in decayed], [100 * (r - 1) for _, r in decayed], "*",
                       markersize=10, label="small, learning rate fallen to zero")  # fmt: skip
+        if resumed:
+            axes.plot([start + n * a_crop[1] for n, _ in resumed], [100 * (r - 1) for _, r in resumed], ".-",
+                      label="small, resumed from there")  # fmt: skip
         curve = [100 * (law.at(n) - 1) for n in future]
         axes.plot(start + future * a_crop[1], curve, ":", color="0.5", label="power law of small")
         axes.set(xlabel=label, ylabel="BD-rate against nano 0.5 (%)", ylim=(min(curve) - 2, 12))
         axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.locator_params(axis="x", nbins=5)  # so that numbers of seven digits stand apart
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     save_figure(figure, FIGURE)
@@ -101,10 +108,14 @@ def main() -> None:
     parser.add_argument("--dataset", default="val")
     options = parser.parse_args()
     nano, trunk, decayed = (rates(run, options.dataset) for run in ("nano", "small", "small-decayed"))
+    resumed = [(RESUMED_AT + crops, rate) for crops, rate in rates("small-resumed", options.dataset)]
     settled = [point for point in trunk if point[0] > options.skip]
     law, others = fit(settled), shortened(settled)
     rows: list[Sequence[object]] = [[f"{crops:,}", percent(rate), percent(law.at(crops))] for crops, rate in trunk]
     rows += [[f"{crops:,}, learning rate fallen to zero", percent(rate), "-"] for crops, rate in decayed]
+    rows += [
+        [f"{crops:,}, resumed from {RESUMED_AT:,}", percent(rate), percent(law.at(crops))] for crops, rate in resumed
+    ]
     for crops in options.crops:
         ends = sorted(other.at(crops) for other in others)
         rows.append([f"{crops:,}", "-", f"{percent(law.at(crops))} ({percent(ends[0])} to {percent(ends[-1])})"])
@@ -115,7 +126,7 @@ def main() -> None:
         "not how far it may yet.\n\n"
     )
     replace_marked(PAGE, "rate-law", text + table(["crops of `small`", "measured", "power law"], rows))
-    draw(nano, trunk, decayed, law, max(options.crops))
+    draw(nano, trunk, decayed, resumed, law, max(options.crops))
     print(FIGURE)
 
 
