@@ -78,7 +78,7 @@ def main() -> None:
             file.write(pack(load_model(options.file), base))
     else:
         save_model(unpack(options.file.read_bytes(), base), options.output, "unpacked")
-    print(f"{options.output}: {options.output.stat().st_size / 2**20:.1f} MiB")  # noqa: T201
+    print(f"{options.output}: {options.output.stat().st_size / 2**20:.1f} MiB")
 
 
 if __name__ == "__main__":

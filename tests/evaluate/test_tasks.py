@@ -216,7 +216,7 @@ def test_warnings_of_comparisons_are_printed() -> None:
     console = Console(file=io.StringIO(), width=200)
     print_task_summary(summarise_task(rows), console)
     assert isinstance(console.file, io.StringIO)
-    expected = "warning: r, native size: agreement: promptcodec:x against jpeg: 1 points of the anchor are no better"
+    expected = "warning: r, native size: agreement: promptcodec:x against jpeg: left out 1 of 3 points of the anchor"
     assert expected in console.file.getvalue()
 
 

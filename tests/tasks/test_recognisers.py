@@ -208,6 +208,12 @@ def test_a_user_s_own() -> None:
         ("class A(:", "cannot be imported: .*syntax"),
         ("from promptcodec.tasks.recogniser import Recogniser\nclass A(Recogniser):\n    task = 'read'\n"
          "    def prepare(self, pixels): return pixels\n", "recogniser A of .* lacks the methods features, predict"),
+        ("x = 1\nlist(map(len, [x]))\n", r"imported: TypeError in line 2 of broken_recogniser_.*\.py: object of"),
+        ("import json\njson.loads('{')\n", "cannot be imported: JSONDecodeError in line .*: Expecting"),
+        ("from promptcodec.tasks.recogniser import Recogniser\nclass A(Recogniser):\n    task = 'read'\n"
+         "    def prepare(self, pixels): return pixels\n    features = predict = prepare\n"
+         "    def __init__(self): {}['weights']\n",
+         r"recogniser A of .* cannot be made: KeyError in line 6 of .*: 'weights'"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("as_module", [False, True])

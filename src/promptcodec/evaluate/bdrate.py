@@ -108,7 +108,7 @@ def _mean_difference(codec: Curve, anchor: Curve, over: int, method: Method) -> 
         points = _frontier(curve)
         if len(points) < len(curve):
             left_out = len(curve) - len(points)
-            warnings.append(f"{left_out} points of the {name} are no better than cheaper ones: left out")
+            warnings.append(f"left out {left_out} of {len(curve)} points of the {name}: no better than cheaper ones")
         if len(points) < (needed := FEW_POINTS if method == "cubic" else 2):
             shortage = f"{len(points)} usable points, {method} needs {needed}"
             return _Mean(None, None, 0.0, [*warnings, f"the {name} has {shortage}"])

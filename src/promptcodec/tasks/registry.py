@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import sys
+import traceback
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
@@ -13,7 +14,7 @@ from types import ModuleType
 
 import torch
 
-from promptcodec.errors import UsageError
+from promptcodec.errors import PromptcodecError, UsageError
 from promptcodec.tasks.recogniser import Recogniser, Task
 
 Open = Callable[[str, Path | None], Recogniser]
@@ -99,7 +100,12 @@ def open_recogniser(name: str, folder: Path | None = None, task: Task | None = N
     if inspect.isabstract(cls):
         missing = ", ".join(sorted(cls.__abstractmethods__))
         raise UsageError(f"the recogniser {class_name} of {place} lacks the methods {missing}")
-    recogniser = cls()
+    try:
+        recogniser = cls()
+    except PromptcodecError:
+        raise
+    except Exception as error:  # whatever a user's class does wrong
+        raise UsageError(f"the recogniser {class_name} of {place} cannot be made: {_failure(error)}") from error
     recogniser.name = label(name)
     _check_task(recogniser.name, recogniser.task, task)
     recogniser.eval().requires_grad_(False)
@@ -119,16 +125,25 @@ def _run_file(path: Path) -> ModuleType:
     module = module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except (ImportError, SyntaxError) as error:
-        raise UsageError(f"the file {path} of a recogniser cannot be imported: {error}") from error
+    except Exception as error:  # whatever a user's file does wrong
+        raise UsageError(f"the file {path} of a recogniser cannot be imported: {_failure(error)}") from error
     return module
 
 
 def _import(name: str) -> ModuleType:
     try:
         return import_module(name)
-    except (ImportError, SyntaxError, ValueError, TypeError) as error:  # the last two: of names that are none
-        raise UsageError(f"the module {name!r} of a recogniser cannot be imported: {error}") from error
+    except Exception as error:  # of names that are none, and whatever a user's module does wrong
+        raise UsageError(f"the module {name!r} of a recogniser cannot be imported: {_failure(error)}") from error
+
+
+def _failure(error: Exception) -> str:
+    """Say what went wrong in a user's code, and in which line of which file it was raised."""
+    what = " ".join(str(error).split()) or "no message"
+    if isinstance(error, ImportError | SyntaxError):
+        return what
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in line {last.lineno} of {Path(last.filename).name}: {what}"
 
 
 def _fingerprint(recogniser: Recogniser, module: ModuleType) -> str:
