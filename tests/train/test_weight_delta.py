@@ -50,3 +50,13 @@ def test_another_base(trained):
         script["unpack"](packed, small)
     with pytest.raises(UsageError, match="other names or shapes"):
         script["pack"](load_model(trained), small)
+
+
+def test_the_newest_weights_of_the_trunk_fit_the_model_that_ships():
+    """They are the only copy where the trunk's folder is lost: pack them anew when another ``small`` ships."""
+    script = runpy.run_path(str(SCRIPT))
+    small = load_model(find_model("small"))
+    before = {name: tensor.clone() for name, tensor in small.network.state_dict().items()}
+    after = script["unpack"]((SCRIPT.parent / "trunk.delta").read_bytes(), small).state_dict()
+    assert all(tensor.isfinite().all() for tensor in after.values())
+    assert any(not tensor.equal(before[name]) for name, tensor in after.items())
