@@ -3,9 +3,11 @@
     python training/weight_delta.py pack runs/small/model.safetensors -o training/trunk.delta [--base small]
     python training/weight_delta.py unpack training/trunk.delta -o runs/trunk.safetensors [--base small]
 
-A trunk runs for months, its folder may be lost, and a model file of each of its days would swell the history. Each
-tensor's differences are rounded to ``STEP`` of their root mean square, which loses STEP**2 / 12 of their energy, a few
-hundredths, and packed by LZMA. The unpacked file starts a run: `promptcodec train RECIPE --with start='"FILE"'`.
+A trunk runs for months, its folder may be lost, and a model file of each of its days would swell the history. The
+differences of large tensors are rounded to ``STEP`` of their root mean square and packed by LZMA; small tensors, gains
+and biases among them, are kept as they are. Weights wander much further than they improve, so coarse steps lose more
+than the run has gained: steps of 0.6 cost ``small`` 0.2 to 0.4 dB. The unpacked file starts a run:
+`promptcodec train RECIPE --with start='"FILE"'`.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import lzma
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -24,8 +27,9 @@ from promptcodec.store.model_file import StoredModel, load_model, save_model
 from promptcodec.store.shipped import find_model
 from promptcodec.system.atomic import atomic_write
 
-STEP = 0.6  # of the root mean square of a tensor's differences
-STEPS, SCALES, BASE = "steps.", "scales", "base"  # names in the file
+STEP = 0.1  # of the root mean square of a tensor's differences
+LARGE = 4096  # values from which a tensor is rounded
+STEPS, KEPT, SCALES, BASE = "steps.", "kept.", "scales", "base"  # names in the file
 LARGEST = 127
 
 
@@ -35,24 +39,30 @@ def pack(model: StoredModel, base: StoredModel) -> bytes:
     if {name: tensor.shape for name, tensor in old.items()} != {name: tensor.shape for name, tensor in new.items()}:
         raise UsageError(f"these are not weights of {base.network.config.name}: other names or shapes")
     steps, scales = dict[str, Tensor](), list[Tensor]()
-    for name in sorted(new):
+    kept = {KEPT + name: value.half().contiguous() for name, value in new.items() if value.numel() < LARGE}
+    for name in sorted(name for name, value in new.items() if value.numel() >= LARGE):
         difference = new[name].double() - old[name].double()
         # Where a few values stand far out, steps are wider, so that int8 holds all of them.
         scale = torch.maximum(STEP * difference.square().mean().sqrt(), difference.abs().amax() / LARGEST)
         steps[STEPS + name] = (difference / scale.clamp_min(1e-30)).round().to(torch.int8).contiguous()
         scales.append(scale)
     fingerprint = torch.frombuffer(bytearray(base.fingerprint.encode()), dtype=torch.uint8)
-    return lzma.compress(save(steps | {SCALES: torch.stack(scales).float(), BASE: fingerprint}), preset=9)
+    return lzma.compress(save(steps | kept | {SCALES: torch.stack(scales).float(), BASE: fingerprint}), preset=9)
 
 
 def unpack(packed: bytes, base: StoredModel) -> CompressionModel:
-    """Return ``base``'s network with the weights that ``pack`` saw. Raises UsageError for another base."""
-    tensors = load(lzma.decompress(packed))
+    """Return ``base``'s network with the weights that ``pack`` saw. Raises UsageError for another base, or no delta."""
+    try:
+        tensors = load(lzma.decompress(packed))
+    except (lzma.LZMAError, EOFError, SafetensorError) as error:
+        raise UsageError(f"this is nothing that weight_delta.py has packed, or it is cut off: {error}") from None
     fingerprint = bytes(tensors.pop(BASE).tolist()).decode()
     if fingerprint != base.fingerprint:
         raise UsageError(f"the differences are to the model {fingerprint}, but {base.fingerprint} is here")
     scales = tensors.pop(SCALES)
     weights = base.network.state_dict()
+    for name in [name for name in tensors if name.startswith(KEPT)]:
+        weights[name.removeprefix(KEPT)].copy_(tensors.pop(name))
     for scale, name in zip(scales.double(), sorted(tensors), strict=True):
         target = weights[name.removeprefix(STEPS)]
         target.copy_((target.double() + scale * tensors[name].double()).to(target.dtype))
