@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from promptcodec.model import config
 from promptcodec.model.entropy.prior import SCALE_FLOOR
 from promptcodec.model.entropy.schedule import MeanSchedule, MeanStep, Where
-from promptcodec.model.layers.mixers import depthwise
+from promptcodec.model.layers.depthwise import depthwise
 from promptcodec.model.layers.pointwise import PairedFeedForward
 from promptcodec.model.layers.transforms import Transform, depth, full_precision
 from promptcodec.model.steering import BlockSteer, TransformSteer
@@ -66,7 +66,9 @@ class ContextualMean(nn.Module):
             where: Where = (slice(None), slice(None), slice(row, None, 2), slice(column, None, 2))
             tokens = hidden[where]
             if i:
-                tokens = tokens + depthwise(self.around[i - 1], context)[where]
+                around = self.around[i - 1]
+                assert isinstance(around, nn.Conv2d)
+                tokens = tokens + depthwise(around, context)[where]
             correction = self.out(self._mixed(tokens, where, block, hidden))
             with full_precision(features.device):
                 mean = first[where] + deviation[where] * _float(correction)

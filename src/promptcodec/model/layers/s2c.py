@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from promptcodec.model.layers.mixers import depthwise
+from promptcodec.model.layers.depthwise import depthwise
 from promptcodec.model.layers.pointwise import PairedFeedForward, linear
 
 EPS = 1e-6  # of the norms before the feed-forward halves
@@ -39,7 +39,7 @@ class DepthwiseConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype != torch.float64 or x.device.type != "cpu" or torch.is_grad_enabled():
-            return depthwise(super().forward, x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+            return depthwise(self, x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         kernel, half = self.weight.shape[-1], self.weight.shape[-1] // 2
         _, height, width, _ = x.shape
         padded = F.pad(x, (0, 0, half, half, half, half))
