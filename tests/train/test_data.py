@@ -61,6 +61,18 @@ def test_crops_are_cut_from_the_pictures(tmp_path: Path) -> None:
     assert 0.05 < down < 0.5
 
 
+def test_transposed_crops_are_the_others_with_rows_for_columns(tmp_path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)).save(tmp_path / "a.png")
+    store = filled([tmp_path])
+    before = CropSampler(store, 48, 0.5, seed=0).batch(3, 64)
+    after = CropSampler(store, 48, 0.5, seed=0, transposed=0.5).batch(3, 64)
+    turned = [torch.equal(a, b.mT) and not torch.equal(a, b) for a, b in zip(after, before, strict=True)]
+    assert all(torch.equal(a, b) or t for a, b, t in zip(after, before, turned, strict=True))
+    assert 20 <= sum(turned) <= 44
+    assert torch.equal(CropSampler(store, 48, 0.5, 0, plain=True, transposed=0.5).batch(3, 64),
+                       CropSampler(store, 48, 0.5, 0, plain=True).batch(3, 64))  # fmt: skip
+
+
 def test_plain_crops_are_as_the_pictures_are(tmp_path: Path) -> None:
     x, y = np.meshgrid(np.arange(160), np.arange(120))
     Image.fromarray(np.stack([x, y, x * 0], 2).astype(np.uint8)).save(tmp_path / "a.png")

@@ -55,10 +55,12 @@ def folder(tmp_path: Path) -> Path:
     return found
 
 
-def reader(source: Path, patch: int = 48, said: list[str] | None = None) -> ObjectReader:
+def reader(source: Path, patch: int = 48, said: list[str] | None = None, transposed: float = 0.0) -> ObjectReader:
     store = PictureStore([source], 1, CPU)
     store.fill()
-    return ObjectReader(CropSampler(store, patch, 0.5, 0), (said if said is not None else []).append)
+    return ObjectReader(
+        CropSampler(store, patch, 0.5, 0, transposed=transposed), (said if said is not None else []).append
+    )
 
 
 def covered(found: ObjectReader, step: int, size: int) -> torch.Tensor:
@@ -67,9 +69,10 @@ def covered(found: ObjectReader, step: int, size: int) -> torch.Tensor:
     return torch.stack([sum(objects, nothing).clamp(max=1) for objects in found.of_batch(step, size)])
 
 
-def test_masks_lie_where_the_objects_are(folder: Path) -> None:
-    """Cut, downscaled and flipped like the picture: at full scale to the pixel, else but for its edges."""
-    found = reader(folder)
+@pytest.mark.parametrize("transposed", [0.0, 0.5])
+def test_masks_lie_where_the_objects_are(folder: Path, transposed: float) -> None:
+    """Cut, downscaled, flipped and transposed like the picture: at full scale to the pixel, else but for its edges."""
+    found = reader(folder, transposed=transposed)
     sides = torch.tensor([cut.side for cut in found.sampler.cuts(0, 64)])
     crops, masks = found.sampler.batch(0, 64)[:, 0], covered(found, 0, 64)
     full = sides == 48

@@ -96,8 +96,9 @@ def build_data(recipe: Recipe, device: torch.device, say: Say = print) -> Traini
         return store
 
     return TrainingData(
-        open_store, recipe.patch, recipe.min_scale, recipe.seed, recipe.watch, say, recipe.crops == "plain"
-    )
+        open_store, recipe.patch, recipe.min_scale, recipe.seed, recipe.watch, say, recipe.crops == "plain",
+        recipe.transposed,
+    )  # fmt: skip
 
 
 def build_optimiser(recipe: Recipe, task: Task, make: MakeOptimiser = adam) -> Optimiser:

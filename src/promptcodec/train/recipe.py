@@ -25,10 +25,10 @@ class Recipe:
     s3:// and others through fsspec. ``memory``: GiB of decoded pictures to hold (0: all, of streams 4); beyond it, each
     picture serves ``reuse`` crops before the next takes its place. ``share``: of the pictures, evenly spread over them,
     that are used (paper 001, Fig. 8: how few do). ``patch``: side of the crops in pixels. ``crops`` are ``augmented``,
-    half of them scaled down to ``min_scale`` at least, and flipped, or ``plain``, neither. ``validation``: folders or
-    tar files, each a set, measured every ``validation_every`` samples (0: only at the end). ``train_sample``: training
-    pictures that are measured with them, as a set called train: what a run gains on these alone is overfitting (0:
-    none).
+    half of them scaled down to ``min_scale`` at least, flipped, and a share of them ``transposed``, or ``plain``, none
+    of that. ``validation``: folders or tar files, each a set, measured every ``validation_every`` samples (0: only at
+    the end). ``train_sample``: training pictures that are measured with them, as a set called train: what a run gains
+    on these alone is overfitting (0: none).
 
     ``[schedule]``: ``batch`` crops in one step, cut into ``parts`` that are computed one after the other, or by as many
     processes. ``samples``: crops of the whole run. The learning rate rises over ``warmup`` samples, and falls to zero
@@ -117,6 +117,7 @@ class Recipe:
     fixed_lambda: float = 0.0
     stochastic_depth: bool = True
     min_scale: float = 0.5
+    transposed: float = 0.0
     device: str = "auto"
     precision: Precision = "auto"
     compile: bool = False
@@ -147,8 +148,8 @@ class Recipe:
 SECTIONS: dict[str, tuple[str, ...]] = {
     "model": ("model", "start", "start_lambda", "linear_start", "stochastic_depth"),
     "data": (
-        "data", "watch", "memory", "reuse", "share", "patch", "crops", "min_scale", "validation", "validation_every",
-        "train_sample",
+        "data", "watch", "memory", "reuse", "share", "patch", "crops", "min_scale", "transposed", "validation",
+        "validation_every", "train_sample",
     ),
     "schedule": (
         "samples", "batch", "parts", "learning_rate", "shortcut_rate", "warmup", "rewarm", "decay", "clip", "ema",

@@ -162,7 +162,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("samples", "batch", "parts", "reuse", "log_every", "threads"), (1, math.inf)),
-    **dict.fromkeys(("decay", "ema"), (0, 1)),
+    **dict.fromkeys(("decay", "ema", "transposed"), (0, 1)),
     "patch": (16, math.inf),
     "min_scale": (0.01, 1),
     "share": (1e-6, 1),

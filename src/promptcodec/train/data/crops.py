@@ -41,7 +41,7 @@ class Store(Protocol):
 @dataclass(frozen=True)
 class Cut:
     """Where a crop comes from: ``side`` x ``side`` pixels from (``top``, ``left``) on of the store's picture
-    ``picture``, resampled to the patch, then flipped ``across`` and ``down``.
+    ``picture``, resampled to the patch, flipped ``across`` and ``down``, and ``transposed``.
     """
 
     picture: int
@@ -50,16 +50,21 @@ class Cut:
     side: int
     across: bool
     down: bool
+    transposed: bool = False
 
 
 class CropSampler:
     """Crops of ``patch`` x ``patch`` pixels, a pure function of the store's pictures and (seed, step).
 
-    ``plain``: all at full scale and none flipped, at the same places.
+    ``plain``: all at full scale and none flipped, at the same places. ``transposed``: the share of the others whose
+    rows become columns.
     """
 
-    def __init__(self, store: Store, patch: int, min_scale: float, seed: int, plain: bool = False) -> None:
+    def __init__(
+        self, store: Store, patch: int, min_scale: float, seed: int, plain: bool = False, transposed: float = 0.0
+    ) -> None:
         self.store, self.patch, self.min_scale, self.seed, self.plain = store, patch, min_scale, seed, plain
+        self.transposed = 0.0 if plain else transposed
 
     def batch(self, step: int, size: int, part: int = 0, parts: int = 1) -> Tensor:
         """Return every ``parts``-th crop from ``part`` on of a batch of ``size``.
@@ -75,12 +80,15 @@ class CropSampler:
             if side != self.patch:
                 crops = F.interpolate(crops, (self.patch, self.patch), mode="bilinear", antialias=True)
             out[torch.tensor(members, device=device)] = crops
-        across, down = (
-            torch.tensor(flips, device=device).view(-1, 1, 1, 1)
-            for flips in ([cut.across for cut in cuts], [cut.down for cut in cuts])
+        across, down, transposed = (
+            torch.tensor(chosen, device=device).view(-1, 1, 1, 1)
+            for chosen in zip(*((cut.across, cut.down, cut.transposed) for cut in cuts), strict=True)
         )
         out = torch.where(across, out.flip(3), out)
-        return torch.where(down, out.flip(2), out).contiguous(memory_format=torch.channels_last)
+        out = torch.where(down, out.flip(2), out)
+        if self.transposed:
+            out = torch.where(transposed, out.transpose(2, 3), out)
+        return out.contiguous(memory_format=torch.channels_last)
 
     def cuts(self, step: int, size: int) -> list[Cut]:
         """Say where all crops of a batch of ``size`` come from."""
@@ -95,6 +103,8 @@ class CropSampler:
         groups = rng.permutation(np.arange(size) + rng.integers(GROUPS)) % GROUPS
         corners = rng.random((size, 2))
         across, down = rng.random(size) < 0.5, rng.random(size) < 0.25
+        # Last, so that all else is drawn as without it.
+        transposed = rng.random(size) < self.transposed if self.transposed else np.zeros(size, bool)
         if self.plain:
             scales, across, down = [1.0] * GROUPS, np.zeros_like(across), np.zeros_like(down)
         smallest = dict[int, int]()
@@ -104,7 +114,7 @@ class CropSampler:
         for i, (picture, group) in enumerate(zip(chosen.tolist(), groups.tolist(), strict=True)):
             side = min(round(self.patch / scales[group]), smallest[group])
             top, left = (int(f * (n - side + 1)) for f, n in zip(corners[i], shapes[picture], strict=True))
-            cuts.append(Cut(picture, top, left, side, bool(across[i]), bool(down[i])))
+            cuts.append(Cut(picture, top, left, side, bool(across[i]), bool(down[i]), bool(transposed[i])))
         return cuts
 
     def _cut(self, cuts: Sequence[Cut], side: int) -> Tensor:

@@ -44,7 +44,7 @@ class CropObjects:
                 continue
             mask = instance_mask([[points.ravel().tolist() for points in moved]], self.patch, self.patch) > 0
             mask = mask[:: -1 if cut.down else 1, :: -1 if cut.across else 1]
-            yield torch.from_numpy(mask.astype(np.float32))
+            yield torch.from_numpy((mask.T if cut.transposed else mask).astype(np.float32))
 
 
 class ObjectReader:

@@ -22,8 +22,8 @@ FIRST_STEP = -1 % 2**32  # no step of a run draws its crops
 class TrainingData:
     """Crops of ``patch`` x ``patch`` pixels of the pictures that ``open_store`` loads, functions of (seed, step).
 
-    ``min_scale``: how far half of the crops are scaled down; ``plain``: none is, and none is flipped. ``watch``:
-    seconds between looks for new pictures.
+    ``min_scale``: how far half of the crops are scaled down; ``transposed``: the share whose rows become columns;
+    ``plain``: none is any of that, nor flipped. ``watch``: seconds between looks for new pictures.
     """
 
     def __init__(
@@ -35,10 +35,11 @@ class TrainingData:
         watch: float = 0.0,
         say: Say = print,
         plain: bool = False,
+        transposed: float = 0.0,
     ) -> None:
         self.patch, self.seed = patch, seed
         self._open_store, self._min_scale, self._watch_seconds, self._say = open_store, min_scale, watch, say
-        self._plain = plain
+        self._plain, self._transposed = plain, transposed
         self._state: dict[str, Any] | None = None
         self._samples = 0
 
@@ -46,7 +47,7 @@ class TrainingData:
     def sampler(self) -> CropSampler:
         """The crops."""
         store = self._open_store(self._state, self._samples)
-        return CropSampler(store, self.patch, self._min_scale, self.seed, self._plain)
+        return CropSampler(store, self.patch, self._min_scale, self.seed, self._plain, self._transposed)
 
     @property
     def store(self) -> Store:
