@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from promptcodec.model import config
 from promptcodec.model.entropy.prior import SCALE_FLOOR
 from promptcodec.model.entropy.schedule import MeanSchedule, MeanStep, Where
-from promptcodec.model.layers.depthwise import depthwise
+from promptcodec.model.layers.mixers import depthwise
 from promptcodec.model.layers.pointwise import PairedFeedForward
 from promptcodec.model.layers.transforms import Transform, depth, full_precision
 from promptcodec.model.steering import BlockSteer, TransformSteer

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from promptcodec.model.layers.depthwise import depthwise
+from promptcodec.model.layers.mixers import depthwise
 from promptcodec.model.layers.pointwise import PairedFeedForward, linear
 
 EPS = 1e-6  # of the norms before the feed-forward halves

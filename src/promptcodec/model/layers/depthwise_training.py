@@ -1,4 +1,4 @@
-"""Depthwise convolution, quick to train on CPUs: torch's gradient of its weights takes ten times the convolution."""
+"""Depthwise convolution with gradients on CPUs: torch's gradient of its weights takes ten times the convolution."""
 
 from __future__ import annotations
 
@@ -16,37 +16,20 @@ from torch.nn import functional as F
 from promptcodec.model.kernels.workers import each, is_torch_alone
 
 
-def depthwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Apply a depthwise convolution to x (B, C, H, W); its gradients are quickest with channels last.
+def learning_depthwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Return ``conv(x)`` of a depthwise convolution that learns on the CPU; x (B, C, H, W).
 
-    Under autocast in float32 all the same: in bfloat16 torch's takes twice as long, its weights' gradient five times.
+    By the compiled kernel in float32 with channels last, where there is one.
     """
-    device = x.device.type
-    if device == "meta" or not torch.is_autocast_enabled(device):  # on meta, costs are counted: it knows no autocast
-        return _convolved(conv, x)
-    with torch.autocast(device, enabled=False):
-        out = _convolved(conv, x.float())
-    return out.to(torch.get_autocast_dtype(device))
-
-
-def _convolved(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    if _compiled_helps(conv, x):
-        return _Depthwise.apply(x, conv.weight, conv.bias)  # type: ignore[no-any-return]
-    return F.conv2d(x, conv.weight, conv.bias, 1, conv.padding, 1, conv.groups)
-
-
-def _compiled_helps(conv: nn.Conv2d, x: Tensor) -> bool:
-    """Tell whether the kernel helps: where weights learn on the CPU, in float32 and with channels last."""
-    return bool(
-        x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and torch.is_grad_enabled()
-        and conv.weight.requires_grad
+    if (
+        x.dtype == torch.float32
         and x.is_contiguous(memory_format=torch.channels_last)
         and not torch.compiler.is_compiling()
         and not is_torch_alone()
         and _weight_gradient(conv.weight.shape[-1], conv.weight.shape[0]) is not None
-    )
+    ):
+        return _Depthwise.apply(x, conv.weight, conv.bias)  # type: ignore[no-any-return]
+    return F.conv2d(x, conv.weight, conv.bias, 1, conv.padding, 1, conv.groups)
 
 
 class _Depthwise(torch.autograd.Function):

@@ -12,8 +12,8 @@ pytest.importorskip("llvmlite", reason="compiled kernels need the extra 'fast'")
 
 from promptcodec.model.kernels.compiled import depthwise as depthwise_code
 from promptcodec.model.kernels.workers import torch_alone
-from promptcodec.model.layers import depthwise as layer
-from promptcodec.model.layers.depthwise import depthwise
+from promptcodec.model.layers import depthwise_training as layer
+from promptcodec.model.layers.mixers import depthwise
 
 
 @pytest.fixture
