@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from promptcodec.model.kernels.optional import kernels_or_none
 from promptcodec.model.kernels.workers import each, is_torch_alone
 from promptcodec.model.layers.compiled_masks import masks
 from promptcodec.model.layers.mixers import PromptKeys, WindowAttention
@@ -126,17 +125,14 @@ class _Kernels:
 def _kernels(
     tokens: int, prompts: int, channels: int, width: int, first_eps: float, second_eps: float
 ) -> _Kernels | None:
-    if importlib.util.find_spec("llvmlite") is None:
-        return None
-    try:
+    def compiled() -> _Kernels | None:
         from promptcodec.model.kernels.compiled.attention import attention, room
         from promptcodec.model.kernels.compiled.rows import add_norm, gather_norm, scatter_sum
 
         attend, first = attention(tokens, prompts, width), gather_norm(channels, first_eps)
         second, last = add_norm(channels, second_eps), scatter_sum(channels)
-    except Exception as error:  # whatever a compiler may say, or a system that forbids new machine code
-        logging.getLogger(__name__).warning("attention goes on without compiled kernels: %s", error)
-        return None
-    if attend is None or first is None or second is None or last is None:
-        return None
-    return _Kernels(attend, room(tokens, prompts, width), first, second, last)
+        if attend is None or first is None or second is None or last is None:
+            return None
+        return _Kernels(attend, room(tokens, prompts, width), first, second, last)
+
+    return kernels_or_none(compiled, "attention")

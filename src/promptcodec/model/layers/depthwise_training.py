@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import logging
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -13,6 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from promptcodec.model.kernels.optional import kernels_or_none
 from promptcodec.model.kernels.workers import each, is_torch_alone
 
 
@@ -75,18 +74,15 @@ def _gradient_of_weight(x: Tensor, gradient: Tensor, kernel: int) -> Tensor:
 @cache
 def _weight_gradient(kernel: int, channels: int) -> tuple[Callable[..., None], int] | None:
     """Return the kernel and the channels that a call takes; None where there is none for so many."""
-    if importlib.util.find_spec("llvmlite") is None:
-        return None
     compiled = _compiled(kernel)
     return compiled if compiled is not None and channels % compiled[1] == 0 else None
 
 
 @cache
 def _compiled(kernel: int) -> tuple[Callable[..., None], int] | None:
-    try:
+    def compiled() -> tuple[Callable[..., None], int] | None:
         from promptcodec.model.kernels.compiled.depthwise import weight_gradient
 
         return weight_gradient(kernel)
-    except Exception as error:  # whatever a compiler may say, or a system that forbids new machine code
-        logging.getLogger(__name__).warning("training goes on without compiled kernels: %s", error)
-        return None
+
+    return kernels_or_none(compiled, "the training of depthwise convolutions")

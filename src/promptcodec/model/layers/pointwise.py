@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from promptcodec.model import config
+from promptcodec.model.layers.gelu_training import learning_gated_gelu, learning_gelu
 
 
 def linear(x: Tensor, layer: nn.Linear) -> Tensor:
@@ -26,7 +27,8 @@ def linear_gelu(x: Tensor, layer: nn.Linear) -> Tensor:
     """Return ``gelu(layer(x))`` with the exact (erf) GELU, in one pass over memory where oneDNN can."""
     if _onednn_helps(x):
         return torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, "gelu", [], "none")  # type: ignore[no-any-return]
-    return F.gelu(F.linear(x, layer.weight, layer.bias))
+    out = F.linear(x, layer.weight, layer.bias)
+    return learning_gelu(out) if out.requires_grad else F.gelu(out)
 
 
 def _onednn_helps(x: Tensor) -> bool:
@@ -104,7 +106,10 @@ class PairedFeedForward(nn.Module):
         self.out = nn.Linear(hidden, channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        a, b = linear(x, self.into).chunk(2, -1)
+        both = linear(x, self.into)
+        if self.gated and self.gelu == "none" and both.requires_grad:
+            return linear(learning_gated_gelu(both), self.out)
+        a, b = both.chunk(2, -1)
         if self.gated:
             return linear(F.gelu(a, approximate=self.gelu) * b, self.out)
         return linear(F.leaky_relu(a, 0.1) + F.leaky_relu(b, 0.01), self.out)

@@ -90,15 +90,20 @@ class Code:
 
     def total(self, vectors: Sequence[Any]) -> Any:
         """Return the sum of all their floats, in pairs."""
+        return self._of_all(vectors, self.builder.fadd)
+
+    def largest(self, vectors: Sequence[Any]) -> Any:
+        """Return the largest of all their floats."""
+        return self._of_all(vectors, self.larger)
+
+    def _of_all(self, vectors: Sequence[Any], two: Callable[[Any, Any], Any]) -> Any:
         left = list(vectors)
         while len(left) > 1:
-            left = [
-                self.builder.fadd(*left[i : i + 2]) if i + 1 < len(left) else left[i] for i in range(0, len(left), 2)
-            ]
+            left = [two(*left[i : i + 2]) if i + 1 < len(left) else left[i] for i in range(0, len(left), 2)]
         total, width = left[0], left[0].type.count
         while half := width // 2:
             parts = [_bits(ir.VectorType(FLOAT, half))(list(range(start, start + half))) for start in (0, half)]
-            total = self.builder.fadd(*(self.builder.shuffle_vector(total, total, part) for part in parts))
+            total = two(*(self.builder.shuffle_vector(total, total, part) for part in parts))
             width = half
         return self.builder.extract_element(total, _BITS(0))
 
@@ -147,6 +152,40 @@ class Code:
         signature = ir.FunctionType(kind, [kind] * len(arguments))
         function = self.module.globals.get(name) or ir.Function(self.module, signature, name=name)
         return self.builder.call(function, arguments)
+
+
+class StoredCode(Code):
+    """One function over vectors of ``lanes`` numbers, which memory holds in float32 or in bfloat16."""
+
+    def __init__(self, name: str, lanes: int, bfloat16: bool, pointers: int, integers: int) -> None:
+        super().__init__(name, pointers, integers)
+        self.vector = ir.VectorType(FLOAT, lanes)
+        self._stored = ir.VectorType(ir.IntType(16), lanes) if bfloat16 else self.vector
+        self._bytes = 2 if bfloat16 else 4
+
+    def read(self, base: Any, index: Any) -> Any:
+        """Return the vector that begins at the number ``index`` behind ``base``."""
+        pointer = self.builder.gep(base, [index], source_etype=self._stored.element)
+        value = self.builder.load(pointer, typ=self._stored, align=self._bytes)
+        if self._stored is self.vector:
+            return value
+        wide = self.builder.shl(self.builder.zext(value, _bits(self.vector)), self._every(16))
+        return self.builder.bitcast(wide, self.vector)
+
+    def write(self, value: Any, base: Any, index: Any) -> None:
+        """Do the opposite of ``read``, rounding to the nearest, of two to the even one."""
+        builder = self.builder
+        if self._stored is not self.vector:
+            bits = builder.bitcast(value, _bits(self.vector))
+            last = builder.and_(builder.lshr(bits, self._every(16)), self._every(1))
+            rounded = builder.add(bits, builder.add(last, self._every(0x7FFF)))
+            nan = builder.fcmp_unordered("uno", value, value)  # rounding may carry one beyond all numbers
+            value = builder.trunc(builder.lshr(builder.select(nan, bits, rounded), self._every(16)), self._stored)
+        pointer = builder.gep(base, [index], source_etype=self._stored.element)
+        builder.store(value, pointer, align=self._bytes)
+
+    def _every(self, value: int) -> Any:
+        return _bits(self.vector)([value] * self.vector.count)
 
 
 def _bits(kind: ir.VectorType) -> ir.VectorType:
